@@ -69,7 +69,7 @@ server: {max_body_size: 32MiB}
          "scrape timeout greater than scrape interval for scrape config with job name"),
         ("scrape_configs: [{job_name: a, static_configs: [{targets: ['http://a:1']}]}]",
          '1:60: "http://a:1" is not a valid target: give host:port'),
-        ("scrape_configs: [{job_name: a, scheme: https}]", "scrape_configs[0].scheme: must be http"),
+        ("scrape_configs: [{job_name: a, scheme: ftp}]", "scrape_configs[0].scheme: must be http or https"),
         ("server: {max_body_size: 5x}", 'not a valid size: "5x"'),
         ("a: !!python/object/apply:os.system [ls]", 'unknown key "a"'),
         ("? [a]\n: b", "1:3: a key must be plain text"),

@@ -25,29 +25,41 @@ class Metadata:
     unit: str
 
 
+@dataclass(frozen=True, slots=True)
+class KnownRows:
+    """Series that a sender remembers from what the appender told it (`Appended`): no key, no lookup."""
+
+    slot: NDArray[np.int32]
+    """i32[known]"""
+    ref: NDArray[np.uint64]
+    """u64[known]: never reused, so that a slot that was given to another series is noticed."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Samples of one request or scrape, in columns.
 
     A *row* is a series as the request names it; several rows may be the same series. Samples of one series are in the
-    order of the request.
+    order of the request. Rows that the sender knows come first, then those with a key.
     """
 
     keys: NDArray[np.uint8]
     """u8[bytes]: canonical keys (`tsdb.model.labels`), anywhere in the buffer."""
     row_hash: NDArray[np.uint64]
-    """u64[rows]: `tsdb.kernels.hash_kernels.hash_bytes` of the key, with the storage's secret."""
+    """u64[keyed rows]: `tsdb.kernels.hash_kernels.hash_bytes` of the key, with the storage's secret."""
     row_offset: NDArray[np.uint32]
-    """u32[rows]: where a row's key begins in `keys`."""
+    """u32[keyed rows]: where a row's key begins in `keys`."""
     row_length: NDArray[np.uint32]
-    """u32[rows]"""
+    """u32[keyed rows]"""
     sample_row: NDArray[np.uint32]
-    """u32[samples]"""
+    """u32[samples]: below `len(known.slot)` a known row, from there on a keyed one."""
     ts: NDArray[np.int64]
     """i64[samples], ms"""
     values: NDArray[np.uint64]
     """u64[samples]: bits of the float. Bits, since arithmetic may alter a NaN's payload (stale markers)."""
     metadata: list[Metadata] = field(default_factory=list)
+    known: KnownRows | None = None
+    """None: the sender remembers nothing."""
 
     @property
     def samples(self) -> int:
@@ -73,6 +85,9 @@ class Appended:
     accepted: int
     codes: NDArray[np.uint8]
     """u8[samples]: index into `REASONS`. A repeated equal sample counts as accepted."""
+    keyed: KnownRows | None = None
+    """The keyed rows of a batch with `known` ones, to be remembered. A slot of -1: the series was not made, since no
+    sample of it was within bounds."""
 
     @property
     def rejected(self) -> int:

@@ -14,6 +14,7 @@
     │   ├── TooLarge           over a size limit                                               413
     │   ├── UnsupportedMedia   content type or encoding not known here                         415
     │   ├── OutOfBounds        samples older or newer than the head takes (embedded API)       400
+    │   ├── ForgottenSeries    a series the sender remembers has left the head: send its key
     │   └── Unavailable        cannot be accepted now: disk, memory, start-up or shutdown      503 + Retry-After
     └── QueryError             a query has no answer; `kind` is Prometheus' errorType
         ├── BadData            wrong parameters                               bad_data         400
@@ -83,6 +84,11 @@ class UnsupportedMedia(IngestError):
 
 class OutOfBounds(IngestError):
     """Samples older or newer than the head takes."""
+
+
+class ForgottenSeries(IngestError):
+    """A series that the sender remembers (`tsdb.model.batch.KnownRows`) is not in the head any more. Nothing of the
+    batch was written: send it again with keys."""
 
 
 class Unavailable(IngestError):

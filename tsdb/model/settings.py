@@ -54,6 +54,15 @@ class Bytes(int):
         return f"{number}{' KMGTPE'[power]}iB" if power else f"{number}B"
 
 
+class Secret(str):
+    """Text that is never shown: its `repr` and its place in a printed config are ``<secret>``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<secret>" if self else "''"
+
+
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Base of the structs of a config."""
 
@@ -120,7 +129,8 @@ def _type_name(type_: Any) -> str:
         return f"list of {_type_name(get_args(type_)[0])}"
     if get_origin(type_) is dict:
         return "mapping of text to text"
-    names = {str: "text", int: "integer", float: "number", bool: "true or false", Duration: "duration", Bytes: "size"}
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Duration: "duration", Bytes: "size",
+             Secret: "secret text"}
     if type_ in names:
         return names[type_]
     if _is_section(type_):
@@ -144,6 +154,8 @@ def _decode(type_: type, value: Any) -> Any:
         return Duration.of(value)
     if type_ is Bytes:
         return Bytes.of(str(value))
+    if type_ is Secret:
+        return Secret(value)
     raise NotImplementedError(type_)
 
 
@@ -154,7 +166,7 @@ def _shape(document: Document, value: Any, type_: Any, path: Path) -> Any:
         return None
     if get_origin(type_) is Literal and document.texts.get(path, value) not in get_args(type_):
         raise ConfigError(f"{document.place(path)}: {_dotted(path)}must be {_type_name(type_).replace('`', '')}")
-    if type_ is str or get_origin(type_) is Literal:
+    if type_ in (str, Secret) or get_origin(type_) is Literal:
         return document.texts.get(path, value)
     if get_origin(type_) is tuple and isinstance(value, list):
         return [_shape(document, item, get_args(type_)[0], (*path, index)) for index, item in enumerate(value)]

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.batch import Appended, Batch, Metadata
-from tsdb.model.errors import StorageError, TsdbError, Unavailable
+from tsdb.model.batch import Appended, Batch, KnownRows, Metadata
+from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
 from tsdb.storage.head import Head, Judged, Unapplied
 from tsdb.storage.index import Index
 from tsdb.wal import SampleColumns, SeriesColumns, Wal
@@ -152,10 +152,11 @@ class Appender:
             future.set_result(Appended(0, np.zeros(0, np.uint8)))
 
     def _commit(self, waiting: list[Waiting]) -> None:
+        samples = sum(each.batch.samples for each in waiting if each.batch is not None)
+        waiting = [each for each in waiting if self._knows(each)]
         batches = [each.batch for each in waiting if each.batch is not None]
-        samples = sum(batch.samples for batch in batches)
         try:
-            codes = self._log_and_apply(batches)
+            codes, rows = self._log_and_apply(batches)
         except (TsdbError, OSError, MemoryError) as problem:
             self.counters.failed_commits += 1
             error = problem if isinstance(problem, TsdbError) else Unavailable(f"cannot write now: {problem}")
@@ -170,33 +171,47 @@ class Appender:
             self.counters.rejected += np.bincount(codes, minlength=5)
             self.counters.commits += 1
             self.counters.batches += len(batches)
+            refs = self._head.records["ref"]
             at = 0
-            for each, batch in zip(waiting, batches, strict=True):
+            for each, batch, slots in zip(waiting, batches, rows, strict=True):
                 own = codes[at : at + batch.samples]
                 at += batch.samples
-                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own))
+                keyed = None if batch.known is None else KnownRows(slots, refs[slots])
+                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own, keyed))
         finally:
             with self._lock:
                 self._queued -= samples
 
-    def _log_and_apply(self, batches: list[Batch]) -> NDArray[np.uint8]:
+    def _knows(self, waiting: Waiting) -> bool:
+        """Whether the series that the sender remembers are still there; if not, it is told so."""
+        batch = waiting.batch
+        assert batch is not None
+        if batch.known is None or (self._head.records["ref"][batch.known.slot] == batch.known.ref).all():
+            return True
+        waiting.future.set_exception(ForgottenSeries("some of the series have left the head: send them with keys"))
+        return False
+
+    def _log_and_apply(self, batches: list[Batch]) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]]]:
+        """Codes of all samples, and slots of the keyed rows of each batch."""
         head = self._head
         if self._unapplied is not None:
             self._apply(self._unapplied.judged, self._unapplied.start)
         oldest, newest = head.oldest(), int(self._clock() * 1000) + NEWEST_AHEAD_MS
-        slots = []
+        keyed, slots = [], []
         for batch in batches:
             rows, missing = head.table.resolve(batch)
             if missing:
                 self._create(batch, rows, oldest, newest)
-            slots.append(rows[batch.sample_row])
+            keyed.append(rows)
+            every = rows if batch.known is None else np.concatenate([batch.known.slot, rows])
+            slots.append(every[batch.sample_row])
         if len(batches) == 1:
-            every, ts, values = slots[0], batches[0].ts, batches[0].values
+            samples, ts, values = slots[0], batches[0].ts, batches[0].values
         else:
-            every = np.concatenate(slots)
-            ts = np.concatenate([batch.ts for batch in batches])
-            values = np.concatenate([batch.values for batch in batches])
-        codes, judged = head.judge(every, ts, values, oldest, newest)
+            samples = np.concatenate(slots or [np.empty(0, np.int32)])
+            ts = np.concatenate([np.empty(0, np.int64), *(batch.ts for batch in batches)])
+            values = np.concatenate([np.empty(0, np.uint64), *(batch.values for batch in batches)])
+        codes, judged = head.judge(samples, ts, values, oldest, newest)
         try:
             head.reserve(judged)
         except OSError as problem:
@@ -212,14 +227,15 @@ class Appender:
             self._metadata[each.family] = each
         self._apply(judged, 0)
         self.counters.samples += judged.slots.size
-        return codes
+        return codes, keyed
 
     def _create(self, batch: Batch, rows: NDArray[np.int32], oldest: int, newest: int) -> None:
         """Makes the series of rows that are -1, if any of their samples is within the bounds (ms): wrong clocks shall
         not fill the head."""
-        wanted = np.zeros(rows.size, np.bool_)
+        known = 0 if batch.known is None else batch.known.slot.size
+        wanted = np.zeros(known + rows.size, np.bool_)
         wanted[batch.sample_row[(batch.ts >= oldest) & (batch.ts <= newest)]] = True
-        new = np.flatnonzero((rows < 0) & wanted)
+        new = np.flatnonzero((rows < 0) & wanted[known:])
         slots = np.full(new.size, -1, np.int32)
         self._head.table.create(batch.row_hash[new], batch.keys, batch.row_offset[new], batch.row_length[new], slots)
         rows[new] = slots

@@ -1,0 +1,1 @@
+"""Outgoing HTTP: auth, TLS, proxies, and its config."""

@@ -1,0 +1,1 @@
+"""Relabeling: the rules that choose targets, series and alerts, and rewrite their labels."""
