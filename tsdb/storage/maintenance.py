@@ -1,4 +1,5 @@
-"""What goes on behind ingest: completing windows that are over, checkpoints, dropping log segments, index bases."""
+"""What goes on behind ingest: completing windows that are over, checkpoints, dropping log segments and windows that are
+over the retention, index bases."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from tsdb.storage.appender import Appender
 from tsdb.storage.head import Head
 from tsdb.storage.index import Index
 from tsdb.storage.recovery import BORDER
+from tsdb.storage.retention import Retention
 from tsdb.wal import SeriesColumns, Wal
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class Maintenance:
         self._index = index
         self._wal = wal
         self._metadata = metadata
+        self.retention = Retention()
+        """May be replaced at any time."""
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -66,6 +70,7 @@ class Maintenance:
                 pause = PAUSE_S
                 if self._windows_are_over():
                     self.complete_windows(appender)
+                self.drop_expired(appender)
             except (OSError, Unavailable, StorageError) as problem:
                 if self._stop.is_set():
                     return
@@ -111,6 +116,25 @@ class Maintenance:
             self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()), {BORDER: border})
             self._wal.drop_through(through)
         log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
+
+    def drop_expired(self, appender: Appender) -> None:
+        """Drops the windows that retention no longer wants. Raises OSError, Unavailable, StorageError."""
+        head = self._head
+
+        def expired() -> int:
+            return self.retention.expired(head.windows.every, head.max_ts, self._wal.statistics().size_bytes)
+
+        def drop() -> None:
+            with head.lock:
+                head.windows.settle()
+                head.windows.drop(expired())
+                head.min_ts = min([window.mint for window in head.windows.every], default=head.border)
+
+        with head.lock:
+            count = expired()
+        if count:
+            appender.run_between_commits(drop).result()
+            log.info("dropped %d windows that were over the retention", count)
 
     def _all_series(self) -> Iterator[SeriesColumns]:
         table = self._head.table

@@ -33,6 +33,7 @@ from tsdb.storage.index import Index
 from tsdb.storage.layout import NO_TS
 from tsdb.storage.maintenance import Maintenance
 from tsdb.storage.recovery import Progress, recover
+from tsdb.storage.retention import Retention
 from tsdb.storage.windows import Windows
 from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock, read_file, write_file_atomically
@@ -51,6 +52,10 @@ class StorageOptions:
     """When a commit is acknowledged: after fdatasync; after the write, with a timed fdatasync; after the write."""
     queue_samples: int = 2_000_000
     """Samples that may wait for the appender before batches are refused."""
+    retention_ms: int = 0
+    """How long samples are kept, in whole windows; 0: for ever."""
+    retention_bytes: int = 0
+    """How much log and windows may take on disk together; 0: no limit."""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,7 @@ class Storage:
             self._appender = Appender(self._head, self._index, self._wal, self._metadata,
                                       queue_samples=options.queue_samples,
                                       after_commit=self._maintenance.after_commit)
+            self.set_retention(options.retention_ms, options.retention_bytes)
             self._appender.start()
             self._maintenance.start(self._appender)
 
@@ -156,6 +162,11 @@ class Storage:
         if self._appender is None:
             raise ReadOnly(f"{self.path} was opened read-only")
         return self._appender.submit(batch)
+
+    def set_retention(self, time_ms: int, size_bytes: int) -> None:
+        """As in `StorageOptions`; from now on."""
+        if self._maintenance is not None:
+            self._maintenance.retention = Retention(time_ms, size_bytes)
 
     def oldest(self) -> int | None:
         """The lower bound of accepted times now, ms; None: any."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +145,7 @@ class Windows:
                     self._fs.unlink(self._folder / name)
         names = [name for name in names if name.endswith(SUFFIX)]
         for start in sorted(int(name.removesuffix(SUFFIX)) for name in names):
-            path = self._folder / f"{start}{SUFFIX}"
+            path = self._path(start // WINDOW_MS)
             file = self._fs.open(path, writable=not self._read_only)
             size = file.size()
             _check_header(path, file.pread(WINDOW_HEADER_BYTES, 0))
@@ -194,6 +194,24 @@ class Windows:
             window.finish()
         self._rebuild()
 
+    def drop(self, count: int) -> None:
+        """Deletes the files of the oldest windows, `count` of them, which are complete; captures that read them keep
+        their bytes. Raises OSError with those gone that could be deleted."""
+        self.settle()
+        try:
+            for window in self._windows[:count]:
+                self._fs.unlink(self._path(window.number))
+                self._windows.remove(window)
+                window.close()
+        finally:
+            self._rebuild()
+        self._fs.sync_directory(self._folder)
+
+    @property
+    def every(self) -> Sequence[Window]:
+        """All of them, in time order."""
+        return self._windows
+
     def overlapping(self, mint: int, maxt: int) -> slice:
         """Places in `table` of the windows that touch mint..maxt (ms)."""
         numbers = [window.number for window in self.table.windows]
@@ -221,11 +239,14 @@ class Windows:
                 return window
         return None
 
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number * WINDOW_MS}{SUFFIX}"
+
     def _make(self, number: int) -> Window:
         if self._read_only:
             return Window(number, None, None, WINDOW_HEADER_BYTES)
         self._fs.mkdir(self._folder)
-        path = self._folder / f"{number * WINDOW_MS}{SUFFIX}"
+        path = self._path(number)
         temporary = path.with_name(path.name + TEMPORARY)
         file = self._fs.open(temporary, writable=True, create=True, truncate=True)
         try:
