@@ -57,3 +57,26 @@ def test_a_series_that_has_left_refuses_the_whole_batch(tmp_path: Path) -> None:
     assert futures[1].result(10).accepted == 1, "others of the same commit are written"
     assert read(storage) == {labels_of(0): [(now, bits(1.0))], labels_of(3): [(now, 9)]}
     storage.close()
+
+
+def test_patient_batches_share_commits_and_none_is_left_behind(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    now = int(time.time() * 1000)
+    batches = [make_batch(storage.secret, SERIES, [(row, now + step, step) for row in range(4)]) for step in range(300)]
+    futures = [storage.submit(batch, patient=step % 7 > 0) for step, batch in enumerate(batches[:200])]
+    assert all(len(future.result(10).codes) == 4 for future in futures)
+    assert storage.statistics().commits < 150
+    waiting = [storage.submit(batch, patient=True) for batch in batches[200:]]
+    storage.close()
+    assert [future.result(10).accepted for future in waiting] == [4] * 100, "closing commits what waits"
+
+
+def test_more_patient_batches_than_a_commit_holds(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    now = int(time.time() * 1000)
+    samples = [(row, now + step, step) for step in range(5000) for row in range(4)]
+    later = [[(row, ts + at * 5000, value) for row, ts, value in samples] for at in range(12)]
+    futures = [storage.submit(make_batch(storage.secret, SERIES, each), patient=True) for each in later]
+    assert [future.result(30).accepted for future in futures] == [20_000] * 12
+    assert storage.statistics().commits >= 3
+    storage.close()

@@ -7,6 +7,7 @@ nothing is applied and every batch of the commit gets the error.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 COMMIT_SAMPLES = 100_000
 """A commit takes waiting batches until it holds so many samples: below 50 ms of work."""
+PATIENCE_S = 0.1
+"""How long a batch that is in no hurry may wait for others: a commit of many small ones costs half as much."""
 NEWEST_AHEAD_MS = 10 * 60 * 1000
 """Samples further in the future are refused, as by Prometheus."""
 FOREVER = (1 << 63) - 1
@@ -40,6 +43,10 @@ class Waiting:
     future: Future[Appended]
     batch: Batch | None = None
     work: Callable[[], None] | None = None
+
+
+CALL = Waiting(Future())
+"""In the queue: look at the patient batches."""
 
 
 class Counters:
@@ -66,6 +73,9 @@ class Appender:
         self._wal = wal
         self._metadata = metadata
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._patient: list[Waiting] = []
+        """Batches in no hurry. Their first one puts `CALL` into the queue, and so does one that makes them enough."""
+        self._patient_samples = 0
         self._queue_samples = queue_samples
         self._queued = 0
         self._lock = threading.Lock()
@@ -80,8 +90,9 @@ class Appender:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, batch: Batch) -> Future[Appended]:
-        """Queues a batch; the future gets the codes of its samples once it is logged and can be queried.
+    def submit(self, batch: Batch, *, patient: bool = False) -> Future[Appended]:
+        """Queues a batch; the future gets the codes of its samples once it is logged and can be queried. A `patient`
+        one may wait for others for `PATIENCE_S`.
 
         Raises Unavailable where too much waits already or the storage is closing.
         """
@@ -92,7 +103,13 @@ class Appender:
                 raise Unavailable(f"{self._queued} samples wait to be written already: send again later", retry_after=1)
             self._queued += batch.samples
             future: Future[Appended] = Future()
-            self._queue.put(Waiting(future, batch))
+            if patient:
+                before, self._patient_samples = self._patient_samples, self._patient_samples + batch.samples
+                self._patient.append(Waiting(future, batch))
+                if len(self._patient) == 1 or before < COMMIT_SAMPLES <= self._patient_samples:
+                    self._queue.put(CALL)
+            else:
+                self._queue.put(Waiting(future, batch))
         return future
 
     def run_between_commits(self, work: Callable[[], None]) -> Future[Appended]:
@@ -120,20 +137,23 @@ class Appender:
     def _work(self) -> bool:
         """One commit and what follows it; False at the end. Nothing of it is kept while the next is waited for."""
         first = self._queue.get()
-        if first is None:
-            return False
-        group, last = [first], False
-        samples = first.batch.samples if first.batch is not None else 0
-        while samples < COMMIT_SAMPLES and group[-1].work is None:
+        if first is CALL:
+            with contextlib.suppress(queue.Empty):
+                first = self._queue.get(timeout=PATIENCE_S)
+        last = first is None
+        group = self._patient_ones(every=last)
+        if first is not None and first is not CALL:
+            group.append(first)
+        samples = sum(each.batch.samples for each in group if each.batch is not None)
+        while not last and samples < COMMIT_SAMPLES and (not group or group[-1].work is None):
             try:
                 more = self._queue.get_nowait()
             except queue.Empty:
                 break
-            if more is None:
-                last = True
-                break
-            group.append(more)
-            samples += more.batch.samples if more.batch is not None else 0
+            last = more is None
+            taken = self._patient_ones(every=last) if more is None or more is CALL else [more]
+            group += taken
+            samples += sum(each.batch.samples for each in taken if each.batch is not None)
         batches = [each for each in group if each.batch is not None]
         if batches:
             self._commit(batches)
@@ -142,6 +162,22 @@ class Appender:
             if each.work is not None:
                 self._do(each.work, each.future)
         return not last
+
+    def _patient_ones(self, *, every: bool) -> list[Waiting]:
+        """Takes patient batches: all, or as many as a commit holds."""
+        taken: list[Waiting] = []
+        samples = 0
+        with self._lock:
+            for each in self._patient:
+                if samples >= COMMIT_SAMPLES and not every:
+                    break
+                taken.append(each)
+                samples += each.batch.samples if each.batch is not None else 0
+            del self._patient[: len(taken)]
+            self._patient_samples -= samples
+            if self._patient:
+                self._queue.put(CALL)
+        return taken
 
     def _do(self, work: Callable[[], None], future: Future[Appended]) -> None:
         try:

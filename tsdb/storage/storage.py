@@ -156,12 +156,13 @@ class Storage:
     def read_only(self) -> bool:
         return self._read_only
 
-    def submit(self, batch: Batch) -> Future[Appended]:
+    def submit(self, batch: Batch, *, patient: bool = False) -> Future[Appended]:
         """Queues a batch. The future has the verdict on each sample, once accepted ones are logged and can be queried;
-        or it raises Unavailable. Raises Unavailable at once where too much waits, and ReadOnly."""
+        or it raises Unavailable. Raises Unavailable at once where too much waits, and ReadOnly. A `patient`
+        batch may wait a tenth of a second for others, which makes many small ones cheaper."""
         if self._appender is None:
             raise ReadOnly(f"{self.path} was opened read-only")
-        return self._appender.submit(batch)
+        return self._appender.submit(batch, patient=patient)
 
     def set_retention(self, time_ms: int, size_bytes: int) -> None:
         """As in `StorageOptions`; from now on."""
