@@ -1,0 +1,34 @@
+"""Names that ``--enable-feature`` takes: all that a Prometheus 2.x or 3.x knew, and what they mean here."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Meaning(Enum):
+    """What naming a feature does."""
+
+    ACTED = "acted on"
+    ALWAYS = "always on"
+    NOT_BUILT = "not built"
+
+
+_ACTED = "auto-reload-config extra-scrape-metrics promql-delayed-name-removal"
+_ALWAYS = """
+    auto-gomaxprocs auto-gomemlimit expand-external-labels metadata-wal-records new-service-discovery-manager
+    no-default-scrape-port promql-at-modifier promql-binop-fill-modifiers promql-duration-expr
+    promql-experimental-functions promql-extended-range-selectors promql-negative-offset remote-write-receiver
+    utf8-names
+"""
+_NOT_BUILT = """
+    agent concurrent-rule-eval created-timestamp-zero-ingestion delayed-compaction exemplar-storage fast-startup
+    memory-snapshot-on-shutdown native-histograms old-ui ooo-native-histograms otlp-deltatocumulative
+    otlp-native-delta-ingestion otlp-write-receiver promql-per-step-stats st-storage type-and-unit-labels
+    use-start-timestamps use-uncached-io xor2-encoding
+"""
+
+FEATURES: dict[str, Meaning] = {
+    name: meaning
+    for meaning, names in ((Meaning.ACTED, _ACTED), (Meaning.ALWAYS, _ALWAYS), (Meaning.NOT_BUILT, _NOT_BUILT))
+    for name in names.split()
+}
