@@ -34,7 +34,8 @@ Exit codes: 0 after SIGTERM or SIGINT, 1 for an error (one line on standard erro
 
 YAML with the core schema of YAML 1.2: `on`, `yes` and `1:30` are text. Unknown and duplicate keys are errors that
 name file, line and column. A duration is text such as `15s`, `1h30m` or `500ms`; a size is text such as `32MiB`. A key
-without a value has its default. The file is read at the start.
+without a value has its default. The file is read at the start, and again on SIGHUP and `POST /-/reload`: what is
+reloadable takes effect then, if the whole file is right.
 
 {keys}
 """

@@ -14,8 +14,10 @@ from tsdb.server.config import QueryConfig, ServerConfig, StorageConfig
 
 
 class Config(Section, frozen=True, rename={"global_": "global"}):
-    global_: Annotated[GlobalConfig, key("What holds for all jobs.")] = GlobalConfig()
-    scrape_configs: Annotated[tuple[ScrapeConfig, ...], key("What is scraped: one entry per job.")] = ()
+    global_: Annotated[GlobalConfig, key("What holds for all jobs.", reloadable=True)] = GlobalConfig()
+    scrape_configs: Annotated[
+        tuple[ScrapeConfig, ...], key("What is scraped: one entry per job.", reloadable=True)
+    ] = ()
     storage: Annotated[StorageConfig, key("Where and how samples are kept.")] = StorageConfig()
     query: Annotated[QueryConfig, key("Limits of queries.")] = QueryConfig()
     server: Annotated[ServerConfig, key("The HTTP server.")] = ServerConfig()

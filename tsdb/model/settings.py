@@ -1,20 +1,23 @@
-"""Config schemas: msgspec structs whose fields carry doc line, unit and reloadable; one table of keys comes from them.
+"""Config schemas: structs whose fields carry doc line, unit and whether they are built; files are read into them.
 
-Each part of the server owns its struct (`scraper.config`, …); `tsdb.config` composes them.
+Each part of the server owns its structs (`scraper.config`, …); `tsdb.config` composes them. `tsdb.model.key_table` makes
+the table of all keys of them, `tsdb.model.shown` makes YAML of them.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from tsdb.model.document import Document, Path
+from tsdb.model.document import Document, Path, Place
 from tsdb.model.durations import format_duration, parse_duration
 from tsdb.model.errors import ConfigError
 
@@ -63,156 +66,297 @@ class Secret(str):
         return "<secret>" if self else "''"
 
 
+class Url(str):
+    """A URL; shown without its password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redacted(self))
+
+
+def redacted(url: str) -> str:
+    """The URL with ``xxxxx`` instead of a password."""
+    return re.sub(r"^([a-zA-Z][a-zA-Z0-9+.-]*://[^/?#@:]*):[^/?#]*@", r"\1:xxxxx@", url)
+
+
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Base of the structs of a config."""
 
+    def checked(self, place: Place) -> Self:
+        """What its types do not say is checked here, and what is a short form completed. Raises ConfigError."""
+        return self
 
-def key(doc: str, *, unit: str = "", reloadable: bool = False) -> msgspec.Meta:
-    """Annotation of a field: ``interval: Annotated[Duration, key("How often …")] = Duration.of("1m")``."""
-    return msgspec.Meta(description=doc, extra={"unit": unit, "reloadable": reloadable})
+
+def key(
+    doc: str,
+    *,
+    unit: str = "",
+    reloadable: bool = False,
+    built: bool = True,
+    protects: bool = False,
+    without: str = "ignored",
+    least: int | None = 0,
+    file: bool = False,
+    empty: Any = None,
+    always: bool = False,
+    flow: bool = False,
+) -> msgspec.Meta:
+    """Annotation of a field: ``interval: Annotated[Duration, key("How often …")] = Duration.of("1m")``.
+
+    `built`: False warns where the key is used, and says what is so `without` it; where it `protects` or selects, its
+    use is an error instead. `least`: of an integer. `file`: the name of a file, relative to the folder of the config.
+    `empty`: what the key without a value means, where that is not its default. `always`: shown even where it is
+    zero, `flow`: shown on one line, both as in Prometheus.
+    """
+    extra = {"unit": unit, "reloadable": reloadable, "built": built, "protects": protects, "without": without,
+             "least": least, "file": file, "empty": empty, "always": always, "flow": flow}
+    return msgspec.Meta(description=doc, extra=extra)
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One row of the table of keys."""
+class Field:
+    """A key of a section, as `key()` describes it."""
 
     name: str
-    """Dotted; ``[]`` after a list's."""
-    type: str
-    unit: str
-    default: str
+    """In the file."""
+    attribute: str
+    type: Any
+    """Without annotation and without ``| None``."""
+    optional: bool
+    """May be None."""
+    required: bool
+    default: Any
     doc: str
-    reloadable: bool
+    more: Mapping[str, Any]
+    """What else `key()` was given."""
 
 
-def keys(section: type[Section], prefix: str = "") -> Iterator[Key]:
-    """All keys of a schema, in the order of the file."""
+@functools.cache
+def fields(section: type[Section]) -> Mapping[str, Field]:
+    """The keys of a section by their names in the file."""
     hints = get_type_hints(section, include_extras=True)
+    found = {}
     for field in msgspec.structs.fields(section):
         annotated = hints[field.name]
-        meta = next((part for part in get_args(annotated)[1:] if isinstance(part, msgspec.Meta)), None)
-        plain = _plain(annotated)
-        name = f"{prefix}{field.encode_name}"
-        item = get_args(plain)[0] if get_origin(plain) is tuple else None
-        extra = (meta.extra if meta else None) or {}
-        yield Key(
-            name=name + ("[]" if _is_section(item) else ""),
-            type="section" if _is_section(plain) else _type_name(plain),
-            unit=extra.get("unit", "") or ("duration" if plain is Duration else ""),
-            default=_default(field),
-            doc=(meta.description if meta else "") or "",
-            reloadable=bool(extra.get("reloadable")),
-        )
-        if _is_section(plain):
-            yield from keys(plain, f"{name}.")
-        elif _is_section(item):
-            assert item is not None
-            yield from keys(item, f"{name}[].")
+        meta = next((part for part in get_args(annotated)[1:] if isinstance(part, msgspec.Meta)), key(""))
+        type_ = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
+        optional = get_origin(type_) is UnionType
+        default = None if field.required else field.default
+        if default is msgspec.NODEFAULT:
+            default = field.default_factory()
+        found[field.encode_name] = Field(field.encode_name, field.name, plain_type(type_), optional, field.required,
+                                         default, meta.description or "", meta.extra or {})
+    return found
 
 
-def build(document: Document, section: type[T]) -> T:
-    """The typed form of a parsed file. Raises ConfigError with place, key and remedy."""
-    value = _shape(document, {} if document.value is None else document.value, section, ())
-    try:
-        return msgspec.convert(value, section, dec_hook=_decode)
-    except msgspec.ValidationError as problem:
-        text, path = _located(str(problem))
-        raise ConfigError(f"{document.place(path)}: {_dotted(path)}{text}") from None
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A key of a file that does nothing yet."""
+
+    name: str
+    places: tuple[str, ...]
+    without: str
+
+    def __str__(self) -> str:
+        more = f" and {len(self.places) - 1} more" if len(self.places) > 1 else ""
+        return f"{self.places[0]}{more}: {self.name}: not built yet: {self.without}"
 
 
-def _is_section(type_: Any) -> bool:
+def build(document: Document, section: type[T], folder: str = "") -> T:
+    """The typed form of a parsed file. File names in it are joined to `folder`. Raises ConfigError with place, key
+    and remedy."""
+    return read(document, section, folder)[0]
+
+
+def read(document: Document, section: type[T], folder: str = "") -> tuple[T, list[Unbuilt]]:
+    """As `build`, with the keys that are not built yet."""
+    reader = _Reader(document, section, folder)
+    made: T = reader.value({} if document.value is None else document.value, section, (), None)
+    return made, [Unbuilt(name, tuple(places), without) for (name, without), places in reader.unbuilt.items()]
+
+
+class _Reader:
+    def __init__(self, document: Document, root: type, folder: str) -> None:
+        self._document = document
+        self._root = root
+        self._folder = folder
+        self._skipped = 0
+        self.unbuilt: dict[tuple[str, str], list[str]] = {}
+
+    def value(self, value: Any, type_: Any, path: Path, field: Field | None) -> Any:
+        """`value` as a `type_`. Raises ConfigError."""
+        origin = get_origin(type_)
+        if is_section(type_):
+            return self._section(value, type_, path)
+        if origin is tuple:
+            if not isinstance(value, list):
+                raise self._expected("a list", value, path)
+            return tuple(self._item(item, get_args(type_)[0], (*path, i), field) for i, item in enumerate(value))
+        if origin is dict:
+            if not isinstance(value, dict):
+                raise self._expected("a mapping", value, path)
+            return {name: self._item(item, get_args(type_)[1], (*path, name), field) for name, item in value.items()}
+        return value if type_ is Any else self._scalar(value, type_, path, field)
+
+    def _item(self, item: Any, type_: Any, path: Path, field: Field | None) -> Any:
+        if item is None and path not in self._document.texts:
+            if type_ in (str, Secret, Url):
+                return type_("")
+            what = f"empty or null item: {'give it keys' if is_section(type_) else 'give it a value'}, or remove it"
+            raise self._error(what, path)
+        return self.value(item, type_, path, field)
+
+    def _section(self, value: Any, type_: type[Section], path: Path) -> Section:
+        if not isinstance(value, dict):
+            raise self._expected("a mapping", value, path)
+        known = fields(type_)
+        made = {}
+        for name, item in value.items():
+            field = known.get(name)
+            if field is None:
+                raise self._unknown(name, type_, path)
+            at = (*path, name)
+            if item is None and at not in self._document.texts:
+                if field.more["empty"] is not None:
+                    made[field.attribute] = field.more["empty"]
+                continue
+            self._skipped += not field.more["built"]
+            made[field.attribute] = self.value(item, field.type, at, field)
+            self._skipped -= not field.more["built"]
+            if not field.more["built"] and made[field.attribute] not in (field.default, False, 0, (), {}, ""):
+                self._note_unbuilt(field, at)
+        for field in known.values():
+            if field.required and field.attribute not in made:
+                raise self._error(f'the key "{field.name}" is missing', path)
+        return type_(**made).checked(Place(self._document, path))
+
+    def _note_unbuilt(self, field: Field, path: Path) -> None:
+        if self._skipped:
+            return  # what is around it does nothing either
+        if field.more["protects"]:
+            raise self._error("not built yet, and ignoring it would not be safe: remove it", path)
+        name = "".join("[]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+        self.unbuilt.setdefault((name, field.more["without"]), []).append(self._document.place(path))
+
+    def _scalar(self, value: Any, type_: Any, path: Path, field: Field | None) -> Any:
+        text = self._document.texts.get(path, value)
+        if get_origin(type_) is Literal:
+            if text not in get_args(type_):
+                raise self._error(f"must be {type_name(type_).replace('`', '')}", path)
+            return text
+        if type_ in (str, Secret, Url):
+            if not isinstance(text, str):
+                raise self._expected("text", value, path)
+            if field is not None and field.more["file"]:
+                text = joined(self._folder, text)
+            return text if type_ is str else type_(text)
+        if type_ in (Duration, Bytes):
+            if not isinstance(text, str):
+                raise self._expected(f"a {type_name(type_)}", value, path)
+            try:
+                return type_.of(text)
+            except ValueError as problem:
+                raise self._error(str(problem), path) from None
+        return self._number(value, type_, path, field)
+
+    def _number(self, value: Any, type_: Any, path: Path, field: Field | None) -> Any:
+        if type_ is bool:
+            if isinstance(value, str):
+                value = _BOOLEANS.get(value, value)
+            if not isinstance(value, bool):
+                raise self._expected("true or false", value, path)
+            return value
+        if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9][0-9_]*", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._expected("an integer" if type_ is int else "a number", value, path)
+        if type_ is float:
+            return float(value)
+        least = field.more["least"] if field is not None else None
+        if value != value or abs(value) >= 2**63 or value != int(value) or (least is not None and value < least):
+            raise self._error("must be an integer" if least is None else f"must be an integer from {least} on", path)
+        return int(value)
+
+    def _unknown(self, name: str, type_: type[Section], path: Path) -> ConfigError:
+        known = fields(type_)
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        elsewhere = [text for text in _places_of(self._root, name) if text != _dotted(path, "")]
+        if near:
+            advice = f'did you mean "{near[0]}"?'
+        elif elsewhere:
+            advice = f"it belongs into {' or '.join(elsewhere[:3])}"
+        else:
+            advice = f"known here: {', '.join(sorted(known)[:20])}{', …' if len(known) > 20 else ''}"
+        place = self._document.place((*path, name))
+        return ConfigError(f'{place}: unknown key "{_dotted((*path, name), "")}": {advice}')
+
+    def _expected(self, wanted: str, value: Any, path: Path) -> ConfigError:
+        found = next(word for kind, word in _WORDS.items() if isinstance(value, kind))
+        return self._error(f"expected {wanted}, got {found}", path)
+
+    def _error(self, message: str, path: Path) -> ConfigError:
+        return ConfigError(f"{self._document.place(path)}: {_dotted(path)}{message}")
+
+
+def joined(folder: str, file: str) -> str:
+    """The name of a file that a config in `folder` names: as it is if it is absolute or empty."""
+    return file if not file or os.path.isabs(file) else os.path.normpath(os.path.join(folder, file))  # noqa: PTH117, PTH118
+
+
+def item_type(type_: Any) -> Any:
+    """The type of the items of a list or mapping; that of anything else is itself."""
+    if get_origin(type_) is tuple:
+        return get_args(type_)[0]
+    return get_args(type_)[1] if get_origin(type_) is dict else type_
+
+
+def is_section(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, Section)
 
 
-def _type_name(type_: Any) -> str:
-    if get_origin(type_) is tuple:
-        return f"list of {_type_name(get_args(type_)[0])}"
-    if get_origin(type_) is dict:
-        return "mapping of text to text"
-    names = {str: "text", int: "integer", float: "number", bool: "true or false", Duration: "duration", Bytes: "size",
-             Secret: "secret text"}
-    if type_ in names:
-        return names[type_]
-    if _is_section(type_):
-        return "section"
-    return " or ".join(f"`{choice}`" for choice in get_args(type_))
-
-
-def _default(field: Any) -> str:
-    if field.required:
-        return "required"
-    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    if isinstance(value, Section) or value in ((), {}, None, ""):
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _decode(type_: type, value: Any) -> Any:
-    if type_ is Duration:
-        if not isinstance(value, str):
-            raise ValueError(f"a duration needs a unit, as in 15s or 1h30m, not {value!r}")
-        return Duration.of(value)
-    if type_ is Bytes:
-        return Bytes.of(str(value))
-    if type_ is Secret:
-        return Secret(value)
-    raise NotImplementedError(type_)
-
-
-def _shape(document: Document, value: Any, type_: Any, path: Path) -> Any:
-    """The value without unknown keys (refused) and keys without a value (defaults); scalars as text where wanted."""
-    type_ = _plain(type_)
-    if value is None:
-        return None
-    if get_origin(type_) is Literal and document.texts.get(path, value) not in get_args(type_):
-        raise ConfigError(f"{document.place(path)}: {_dotted(path)}must be {_type_name(type_).replace('`', '')}")
-    if type_ in (str, Secret) or get_origin(type_) is Literal:
-        return document.texts.get(path, value)
-    if get_origin(type_) is tuple and isinstance(value, list):
-        return [_shape(document, item, get_args(type_)[0], (*path, index)) for index, item in enumerate(value)]
-    if get_origin(type_) is dict and isinstance(value, dict):
-        shaped = {name: _shape(document, item, get_args(type_)[1], (*path, name)) for name, item in value.items()}
-        return {name: "" if item is None else item for name, item in shaped.items()}
-    if not _is_section(type_) or not isinstance(value, dict):
-        return value
-    hints = get_type_hints(type_, include_extras=True)
-    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(type_)}
-    made = {}
-    for name, item in value.items():
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1, 0.5)
-            advice = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(sorted(fields))}"
-            raise ConfigError(f'{document.place((*path, name))}: unknown key "{_dotted((*path, name), "")}": {advice}')
-        if item is not None:
-            made[name] = _shape(document, item, fields[name], (*path, name))
-    return made
-
-
-def _plain(type_: Any) -> Any:
-    """The type without annotation and without ``| None``."""
-    if get_origin(type_) is Annotated:
-        type_ = get_args(type_)[0]
+def plain_type(type_: Any) -> Any:
+    """The type without ``| None``."""
     if get_origin(type_) is UnionType:
-        type_ = next(part for part in get_args(type_) if part is not type(None))
+        return next(part for part in get_args(type_) if part is not type(None))
     return type_
 
 
-_AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
-_WORDS = {"object": "a mapping", "array": "a list", "str": "text", "int": "an integer", "bool": "true or false",
-          "float": "a number", "null": "nothing"}
-"""msgspec's words for types, in those of a config file."""
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
+def type_name(type_: Any) -> str:
+    """In words of a user."""
+    if get_origin(type_) is tuple:
+        return f"list of {type_name(get_args(type_)[0])}"
+    if get_origin(type_) is dict:
+        inner = get_args(type_)[1]
+        return "mapping of text to text" if inner is str else f"mapping of text to {type_name(inner)}"
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Duration: "duration", Bytes: "size",
+             Secret: "secret text", Url: "URL", Any: "anything"}
+    if type_ in names:
+        return names[type_]
+    if is_section(type_):
+        return "section"
+    return " or ".join(f"`{choice}`" for choice in get_args(type_) if choice)
 
 
-def _located(message: str) -> tuple[str, Path]:
-    found = _AT.fullmatch(message)
-    assert found is not None
-    steps = _STEP.finditer(found[2] or "")
-    path = tuple(int(step[2]) if step[2] else step[1] for step in steps if step[1] or step[2])
-    text = found[1]
-    for theirs, ours in _WORDS.items():
-        text = text.replace(f"`{theirs}`", ours)
-    return text.replace("`", '"'), path
+_BOOLEANS = {form: value
+             for words, value in (("y yes true on", True), ("n no false off", False))
+             for word in words.split()
+             for form in (word, word.capitalize(), word.upper())}
+"""What Prometheus takes for true and false where a key wants that; elsewhere they are text."""
+_WORDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list",
+                           dict: "a mapping", type(None): "nothing"}
+
+
+def _places_of(section: type[Section], name: str, prefix: str = "", around: tuple[type, ...] = ()) -> Iterator[str]:
+    """The sections under `section` that know a key, outer ones first."""
+    known = fields(section)
+    if name in known and prefix:
+        yield prefix
+    for field in known.values():
+        inner = item_type(field.type)
+        if is_section(inner) and inner not in around:
+            mark = "[]" if get_origin(field.type) is tuple else ""
+            yield from _places_of(inner, name, f"{prefix}.{field.name}{mark}".lstrip("."), (*around, inner))
 
 
 def _dotted(path: Path, end: str = ": ") -> str:

@@ -72,12 +72,14 @@ class Metrics:
         self.rejected = Counter(
             "tsdb_ingest_rejected_samples", "Samples rejected for ever, by reason.", ["reason"], registry=registry
         )
-        loaded = Gauge("prometheus_config_last_reload_successful", "1: the config in use is the one in the file.",
-                       registry=registry)
-        loaded.set(1)
-        when = Gauge("prometheus_config_last_reload_success_timestamp_seconds", "When the config was read.",
-                     registry=registry)
-        when.set_to_current_time()
+        self._config_successful = Gauge(
+            "prometheus_config_last_reload_successful", "1: the config in use is the one in the file.",
+            registry=registry,
+        )
+        self._config_time = Gauge(
+            "prometheus_config_last_reload_success_timestamp_seconds", "When the config in use was read.",
+            registry=registry,
+        )
         self.ready = Gauge("prometheus_ready", "1 once the server answers queries.", registry=registry)
         build = Gauge(
             "prometheus_build_info", "The Prometheus version whose behaviour this server matches.",
@@ -88,6 +90,15 @@ class Metrics:
         own.labels(version(), platform.python_version()).set(1)
         self._observers: dict[str, tuple[Any, Any]] = {}
         self._counters: dict[tuple[str, int], Any] = {}
+
+    def config_loaded(self) -> None:
+        """The config that the file has now is in use."""
+        self._config_successful.set(1)
+        self._config_time.set_to_current_time()
+
+    def config_failed(self) -> None:
+        """It is not."""
+        self._config_successful.set(0)
 
     def observe_request(self, handler: str, code: int, seconds: float, size: int) -> None:
         """Counts one request; `handler` is a route's path."""
