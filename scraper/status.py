@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tsdb.model.batch import Metadata
+from tsdb.model.summary import Summary
+
+INTERVAL_QUANTILES = (0.01, 0.05, 0.5, 0.9, 0.99)
 
 Health = Literal["unknown", "up", "down"]
 
@@ -52,3 +56,36 @@ class PoolStatus:
     """At most `keep_dropped_targets`."""
     dropped_count: int
     """All of them."""
+
+
+def interval_summary() -> Summary:
+    """Of lengths of intervals or syncs, in seconds."""
+    return Summary(INTERVAL_QUANTILES)
+
+
+@dataclass(slots=True)
+class ScraperStatistics:
+    """Counts since the start: what the metrics ``prometheus_target_*`` show. Changed on the scraper's event loop."""
+
+    interval_seconds: defaultdict[str, Summary] = field(default_factory=lambda: defaultdict(interval_summary))
+    """Actual time from scrape to scrape, by the configured interval (``15s``)."""
+    sync_seconds: defaultdict[str, Summary] = field(default_factory=lambda: defaultdict(interval_summary))
+    """How long it took to make a job's targets of what was discovered, by job. Its count is that of the syncs."""
+    sync_failed: Counter[str] = field(default_factory=Counter)
+    """Discovered targets that no target could be made of, by job."""
+    pools: int = 0
+    """Jobs begun, tries that failed included."""
+    pools_failed: int = 0
+    pool_reloads: int = 0
+    """Jobs that went on with another config."""
+    pool_reloads_failed: int = 0
+    exceeded_target_limit: int = 0
+    """Syncs of a job over its `target_limit`."""
+    exceeded_label_limits: int = 0
+    """Scrapes over a limit on labels."""
+    exceeded_sample_limit: int = 0
+    exceeded_body_size_limit: int = 0
+    duplicate_timestamp: int = 0
+    """Samples rejected, here and below."""
+    out_of_order: int = 0
+    out_of_bounds: int = 0
