@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -22,6 +23,16 @@ AT_ONCE = 1 << 20
 TRUNCATED = "results truncated due to limit"
 
 
+class Events(Protocol):
+    """Parts of an answer that come when something happens, until the client leaves."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Answer:
     status: int = 200
@@ -30,6 +41,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     rest: Iterator[Part] | None = None
     """What comes behind `parts`, made part by part, each off the loop."""
+    events: Events | None = None
+    """What comes behind `parts`, awaited; never compressed. Closed by who sends it, whatever happens."""
 
     @property
     def size(self) -> int:
@@ -44,7 +57,7 @@ def text(status: int, message: str, headers: dict[str, str] | None = None) -> An
 
 def success(data: Any, warnings: Iterable[str] = (), infos: Iterable[str] = ()) -> Answer:
     """The envelope around `data`, which orjson prints."""
-    return success_parts([orjson.dumps(data)], warnings, infos)
+    return success_parts([dumps(data)], warnings, infos)
 
 
 def success_parts(data: Iterable[Part], warnings: Iterable[str] = (), infos: Iterable[str] = ()) -> Answer:
@@ -80,6 +93,15 @@ def failure_of(error: TsdbError) -> Answer:
     if isinstance(error, IngestError):
         return text(error.status, str(error))
     return failure(500, "internal", str(error))
+
+
+def rfc3339(ns: int | None) -> str:
+    """A Unix time in ns as Go prints it in JSON: in UTC, without zeros at the end. None: Go's zero time, the year 1."""
+    if ns is None:
+        return "0001-01-01T00:00:00Z"
+    seconds, fraction = divmod(ns, 1_000_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
 
 
 def dumps(value: Any) -> bytes:

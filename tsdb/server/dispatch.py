@@ -18,14 +18,17 @@ import zstandard
 from aiohttp import web
 
 from tsdb.model.errors import NotReady, TsdbError
-from tsdb.server.answer import Answer, Part, failure, failure_of, text
+from tsdb.server.answer import Answer, Events, Part, failure, failure_of, text
 from tsdb.server.bodies import BodyError, Held, read_body
+from tsdb.server.cors import Cors
 from tsdb.server.route import Request, Route
 from tsdb.server.services import Phase, Services
 
 _COMPRESS_FROM = 1024
 _COMPRESS_INLINE = 32 << 10
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 
 Form = dict[str, list[str]]
 
@@ -35,6 +38,7 @@ class Dispatcher:
 
     def __init__(self, services: Services, routes: Sequence[Route]) -> None:
         self._services = services
+        self._cors = Cors(services.options.cors_origin)
         self._plain: dict[str, dict[str, Route]] = {}
         self._names = {route.path: re.sub(r"\{(\w+)\}", r":\1", route.path) for route in routes}
         """Paths as Prometheus' metrics have them."""
@@ -58,9 +62,11 @@ class Dispatcher:
         else:
             answer = await self._handle(http, route, path_values, query)
             if route.api:
-                _add_cors(http, answer)
+                self._cors.add(answer.headers, http.headers.get("Origin"))
         encoding = "" if route is None or not route.compressed else _encoding(http, answer)
-        if answer.rest is not None:
+        if answer.events is not None:
+            response, size = await _send_events(http, answer, answer.events)
+        elif answer.rest is not None:
             response, size = await self._stream(http, answer, encoding)
         else:
             if encoding:
@@ -82,13 +88,16 @@ class Dispatcher:
         return {}, {}
 
     def _no_route(self, http: web.BaseRequest, path: str, methods: Mapping[str, Route]) -> Answer:
-        if not methods:
-            return text(404, "404 page not found")
-        if http.method == "OPTIONS" and path.startswith("/api/"):
+        allowed = {"Allow": ", ".join(sorted([*methods, "OPTIONS"]))}
+        if http.method == "OPTIONS" and path.startswith("/api/v1/"):
             answer = Answer(204)
-            _add_cors(http, answer)
+            self._cors.add(answer.headers, http.headers.get("Origin"))
             return answer
-        return text(405, "Method Not Allowed", {"Allow": ", ".join(sorted([*methods, "OPTIONS"]))})
+        if not methods:
+            return text(404, "404 page not found", _NO_SNIFFING)
+        if http.method == "OPTIONS":
+            return Answer(200, headers=allowed)
+        return text(405, "Method Not Allowed", allowed | _NO_SNIFFING)
 
     async def _handle(self, http: web.BaseRequest, route: Route, path_values: Mapping[str, str], query: str) -> Answer:
         services = self._services
@@ -112,7 +121,8 @@ class Dispatcher:
             request = Request(http, route, path_values, form, problem, body, held, principal)
             return await route.handler(services, request)
         except NotReady as error:
-            return text(503, str(error), {"Retry-After": "1"})
+            stopping = str(services.phase is Phase.STOPPING).lower()
+            return text(503, str(error), {"Retry-After": "1", "X-Prometheus-Stopping": stopping})
         except TsdbError as error:
             return failure_of(error)
         except BodyError as error:
@@ -162,6 +172,22 @@ class Dispatcher:
         return response, sent
 
 
+async def _send_events(http: web.BaseRequest, answer: Answer, events: Events) -> tuple[web.StreamResponse, int]:
+    """Sends what comes until the client leaves or nothing more can come. The bytes sent."""
+    try:
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_type = answer.content_type
+        await response.prepare(http)
+        sent = 0
+        async for part in events:
+            await response.write(part)
+            sent += len(part)
+        await response.write_eof()
+    finally:
+        events.close()
+    return response, sent
+
+
 def _parse_form(form: Form, encoded: str) -> str:
     """Adds the parameters to `form`; what was wrong, as Prometheus says it. Wrong pairs are left out."""
     problem = ""
@@ -178,16 +204,6 @@ def _parse_form(form: Form, encoded: str) -> str:
         unquoted = urllib.parse.unquote_plus(name, errors="replace")
         form.setdefault(unquoted, []).append(urllib.parse.unquote_plus(value, errors="replace"))
     return problem
-
-
-def _add_cors(http: web.BaseRequest, answer: Answer) -> None:
-    answer.headers["Vary"] = "Origin"
-    origin = http.headers.get("Origin")
-    if origin:
-        answer.headers["Access-Control-Allow-Headers"] = "Accept, Authorization, Content-Type, Origin"
-        answer.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-        answer.headers["Access-Control-Allow-Origin"] = origin
-        answer.headers["Access-Control-Expose-Headers"] = "Date"
 
 
 def _encoding(http: web.BaseRequest, answer: Answer) -> str:

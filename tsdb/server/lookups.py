@@ -79,8 +79,8 @@ async def series(services: Services, request: Request) -> Answer:
 
 
 async def metadata(services: Services, request: Request) -> Answer:
-    limit = _number(request, "limit", "limit must be a number")
-    per_metric = _number(request, "limit_per_metric", "limit_per_metric must be a number")
+    limit = parameters.number(request, "limit")
+    per_metric = parameters.number(request, "limit_per_metric")
     families: dict[str, list[dict[str, str]]] = {}
     for family, entries in sorted(services.storage.metadata(request.value("metric") or None).items()):
         if 0 <= limit <= len(families):
@@ -88,12 +88,3 @@ async def metadata(services: Services, request: Request) -> Answer:
         kept = entries[:per_metric] if per_metric > 0 else entries
         families[family] = [{"type": entry.type, "unit": entry.unit, "help": entry.help} for entry in kept]
     return success(families)
-
-
-def _number(request: Request, name: str, problem: str) -> int:
-    """An integer parameter; -1 where it is missing. Raises BadData."""
-    value = request.value(name)
-    try:
-        return int(value) if value else -1
-    except ValueError:
-        raise BadData(problem) from None

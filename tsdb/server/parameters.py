@@ -29,6 +29,9 @@ _FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASC
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:[.,]([0-9]+))?(Z|[-+][0-9]{2}:[0-9]{2})", re.ASCII
 )
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _MAX_DURATION_S = (2**63 - 1) / 1e9
 _ESCAPED = re.compile(r"_([0-9a-fA-F]*)_")
 
@@ -166,11 +169,30 @@ def limit(request: Request) -> int:
     value = request.value("limit")
     if not value:
         return 0
-    if not re.fullmatch(r"[-+]?[0-9]+", value, re.ASCII):
-        raise invalid("limit", f"strconv.Atoi: parsing {quoted(value)}: invalid syntax")
+    if not _INTEGER.fullmatch(value):
+        reason = "value out of range" if value.lstrip("+-").isdecimal() and value.isascii() else "invalid syntax"
+        raise invalid("limit", f"strconv.Atoi: parsing {quoted(value)}: {reason}")
     if int(value) < 0:
         raise invalid("limit", "limit must be non-negative")
     return int(value)
+
+
+def number(request: Request, name: str, problem: str = "") -> int:
+    """An integer parameter; -1 where it is missing. Raises BadData, with `problem`."""
+    value = request.value(name)
+    if value and not _INTEGER.fullmatch(value):
+        raise BadData(problem or f"{name} must be a number")
+    return int(value) if value else -1
+
+
+def boolean(request: Request, name: str, problem: str) -> bool:
+    """As Go reads it; false where it is missing. Raises BadData, with `problem` before Go's words."""
+    value = request.value(name)
+    if not value or value in _FALSE:
+        return False
+    if value not in _TRUE:
+        raise invalid(name, f"{problem}: strconv.ParseBool: parsing {quoted(value)}: invalid syntax")
+    return True
 
 
 def matcher_sets(request: Request, *, named: bool = False) -> list[tuple[Matcher, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tsdb.server import lookups, queries, status, write
+from tsdb.server import admin, lifecycle, lookups, notifications, queries, rules, runtime, status, targets, write
 from tsdb.server.route import Parameter, Permission, Route
 
 _TIMEOUT = Parameter("timeout", "duration", "How long the answer may take, at most `query.timeout`.")
@@ -13,6 +13,8 @@ _QUERY = Parameter("query", "PromQL", "The expression.", required=True)
 _START = Parameter("start", "time", "Only series with samples at or after this.")
 _END = Parameter("end", "time", "Only series with samples at or before this.")
 _MATCH = Parameter("match[]", "selector", "Only series that one of these selects; may be repeated.")
+_REQUIRED_MATCH = Parameter("match[]", "selector", "Which series; may be repeated.", required=True)
+_POOL = Parameter("scrapePool", "text", "Name of the job.", required=True)
 
 ROUTES: tuple[Route, ...] = (
     Route(("GET",), "/", Permission.PUBLIC, status.index, "This list.", needs_storage=False),
@@ -44,7 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         ("GET", "POST"), "/api/v1/series", Permission.READ, lookups.series,
         "Label sets of series.",
-        (Parameter("match[]", "selector", "Which series; may be repeated.", required=True), _START, _END, _LIMIT),
+        (_REQUIRED_MATCH, _START, _END, _LIMIT),
     ),
     Route(
         ("GET",), "/api/v1/metadata", Permission.READ, lookups.metadata,
@@ -56,12 +58,107 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     Route(
+        ("DELETE",), "/api/v1/series", Permission.ADMIN, admin.drop_series,
+        "Never built, as in Prometheus: answered with 500.",
+    ),
+    Route(("GET",), "/api/v1/scrape_pools", Permission.READ, targets.scrape_pools, "Names of the scrape jobs."),
+    Route(
+        ("GET",), "/api/v1/scrape_pools/config", Permission.READ, targets.scrape_pool_config,
+        "The config of one scrape job, as YAML without secrets.", (_POOL,),
+    ),
+    Route(
+        ("GET",), "/api/v1/targets", Permission.READ, targets.targets,
+        "Targets that are scraped, and those that relabeling dropped.",
+        (
+            Parameter("state", "text", "`active`, `dropped` or `any`; all of them, where it is missing."),
+            Parameter("scrapePool", "text", "Only targets of this job."),
+        ),
+    ),
+    Route(
+        ("GET",), "/api/v1/targets/metadata", Permission.READ, targets.metadata,
+        "Type, unit and help of metrics, target by target.",
+        (
+            Parameter("match_target", "selector", "Only targets whose labels it selects."),
+            Parameter("metric", "text", "Only this metric family."),
+            Parameter("limit", "integer", "No further targets once there are so many entries."),
+        ),
+    ),
+    Route(
+        ("GET",), "/api/v1/targets/relabel_steps", Permission.READ, targets.relabel_steps,
+        "What each relabeling rule of a job makes of the labels of a discovered target.",
+        (_POOL, Parameter("labels", "JSON", "The labels, an object of texts.", required=True)),
+    ),
+    Route(
+        ("GET",), "/api/v1/rules", Permission.READ, rules.rules,
+        "Recording and alerting rules. There are none yet.",
+        (
+            Parameter("type", "text", "`alert` or `record`."),
+            Parameter("rule_name[]", "text", "Only rules of this name; may be repeated."),
+            Parameter("rule_group[]", "text", "Only groups of this name; may be repeated."),
+            Parameter("file[]", "text", "Only groups of this file; may be repeated."),
+            Parameter("match[]", "selector", "Only rules whose labels it selects; may be repeated."),
+            Parameter("exclude_alerts", "boolean", "Leaves active alerts out."),
+            Parameter("group_limit", "integer", "Most groups in the answer."),
+            Parameter("group_next_token", "text", "From a cut answer: the next groups."),
+        ),
+    ),
+    Route(("GET",), "/api/v1/alerts", Permission.READ, rules.alerts, "Active alerts. There are none yet."),
+    Route(
+        ("GET",), "/api/v1/alertmanagers", Permission.READ, rules.alertmanagers,
+        "Alert managers that alerts are sent to. There are none yet.",
+    ),
+    Route(
         ("GET",), "/api/v1/status/buildinfo", Permission.READ, status.build_info,
         "The Prometheus version that is matched, and this server's own.", needs_storage=False,
     ),
     Route(
+        ("GET",), "/api/v1/status/config", Permission.READ, runtime.config,
+        "The config in effect, as YAML without secrets.",
+    ),
+    Route(("GET",), "/api/v1/status/flags", Permission.READ, runtime.flags, "Values of all flags."),
+    Route(
+        ("GET",), "/api/v1/status/runtimeinfo", Permission.READ, runtime.runtime_info,
+        "The process: its start, the last reload, retention.",
+    ),
+    Route(
+        ("GET",), "/api/v1/status/tsdb", Permission.READ, runtime.tsdb,
+        "Sizes of the head, and the metrics, label names and label pairs with the most series.",
+        (Parameter("limit", "integer", "Rows of each table; 10 where it is missing, at most 10,000."),),
+    ),
+    Route(
+        ("GET",), "/api/v1/status/tsdb/blocks", Permission.READ, runtime.blocks,
+        "Blocks. There are none yet.",
+    ),
+    Route(
+        ("GET",), "/api/v1/status/walreplay", Permission.READ, runtime.wal_replay,
+        "Segments of the log that were replayed.", needs_storage=False,
+    ),
+    Route(
+        ("GET",), "/api/v1/notifications", Permission.READ, notifications.notifications,
+        "What is wrong with the server now.", needs_storage=False,
+    ),
+    Route(
+        ("GET",), "/api/v1/notifications/live", Permission.READ, notifications.notifications_live,
+        "Notifications as they come and go, as server-sent events. 204 where too many clients listen.",
+        needs_storage=False, compressed=False,
+    ),
+    Route(
         ("POST",), "/api/v1/write", Permission.WRITE, write.write,
         "Takes samples by Prometheus remote_write 1.0 (snappy-compressed protobuf).", compressed=False,
+    ),
+    Route(
+        ("POST", "PUT"), "/api/v1/admin/tsdb/delete_series", Permission.ADMIN, admin.delete_series,
+        "Deletes samples of series. Only with `--web.enable-admin-api`; not built yet.",
+        (_REQUIRED_MATCH, _START, _END),
+    ),
+    Route(
+        ("POST", "PUT"), "/api/v1/admin/tsdb/clean_tombstones", Permission.ADMIN, admin.clean_tombstones,
+        "Frees the space of what was deleted. Only with `--web.enable-admin-api`; not built yet.",
+    ),
+    Route(
+        ("POST", "PUT"), "/api/v1/admin/tsdb/snapshot", Permission.ADMIN, admin.snapshot,
+        "Copies the data to a folder of its own. Only with `--web.enable-admin-api`; not built yet.",
+        (Parameter("skip_head", "boolean", "Leaves out what is not in a block."),),
     ),
     Route(("GET",), "/metrics", Permission.READ, status.metrics, "The server's own metrics.", needs_storage=False),
     Route(
@@ -73,4 +170,16 @@ ROUTES: tuple[Route, ...] = (
         "200 once queries are answered, before and after that 503 with what is going on.",
         needs_storage=False, compressed=False,
     ),
+    Route(
+        ("POST", "PUT"), "/-/reload", Permission.ADMIN, lifecycle.reload,
+        "Reads the config again. Answers when it is in effect, or with 500 and why it is not. Only with "
+        "`--web.enable-lifecycle`.", needs_storage=False, compressed=False,
+    ),
+    Route(
+        ("POST", "PUT"), "/-/quit", Permission.ADMIN, lifecycle.quit_server,
+        "Stops the server. Only with `--web.enable-lifecycle`.", needs_storage=False, compressed=False,
+    ),
+    Route(("GET",), "/-/reload", Permission.PUBLIC, lifecycle.only_post, "405.", needs_storage=False),
+    Route(("GET",), "/-/quit", Permission.PUBLIC, lifecycle.only_post, "405.", needs_storage=False),
+    Route(("GET",), "/version", Permission.READ, runtime.version, "As buildinfo, bare.", needs_storage=False),
 )

@@ -23,6 +23,7 @@ from tsdb.server.bodies import Memory
 from tsdb.server.dispatch import Dispatcher
 from tsdb.server.json_result import encode_result
 from tsdb.server.metrics import Metrics
+from tsdb.server.reload import Load, Reloader
 from tsdb.server.routes import ROUTES
 from tsdb.server.services import Database, Phase, QueryEngine, Services
 from tsdb.server.small import SmallQueries
@@ -64,7 +65,8 @@ def listen(address: str) -> socket.socket:
 class Server:
     """One HTTP server over one database. Several may live in one process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, file: Path | None = None, load: Load | None = None) -> None:
+        """`file` is the config file, if there is one, and `load` reads it again."""
         cores = len(os.sched_getaffinity(0))
         concurrency = config.query.max_concurrency or max(2, min(cores, 8))
         metrics = Metrics()
@@ -80,6 +82,8 @@ class Server:
             ingest=ThreadPoolExecutor(2, "ingest"),
             chores=ThreadPoolExecutor(1, "chores"),
         )
+        self.reloader = Reloader(self.services, file, load)
+        self.services.reload = self.reloader.reload
         self._runner: web.ServerRunner | None = None
         self._scraper: Scraper | None = None
         self.address = ""
@@ -96,7 +100,7 @@ class Server:
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
         host, port = sock.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = self.services.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def open(self, open_database: Open) -> None:
         """Opens the database; then the server is ready. Errors are `open_database`'s."""
@@ -111,17 +115,20 @@ class Server:
             from scraper.scraper import Scraper
 
             async def append(batch: Batch) -> Appended:
-                return await asyncio.wrap_future(database.submit(batch))
+                return await asyncio.wrap_future(database.submit(batch, patient=True))
 
             jobs = config.scrape_configs
             self._scraper = Scraper(config.global_, jobs, append, database.secret, services.ingest)
             await self._scraper.start()
+        await self.reloader.start()
 
     async def stop(self) -> None:
         """Stops accepting, lets requests finish, closes the database."""
         services = self.services
         services.phase, services.doing = Phase.STOPPING, "finishing requests"
         services.metrics.ready.set(0)
+        services.notifications.close()
+        await self.reloader.stop()
         if self._scraper is not None:
             await self._scraper.stop()
         if self._runner is not None:

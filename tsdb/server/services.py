@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,18 +13,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiohttp import web
 from numpy.typing import NDArray
 
+from tsdb.flags import Flags
 from tsdb.model.batch import Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Queryable
 from tsdb.server.bodies import Memory
 from tsdb.server.metrics import Metrics
+from tsdb.server.notifications import Notifications
 from tsdb.server.small import SmallQueries
 
 if TYPE_CHECKING:
+    from scraper.scraper import Scraper
     from tsdb.config import Config
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
+    from tsdb.storage.cardinality import Cardinality
 
 
 class Database(Queryable, Protocol):
@@ -32,11 +37,13 @@ class Database(Queryable, Protocol):
     @property
     def secret(self) -> NDArray[Any]: ...
 
-    def submit(self, batch: Batch) -> Future[Appended]: ...
+    def submit(self, batch: Batch, *, patient: bool = False) -> Future[Appended]: ...
 
     def metadata(self, family: str | None) -> dict[str, list[Metadata]]: ...
 
     def series_at_most(self, matchers: Sequence[Matcher], enough: int) -> int: ...
+
+    def cardinality(self, most: int) -> Cardinality: ...
 
     def statistics(self) -> StorageStatistics: ...
 
@@ -68,18 +75,40 @@ def allow_all(request: web.BaseRequest) -> str | None:
     return ""
 
 
+async def nothing_to_reload() -> None:
+    """Of a server that was not given a config file."""
+
+
 @dataclass
 class Services:
     config: Config
+    """In effect; replaced as a whole by a reload."""
     metrics: Metrics
     memory: Memory
     """What the bodies of requests under way hold."""
+    options: Flags = field(default_factory=Flags)
+    """Values of the flags that the server was started with."""
+    external_url: str = ""
+    """Under which others reach the server, without a slash at its end."""
     phase: Phase = Phase.STARTING
     doing: str = "opening the data directory"
     """What a start is busy with, for /-/ready."""
     database: Database | None = None
     engine: QueryEngine | None = None
     authenticate: Callable[[web.BaseRequest], str | None] = allow_all
+    reload: Callable[[], Awaitable[None]] = nothing_to_reload
+    """Reads the config again. Raises ConfigError, the old config going on, and NotReady while the server stops."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """Values of all flags as /api/v1/status/flags shows them."""
+    scraper: Scraper | None = None
+    """None: nothing was ever scraped."""
+    notifications: Notifications = field(default_factory=Notifications)
+    quit: Callable[[], None] | None = None
+    """Stops the server soon. None: it has no say in when it ends."""
+    began_ns: int = field(default_factory=time.time_ns)
+    """Unix time of the start."""
+    address: str = ""
+    """``host:port``, once it listens."""
     small: SmallQueries = field(default_factory=SmallQueries)
     query_threads: int = 1
     """Threads that one query may use."""

@@ -36,7 +36,11 @@ async def ready(services: Services, request: Request) -> Answer:
 
 async def build_info(services: Services, request: Request) -> Answer:
     """Grafana reads `version` to learn which Prometheus it speaks to; ours stands beside it."""
-    return success({
+    return success(build())
+
+
+def build() -> dict[str, str]:
+    return {
         "version": PROMETHEUS_VERSION,
         "revision": "",
         "branch": "",
@@ -45,7 +49,7 @@ async def build_info(services: Services, request: Request) -> Answer:
         "goVersion": "",
         "tsdbVersion": version(),
         "pythonVersion": platform.python_version(),
-    })
+    }
 
 
 async def metrics(services: Services, request: Request) -> Answer:

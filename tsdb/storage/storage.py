@@ -28,6 +28,7 @@ from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Selection, SeriesSet
 from tsdb.storage.appender import Appender
 from tsdb.storage.capture import HeadCapture, HeadSymbols, all_touch, find_slots, label_sets
+from tsdb.storage.cardinality import Cardinality, cardinality
 from tsdb.storage.head import Head
 from tsdb.storage.index import Index
 from tsdb.storage.layout import NO_TS
@@ -220,6 +221,10 @@ class Storage:
             found = self._metadata.get(family)
             return {} if found is None else {family: [found]}
         return {name: [each] for name, each in list(self._metadata.items())}
+
+    def cardinality(self, most: int) -> Cardinality:
+        """What makes the most series: the `most` largest metrics, label names and pairs."""
+        return cardinality(self._head.table, most)
 
     def statistics(self) -> StorageStatistics:
         head = self._head

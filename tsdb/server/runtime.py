@@ -1,0 +1,117 @@
+"""/api/v1/status: config, flags, what the process is doing, and what the storage holds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+import orjson
+
+from tsdb.model.errors import BadData
+from tsdb.server import parameters
+from tsdb.server.answer import Answer, rfc3339, success
+from tsdb.server.route import Request
+from tsdb.server.services import Services
+
+MOST_ROWS = 10_000
+_NO_LIMIT = 2**63 - 1
+
+
+async def config(services: Services, request: Request) -> Answer:
+    """The config in effect, without secrets."""
+    from tsdb import config as config_file
+
+    return success({"yaml": config_file.shown(services.config)})
+
+
+async def flags(services: Services, request: Request) -> Answer:
+    return success(dict(sorted(services.flags.items())))
+
+
+async def runtime_info(services: Services, request: Request) -> Answer:
+    """Fields are Prometheus'; those about Go say what comes nearest: tasks and threads, cores, no limit of memory."""
+    loop = asyncio.get_running_loop()
+    tasks = len(asyncio.all_tasks(loop)) + threading.active_count()
+    return success(await loop.run_in_executor(services.chores, _runtime_info, services, tasks))
+
+
+def _runtime_info(services: Services, tasks: int) -> dict[str, Any]:
+    value = services.metrics.registry.get_sample_value
+    reloaded = int(value("prometheus_config_last_reload_success_timestamp_seconds") or 0)
+    return {
+        "startTime": rfc3339(services.began_ns),
+        "CWD": os.getcwd(),  # noqa: PTH109 - text is what is wanted
+        "hostname": socket.gethostname(),
+        "serverTime": rfc3339(time.time_ns()),
+        "reloadConfigSuccess": bool(value("prometheus_config_last_reload_successful")),
+        "lastConfigTime": rfc3339(reloaded * 1_000_000_000),
+        "corruptionCount": int(value("prometheus_tsdb_wal_corruptions_total") or 0),
+        "goroutineCount": tasks,
+        "GOMAXPROCS": len(os.sched_getaffinity(0)),
+        "GOMEMLIMIT": _NO_LIMIT,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": retention_text(services),
+    }
+
+
+def retention_text(services: Services) -> str:
+    """``15d``, ``15d or 10GiB``; empty: for ever."""
+    limits = (services.flags.get(f"storage.tsdb.retention.{kind}", "") for kind in ("time", "size"))
+    return " or ".join(limit for limit in limits if limit not in ("", "0s", "0B"))
+
+
+async def tsdb(services: Services, request: Request) -> Answer:
+    """Sizes of the head, and what makes the most series."""
+    most = 10
+    if request.value("limit"):
+        most = parameters.number(request, "limit", "limit must be a positive number")
+        if most < 1:
+            raise BadData("limit must be a positive number")
+        if most > MOST_ROWS:
+            raise BadData(f"limit must not exceed {MOST_ROWS}")
+    return success(await asyncio.get_running_loop().run_in_executor(services.chores, _tsdb, services, most))
+
+
+def _tsdb(services: Services, most: int) -> dict[str, Any]:
+    statistics = services.storage.statistics()
+    found = services.storage.cardinality(most)
+    chunks = services.metrics.registry.get_sample_value("prometheus_tsdb_head_chunks")
+    tables = {
+        "seriesCountByMetricName": found.series_by_metric,
+        "labelValueCountByLabelName": found.values_by_name,
+        "memoryInBytesByLabelName": found.bytes_by_name,
+        "seriesCountByLabelValuePair": found.series_by_pair,
+    }
+    return {
+        "headStats": {
+            "numSeries": found.series,
+            "numLabelPairs": found.label_pairs,
+            "chunkCount": found.series if chunks is None else int(chunks),
+            "minTime": 2**63 - 1 if statistics.min_ts is None else statistics.min_ts,
+            "maxTime": -(2**63) if statistics.max_ts is None else statistics.max_ts,
+        },
+        **{name: [{"name": text, "value": count} for text, count in top] for name, top in tables.items()},
+    }
+
+
+async def blocks(services: Services, request: Request) -> Answer:
+    """There are no blocks yet: all samples are in the head's windows."""
+    return success({"blocks": []})
+
+
+async def wal_replay(services: Services, request: Request) -> Answer:
+    """Segments of the log, all replayed once the storage is open. Answered while the server starts, too."""
+    last = 0 if services.database is None else services.database.statistics().wal.segment
+    return success({"min": 0, "max": last, "current": last})
+
+
+async def version(services: Services, request: Request) -> Answer:
+    """What /api/v1/status/buildinfo says, without the envelope."""
+    from tsdb.server.status import build
+
+    return Answer(200, [orjson.dumps(build()) + b"\n"])

@@ -1,0 +1,184 @@
+"""/api/v1/targets and its neighbours: what the scraper scrapes, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+import yaml
+
+from tsdb import flags
+from tsdb.model.durations import format_duration
+from tsdb.model.errors import BadData, ConfigError, ParseError
+from tsdb.model.matchers import Matcher
+from tsdb.relabel.config import RelabelConfig
+from tsdb.server import parameters
+from tsdb.server.answer import Answer, rfc3339, success
+from tsdb.server.global_url import global_url
+from tsdb.server.route import Request
+from tsdb.server.services import Services
+
+if TYPE_CHECKING:
+    from scraper.config import ScrapeConfig
+    from scraper.status import PoolStatus, TargetStatus
+
+Shape = dict[str, Any]
+
+
+async def scrape_pools(services: Services, request: Request) -> Answer:
+    return success({"scrapePools": [pool.name for pool in _pools(services)]})
+
+
+async def targets(services: Services, request: Request) -> Answer:
+    state = request.value("state").lower()
+    wanted = request.value("scrapePool")
+    active: list[Shape] = []
+    dropped: list[Shape] = []
+    counts: dict[str, int] | None = None
+    pools = _pools(services)
+    chosen = [pool for pool in pools if not wanted or pool.name == wanted]
+    if state in ("", "any", "active"):
+        listen = services.address
+        external = services.external_url or flags.external_url(None, listen)
+        active = [_active(target, external, listen) for pool in chosen for target in pool.active]
+    if state in ("", "any", "dropped"):
+        counts = {pool.name: pool.dropped_count for pool in pools}
+        dropped = [
+            {"discoveredLabels": _labels(target.discovered_labels), "scrapePool": target.pool}
+            for pool in chosen for target in pool.dropped
+        ]
+    return success({"activeTargets": active, "droppedTargets": dropped, "droppedTargetCounts": counts})
+
+
+async def metadata(services: Services, request: Request) -> Answer:
+    """Metadata of families, target by target. The limit is looked at before each target, as in Prometheus."""
+    limit = parameters.number(request, "limit")
+    family = request.value("metric")
+    matchers = _target_matchers(request)
+    found: list[Shape] = []
+    for pool in _pools(services):
+        for target in pool.active:
+            if 0 <= limit <= len(found):
+                return success(found)
+            if not all(matcher_holds(matcher, target.labels) for matcher in matchers):
+                continue
+            labels = _labels(target.labels)
+            if family:
+                entry = target.metadata.get(family)
+                if entry is not None:
+                    found.append({"target": labels, "type": entry.type, "help": entry.help, "unit": entry.unit})
+            else:
+                found += [
+                    {"target": labels, "metric": name, "type": entry.type, "help": entry.help, "unit": entry.unit}
+                    for name, entry in list(target.metadata.items())
+                ]
+    return success(found)
+
+
+async def relabel_steps(services: Services, request: Request) -> Answer:
+    """What each rule of a job makes of some discovered labels."""
+    from tsdb.relabel.rules import Relabeling
+
+    pool = _pool_parameter(request)
+    text = request.value("labels")
+    if not text:
+        raise BadData("no labels parameter provided")
+    try:
+        labels = orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        raise BadData(f"error parsing labels: {problem}") from None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise BadData("error parsing labels: give a JSON object of texts")
+    job = _job(services, pool)
+    try:
+        steps = Relabeling(job.relabel_configs).steps(labels)
+    except ConfigError as problem:
+        raise BadData(f"error retrieving scrape config: {problem}") from None
+    return success({"steps": [
+        {"rule": _rule(rule), "output": _labels(output) if kept else {}, "keep": kept} for rule, output, kept in steps
+    ]})
+
+
+async def scrape_pool_config(services: Services, request: Request) -> Answer:
+    """The config of one job as /api/v1/status/config shows it."""
+    from tsdb import config as config_file
+
+    job = _job(services, _pool_parameter(request))
+    shown = yaml.safe_load(config_file.shown(msgspec.structs.replace(services.config, scrape_configs=(job,))))
+    return success({"yaml": yaml.safe_dump(shown["scrape_configs"][0], sort_keys=False)})
+
+
+def matcher_holds(matcher: Matcher, labels: Mapping[str, str]) -> bool:
+    import re2
+
+    value = labels.get(matcher.name, "")
+    if matcher.regex:
+        equal = re2.fullmatch(f"(?s:{matcher.value})", value) is not None
+    else:
+        equal = value == matcher.value
+    return equal != matcher.negative
+
+
+def _pools(services: Services) -> Sequence[PoolStatus]:
+    """By name."""
+    return [] if services.scraper is None else sorted(services.scraper.pools(), key=lambda pool: pool.name)
+
+
+def _active(target: TargetStatus, external: str, listen: str) -> Shape:
+    return {
+        "discoveredLabels": _labels(target.discovered_labels),
+        "labels": _labels(target.labels),
+        "scrapePool": target.pool,
+        "scrapeUrl": target.url,
+        "globalUrl": global_url(target.url, external, listen),
+        "lastError": target.last_error,
+        "lastScrape": rfc3339(None if target.last_scrape_ms is None else target.last_scrape_ms * 1_000_000),
+        "lastScrapeDuration": target.last_duration_s,
+        "health": target.health,
+        "scrapeInterval": format_duration(target.interval_ms),
+        "scrapeTimeout": format_duration(target.timeout_ms),
+    }
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(labels.items()))
+
+
+def _target_matchers(request: Request) -> Sequence[Matcher]:
+    from tsdb.promql.parser import parse_selector
+
+    text = request.value("match_target")
+    try:
+        return parse_selector(text) if text else ()
+    except ParseError as problem:
+        raise parameters.invalid("match_target", str(problem)) from None
+
+
+def _pool_parameter(request: Request) -> str:
+    pool = request.value("scrapePool")
+    if not pool:
+        raise BadData("no scrapePool parameter provided")
+    return pool
+
+
+def _job(services: Services, pool: str) -> ScrapeConfig:
+    for job in services.config.scrape_configs:
+        if job.job_name == pool:
+            return job
+    raise BadData(f"error retrieving scrape config: scrape pool {parameters.quoted(pool)} not found")
+
+
+def _rule(rule: RelabelConfig) -> Shape:
+    """As Prometheus' JSON has it: without what is empty."""
+    shape = {
+        "source_labels": list(rule.source_labels),
+        "separator": rule.separator,
+        "regex": rule.regex,
+        "modulus": rule.modulus,
+        "target_label": rule.target_label,
+        "replacement": rule.replacement,
+        "action": rule.action,
+    }
+    return {name: value for name, value in shape.items() if value}
