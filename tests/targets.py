@@ -116,9 +116,9 @@ class TargetServer:
         """From the next request on."""
         self._behaviours[path] = behaviour
 
-    def requests(self, path: str) -> list[Request]:
-        """What has been asked of a path so far."""
-        return [request for request in self._requests if request.path == path]
+    def requests(self, path: str | None = None) -> list[Request]:
+        """What has been asked so far, of a path or of all."""
+        return [request for request in list(self._requests) if path is None or request.path == path]
 
     def run(self, work: Awaitable[None]) -> None:
         """Does it in the server's thread and waits for it."""
