@@ -66,11 +66,14 @@ class Parser:
             raise _located(text, problem) from None
         return typed.node
 
-    def parse_selector(self, text: str) -> tuple[Matcher, ...]:
-        """The matchers of a series selector (``up{job="a"}``), as in match[]. Raises ParseError."""
+    def parse_selector(self, text: str, *, checked: bool = True) -> tuple[Matcher, ...]:
+        """The matchers of a series selector (``up{job="a"}``), as in match[]. `checked`: one that selects all series or
+        names the metric twice is wrong, as in an expression. Raises ParseError."""
         try:
+            if not text.strip():
+                raise Problem(len(text), "unexpected end of input")
             typed = self._read(text, "selector")
-            if typed.error is not None:
+            if checked and typed.error is not None:
                 raise typed.error
         except Problem as problem:
             raise _located(text, problem) from None
@@ -97,9 +100,9 @@ def parse(text: str, *, experimental: bool = True) -> Expr:
     return _shared().parse(text, experimental=experimental)
 
 
-def parse_selector(text: str) -> tuple[Matcher, ...]:
+def parse_selector(text: str, *, checked: bool = True) -> tuple[Matcher, ...]:
     """`Parser.parse_selector` with a parser made at the first call."""
-    return _shared().parse_selector(text)
+    return _shared().parse_selector(text, checked=checked)
 
 
 def _located(text: str, problem: Problem) -> ParseError:

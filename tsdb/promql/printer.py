@@ -54,13 +54,12 @@ def to_promql(expr: Expr) -> str:
             suffix = f"[{_duration(expr.range)}]{_extended(vector)}{_at(vector.at)}{_offset(vector.offset)}"
             return _selector(vector) + suffix
         case Subquery():
-            step = "" if expr.step is None else _duration(expr.step)
-            suffix = f"[{_duration(expr.range)}:{step}]{_at(expr.at)}{_offset(expr.offset)}"
-            return _within(expr.expr, _OPERAND) + suffix
+            return _within(expr.expr, _OPERAND) + subquery_suffix(expr)
         case Call():
             return f"{expr.function}({', '.join(map(to_promql, expr.args))})"
         case Aggregate():
-            return _aggregate(expr)
+            param = "" if expr.param is None else f"{to_promql(expr.param)}, "
+            return f"{aggregate_head(expr)}({param}{to_promql(expr.expr)})"
         case Paren():
             return f"({to_promql(expr.expr)})"
         case Unary():
@@ -94,10 +93,15 @@ def _binary(expr: Binary) -> str:
         left, right = _within(expr.left, own + 1), _within(expr.right, _SIGN)
     else:
         left, right = _within(expr.left, own), _within(expr.right, own + 1)
+    return f"{left} {operator(expr)} {right}"
+
+
+def operator(expr: Binary) -> str:
+    """The operator of a binary expression, with its modifiers."""
     modifiers = " bool" if expr.return_bool else ""
     if expr.matching is not None:
         modifiers += _matching(expr.matching)
-    return f"{left} {expr.op}{modifiers} {right}"
+    return expr.op + modifiers
 
 
 def _matching(matching: VectorMatching) -> str:
@@ -118,14 +122,17 @@ def _matching(matching: VectorMatching) -> str:
     return text
 
 
-def _aggregate(expr: Aggregate) -> str:
-    by = ""
+def aggregate_head(expr: Aggregate) -> str:
+    """What stands before the parenthesis."""
     if expr.without:
-        by = f" without ({_labels(expr.grouping)}) "
-    elif expr.grouping:
-        by = f" by ({_labels(expr.grouping)}) "
-    param = "" if expr.param is None else f"{to_promql(expr.param)}, "
-    return f"{expr.op}{by}({param}{to_promql(expr.expr)})"
+        return f"{expr.op} without ({_labels(expr.grouping)}) "
+    return f"{expr.op} by ({_labels(expr.grouping)}) " if expr.grouping else expr.op
+
+
+def subquery_suffix(expr: Subquery) -> str:
+    """What stands behind the expression."""
+    step = "" if expr.step is None else _duration(expr.step)
+    return f"[{_duration(expr.range)}:{step}]{_at(expr.at)}{_offset(expr.offset)}"
 
 
 def _labels(names: Iterable[str]) -> str:

@@ -52,7 +52,10 @@ class Answer:
 
 def text(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
     """Plain text, a line."""
-    return Answer(status, [f"{message}\n".encode()], TEXT, headers or {})
+    headers = dict(headers or ())
+    if status >= 400:
+        headers["X-Content-Type-Options"] = "nosniff"
+    return Answer(status, [f"{message}\n".encode()], TEXT, headers)
 
 
 def success(data: Any, warnings: Iterable[str] = (), infos: Iterable[str] = ()) -> Answer:

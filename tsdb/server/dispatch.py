@@ -28,8 +28,6 @@ _COMPRESS_FROM = 1024
 _COMPRESS_INLINE = 32 << 10
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-
 Form = dict[str, list[str]]
 
 
@@ -94,10 +92,10 @@ class Dispatcher:
             self._cors.add(answer.headers, http.headers.get("Origin"))
             return answer
         if not methods:
-            return text(404, "404 page not found", _NO_SNIFFING)
+            return text(404, "404 page not found")
         if http.method == "OPTIONS":
             return Answer(200, headers=allowed)
-        return text(405, "Method Not Allowed", allowed | _NO_SNIFFING)
+        return text(405, "Method Not Allowed", allowed)
 
     async def _handle(self, http: web.BaseRequest, route: Route, path_values: Mapping[str, str], query: str) -> Answer:
         services = self._services

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tsdb.model.durations import parse_duration
-from tsdb.model.errors import BadData, ParseError
+from tsdb.model.errors import BadData
 from tsdb.model.matchers import Matcher
 from tsdb.server.route import Request
 
@@ -195,17 +195,25 @@ def boolean(request: Request, name: str, problem: str) -> bool:
     return True
 
 
-def matcher_sets(request: Request, *, named: bool = False) -> list[tuple[Matcher, ...]]:
-    """The selectors of ``match[]``. Raises BadData; `named`: with the parameter's name in the message."""
+def selectors(request: Request) -> list[tuple[Matcher, ...]]:
+    """The selectors of ``match[]``. Raises ParseError."""
     from tsdb.promql.parser import parse_selector
 
+    return [parse_selector(text, checked=False) for text in request.form.get("match[]", ())]
+
+
+def matcher_sets(request: Request, *, named: bool = False) -> list[tuple[Matcher, ...]]:
+    """The selectors of ``match[]``, none of which may select all series. Raises BadData; `named`: with the parameter's
+    name in the message."""
+    from tsdb.server.matching import all_hold
+
     try:
-        return [parse_selector(text) for text in request.form.get("match[]", ())]
-    except ParseError as problem:
-        text = str(problem)
-        if text.endswith("must contain at least one non-empty matcher"):
-            text = "match[] must contain at least one non-empty matcher"
-        raise (invalid("match[]", text) if named else BadData(text)) from None
+        found = selectors(request)
+        if any(all_hold(matchers, {}) for matchers in found):
+            raise BadData("match[] must contain at least one non-empty matcher")
+    except BadData as problem:
+        raise (invalid("match[]", str(problem)) if named else problem) from None
+    return found
 
 
 def unescaped_name(name: str) -> str:

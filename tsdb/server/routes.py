@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tsdb.server import admin, lifecycle, lookups, notifications, queries, rules, runtime, status, targets, write
+from tsdb.server import (
+    admin,
+    expressions,
+    federate,
+    lifecycle,
+    lookups,
+    notifications,
+    queries,
+    rules,
+    runtime,
+    status,
+    targets,
+    write,
+)
 from tsdb.server.route import Parameter, Permission, Route
 
 _TIMEOUT = Parameter("timeout", "duration", "How long the answer may take, at most `query.timeout`.")
@@ -33,6 +46,18 @@ ROUTES: tuple[Route, ...] = (
             Parameter("step", "duration", "From one time to the next; at most 11,000 steps.", required=True),
             _TIMEOUT, _LIMIT, _LOOKBACK, _STATS,
         ),
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/query_exemplars", Permission.READ, expressions.query_exemplars,
+        "Exemplars of the series in an expression. They are not stored yet.", (_QUERY, _START, _END),
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/format_query", Permission.READ, expressions.format_query,
+        "The expression as a person would write it.", (_QUERY,),
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/parse_query", Permission.READ, expressions.parse_query,
+        "The tree of the expression.", (_QUERY,),
     ),
     Route(
         ("GET", "POST"), "/api/v1/labels", Permission.READ, lookups.label_names,
@@ -159,6 +184,11 @@ ROUTES: tuple[Route, ...] = (
         ("POST", "PUT"), "/api/v1/admin/tsdb/snapshot", Permission.ADMIN, admin.snapshot,
         "Copies the data to a folder of its own. Only with `--web.enable-admin-api`; not built yet.",
         (Parameter("skip_head", "boolean", "Leaves out what is not in a block."),),
+    ),
+    Route(
+        ("GET",), "/federate", Permission.READ, federate.federate,
+        "The newest samples of some series in the text format, with `global.external_labels`.",
+        (Parameter("match[]", "selector", "Which series; may be repeated. Without it: none."),),
     ),
     Route(("GET",), "/metrics", Permission.READ, status.metrics, "The server's own metrics.", needs_storage=False),
     Route(

@@ -17,6 +17,7 @@ from tsdb.relabel.config import RelabelConfig
 from tsdb.server import parameters
 from tsdb.server.answer import Answer, rfc3339, success
 from tsdb.server.global_url import global_url
+from tsdb.server.matching import all_hold
 from tsdb.server.route import Request
 from tsdb.server.services import Services
 
@@ -62,7 +63,7 @@ async def metadata(services: Services, request: Request) -> Answer:
         for target in pool.active:
             if 0 <= limit <= len(found):
                 return success(found)
-            if not all(matcher_holds(matcher, target.labels) for matcher in matchers):
+            if not all_hold(matchers, target.labels):
                 continue
             labels = _labels(target.labels)
             if family:
@@ -110,17 +111,6 @@ async def scrape_pool_config(services: Services, request: Request) -> Answer:
     return success({"yaml": yaml.safe_dump(shown["scrape_configs"][0], sort_keys=False)})
 
 
-def matcher_holds(matcher: Matcher, labels: Mapping[str, str]) -> bool:
-    import re2
-
-    value = labels.get(matcher.name, "")
-    if matcher.regex:
-        equal = re2.fullmatch(f"(?s:{matcher.value})", value) is not None
-    else:
-        equal = value == matcher.value
-    return equal != matcher.negative
-
-
 def _pools(services: Services) -> Sequence[PoolStatus]:
     """By name."""
     return [] if services.scraper is None else sorted(services.scraper.pools(), key=lambda pool: pool.name)
@@ -151,7 +141,7 @@ def _target_matchers(request: Request) -> Sequence[Matcher]:
 
     text = request.value("match_target")
     try:
-        return parse_selector(text) if text else ()
+        return parse_selector(text, checked=False) if text else ()
     except ParseError as problem:
         raise parameters.invalid("match_target", str(problem)) from None
 
