@@ -9,7 +9,8 @@ import click
 
 from tsdb import config
 from tsdb.cli import cli
-from tsdb.server.metrics import PROMETHEUS_VERSION, STORAGE_METRICS, WAL_SYNC, Metrics
+from tsdb.server import metrics
+from tsdb.server.metrics import PROMETHEUS_VERSION
 from tsdb.server.route import Route
 from tsdb.server.routes import ROUTES
 
@@ -116,21 +117,9 @@ def _route(route: Route) -> str:
     return f"{text}\n\n{_table(('parameter', 'type', 'meaning'), rows)}"
 
 
-def own_metrics() -> list[tuple[str, str, str]]:
-    """(name, type, help) of the metrics of a server, those of process, Python and scrapes left out."""
-    found = []
-    for family in Metrics().collect():
-        if family.name.startswith(("prometheus_", "tsdb_")):
-            name = family.name + ("_total" if family.type == "counter" else "")
-            found.append((name, family.type, family.documentation))
-    for name, kind, text, _ in STORAGE_METRICS:
-        found.append((name + ("_total" if kind == "counter" else ""), kind, text))
-    found.append(WAL_SYNC)
-    return sorted(found)
-
-
 def _metrics() -> str:
-    return _table(("metric", "type", "meaning"), [(f"`{name}`", kind, text) for name, kind, text in own_metrics()])
+    rows = [(f"`{name}`", kind, part, text) for name, kind, part, text in metrics.reference()]
+    return _table(("metric", "type", "of", "meaning"), rows)
 
 
 PAGES = {"configuration.md": configuration, "http-api.md": http_api}

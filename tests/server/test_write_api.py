@@ -29,7 +29,7 @@ def test_samples_are_taken(running: Running) -> None:
     assert client.data("label/job/values") == ["a", "b"]
     assert client.data("series", {"match[]": 'up{job="b"}'}) == [{"__name__": "up", "job": "b"}]
     text = client.get("/metrics").body.decode()
-    assert "prometheus_tsdb_head_samples_appended_total 4.0" in text
+    assert 'prometheus_tsdb_head_samples_appended_total{type="float"} 4.0' in text
     assert "prometheus_tsdb_head_series 2.0" in text
     assert "tsdb_remote_write_samples_total 4.0" in text
 

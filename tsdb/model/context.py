@@ -27,6 +27,10 @@ class Statistics:
     series_selected: int = 0
     tiles_read: int = 0
     peak_bytes: int = 0
+    prepare_seconds: float = 0.0
+    """Planning, and resolving the selectors."""
+    sort_seconds: float = 0.0
+    """Sorting the result."""
 
 
 @dataclass(slots=True)

@@ -116,12 +116,14 @@ class Engine:
             context.timeout_s = options.timeout_s
             context.deadline = clock.monotonic() + options.timeout_s
         context.check()
+        began = clock.perf_counter()
         plan = Plan(tree, steps, PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
             options.default_step_ms, options.delayed_name_removal))
         annotations = Annotations(query=text)
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
             root = plan.build(capture, context, annotations, tasks)
+            context.statistics.prepare_seconds += clock.perf_counter() - began
             env = Environment(steps, context, capture.symbols, annotations, tasks, options.delayed_name_removal)
             result = _result(root, env, sort=steps.step > 0)
         result.warnings, result.infos = list(annotations.warnings), list(annotations.infos)
@@ -182,10 +184,12 @@ def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool)
                            scalar=float(cells.values[0, 0]))
     root = finish_names(env, root) if env.delayed_name_removal else Unique(env, root)
     series = root.series()
+    began = clock.perf_counter()
     sequence = np.arange(len(series))
     order = label_order(series) if sort else sequence
     place = np.empty_like(order)
     place[order] = sequence
+    env.context.statistics.sort_seconds += clock.perf_counter() - began
     matrix = Matrix(env, len(series))
     for cells in root.cells():
         rows = place[cells.first_row : cells.first_row + len(cells.values)]

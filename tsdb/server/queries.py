@@ -79,14 +79,18 @@ async def _run(
 
     def work() -> Answer:
         began = time.perf_counter()
-        metrics.queue_seconds.observe(began - queued)
+        seconds = metrics.query_seconds
+        seconds["queue_time"].observe(began - queued)
         context.check()
         try:
             result = evaluate(context)
         except BadData as problem:
             raise parameters.invalid("query", str(problem)) from None
         evaluated = time.perf_counter()
-        metrics.eval_seconds.observe(evaluated - began)
+        used = context.statistics
+        seconds["prepare_time"].observe(used.prepare_seconds)
+        seconds["result_sort"].observe(used.sort_seconds)
+        seconds["inner_eval"].observe(max(0.0, evaluated - began - used.prepare_seconds - used.sort_seconds))
         metrics.query_samples.inc(context.statistics.samples_read)
         parts, cut = encode_result(result, limit)
         stats = _stats(context, began - queued, evaluated - began) if request.value("stats") else b""
@@ -105,9 +109,9 @@ def _stats(context: RequestContext, queue_s: float, eval_s: float) -> bytes:
     return b',"stats":' + orjson.dumps({
         "timings": {
             "evalTotalTime": eval_s,
-            "resultSortTime": 0,
-            "queryPreparationTime": 0,
-            "innerEvalTime": eval_s,
+            "resultSortTime": statistics.sort_seconds,
+            "queryPreparationTime": statistics.prepare_seconds,
+            "innerEvalTime": max(0.0, eval_s - statistics.prepare_seconds - statistics.sort_seconds),
             "execQueueTime": queue_s,
             "execTotalTime": queue_s + eval_s,
         },

@@ -55,5 +55,5 @@ def build() -> dict[str, str]:
 async def metrics(services: Services, request: Request) -> Answer:
     encoder: Any
     encoder, content_type = choose_encoder(request.http.headers.get("Accept", ""))
-    body = await asyncio.get_running_loop().run_in_executor(services.chores, encoder, services.metrics)
+    body = await asyncio.get_running_loop().run_in_executor(services.chores, encoder, services.metrics.gather())
     return Answer(200, [body], content_type)

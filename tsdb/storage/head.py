@@ -49,6 +49,8 @@ class Head:
         """All windows that end here or before are complete (ms); older samples are refused."""
         self.samples = 0
         """Samples applied or loaded since the start."""
+        self.opened = np.zeros(2, np.int64)
+        """Chunks that are open, and that were since the start."""
         self._commit = 0
 
     def oldest(self) -> int:
@@ -95,7 +97,7 @@ class Head:
                 table = self.windows.table
                 reached, lacking = head_kernels.apply(
                     judged.slots[:end], judged.ts[:end], judged.values[:end], done, self.records, self.chunks,
-                    table.numbers, table.addresses, table.chains, table.used, table.limit,
+                    table.numbers, table.addresses, table.chains, table.used, table.limit, table.sealed, self.opened,
                 )
                 self.samples += reached - done
                 if reached > done:
@@ -117,7 +119,7 @@ class Head:
                 end = min(done + SEAL_AT_ONCE, self.table.size)
                 reached, lacking = head_kernels.seal_before(
                     done, end, border // WINDOW_MS, self.records, self.chunks,
-                    table.numbers, table.addresses, table.chains, table.used, table.limit,
+                    table.numbers, table.addresses, table.chains, table.used, table.limit, table.sealed, self.opened,
                 )
                 if reached < end:
                     self.windows.ensure(lacking, SEALED_MAX_BYTES * 1024)
@@ -136,10 +138,12 @@ class Head:
         damaged: list[int] = []
 
         def scan(window: Window, end: int) -> int:
+            before = int(totals[0])
             good, reason = head_kernels.scan(
                 window.address, window.used, end, border, self.table.slot_of_ref, self.records,
                 window.chain.__array_interface__["data"][0], totals,
             )
+            window.sealed = int(totals[0]) - before
             if reason:
                 damaged.append(window.number)
             if good > window.used:

@@ -95,7 +95,8 @@ def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np
 
 @device
 def seal(records, slot: int, chunks: NDArray[np.uint64], windows: NDArray[np.int64], addresses: NDArray[np.uint64],
-         chains: NDArray[np.uint64], used: NDArray[np.int64], limit: NDArray[np.int64]) -> bool:
+         chains: NDArray[np.uint64], used: NDArray[np.int64], limit: NDArray[np.int64], sealed: NDArray[np.int64],
+         opened: NDArray[np.int64]) -> bool:
     """Moves the open chunk of a slot to the file of its window. False, with nothing done, where the file is not among
     `windows` or has no room."""
     record = records[slot]
@@ -133,22 +134,26 @@ def seal(records, slot: int, chunks: NDArray[np.uint64], windows: NDArray[np.int
     out[0] |= np.uint64(crc32c(np.uint32(0), bytes_at(base + np.uint64(offset), size), 4, size))
     chain[0] = np.uint64(offset)
     used[k] = offset + size
+    sealed[k] += 1
+    opened[0] -= 1
     record.count = np.uint16(0)
     record.bits = np.uint16(0)
     record.sealed_ts = record.last_ts
     return True
 
 
-@kernel(types.UniTuple(int64, 2)(I32, I64, U64, int64, HEAD_TYPE, U64, I64, U64, U64, I64, I64))
+@kernel(types.UniTuple(int64, 2)(I32, I64, U64, int64, HEAD_TYPE, U64, I64, U64, U64, I64, I64, I64, I64))
 def apply(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64], start: int, records,
           chunks: NDArray[np.uint64], windows: NDArray[np.int64], addresses: NDArray[np.uint64],
-          chains: NDArray[np.uint64], used: NDArray[np.int64], limit: NDArray[np.int64]) -> tuple[int, int]:
+          chains: NDArray[np.uint64], used: NDArray[np.int64], limit: NDArray[np.int64], sealed: NDArray[np.int64],
+          opened: NDArray[np.int64]) -> tuple[int, int]:
     """Appends judged samples from index `start` to the open chunks (`chunks` u64[slots * CHUNK_WORDS]), sealing full
     ones and those of an earlier window.
 
     `windows` i64[w] are the numbers of the windows with a file, `addresses` and `chains` u64[w] the addresses of the
-    files' bytes and of their u64[slots] of newest chunks, `used` and `limit` i64[w] bytes. Returns (index reached,
-    window that lacks a file or room); the index is n when all is done.
+    files' bytes and of their u64[slots] of newest chunks, `used` and `limit` i64[w] bytes, `sealed` i64[w] how many
+    chunks they hold. `opened` i64[2] counts chunks: that are open, that ever were. Returns (index reached, window that
+    lacks a file or room); the index is n when all is done.
     """
     count = slots.size
     for i in range(start, count):
@@ -162,27 +167,30 @@ def apply(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.ui
         record = records[slot]
         into = t - np.int64(record.window) * WINDOW_MS
         if record.count > 0 and (into < 0 or into >= WINDOW_MS):
-            if not seal(records, slot, chunks, windows, addresses, chains, used, limit):
+            if not seal(records, slot, chunks, windows, addresses, chains, used, limit, sealed, opened):
                 return i, np.int64(record.window)
         words = chunks[slot * CHUNK_WORDS : (slot + 1) * CHUNK_WORDS]
         if record.count == 0 and (into < 0 or into >= WINDOW_MS):
             record.window = np.int32(t // WINDOW_MS)
         if not append(records, slot, words, CHUNK_BITS, t, values[i]):
-            if not seal(records, slot, chunks, windows, addresses, chains, used, limit):
+            if not seal(records, slot, chunks, windows, addresses, chains, used, limit, sealed, opened):
                 return i, np.int64(record.window)
             append(records, slot, words, CHUNK_BITS, t, values[i])
+        if record.count == 1:
+            opened[0] += 1
+            opened[1] += 1
     return count, 0
 
 
-@kernel(types.UniTuple(int64, 2)(int64, int64, int64, HEAD_TYPE, U64, I64, U64, U64, I64, I64))
+@kernel(types.UniTuple(int64, 2)(int64, int64, int64, HEAD_TYPE, U64, I64, U64, U64, I64, I64, I64, I64))
 def seal_before(start: int, end: int, border: int, records, chunks: NDArray[np.uint64], windows: NDArray[np.int64],
                 addresses: NDArray[np.uint64], chains: NDArray[np.uint64], used: NDArray[np.int64],
-                limit: NDArray[np.int64]) -> tuple[int, int]:
+                limit: NDArray[np.int64], sealed: NDArray[np.int64], opened: NDArray[np.int64]) -> tuple[int, int]:
     """Seals the open chunks of windows below `border` among slots start:end. Returns as `apply`."""
     for slot in range(start, end):
         record = records[slot]
         if record.count > 0 and np.int64(record.window) < border:
-            if not seal(records, slot, chunks, windows, addresses, chains, used, limit):
+            if not seal(records, slot, chunks, windows, addresses, chains, used, limit, sealed, opened):
                 return slot, np.int64(record.window)
     return end, 0
 

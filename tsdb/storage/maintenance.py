@@ -37,6 +37,10 @@ class Maintenance:
         self._metadata = metadata
         self.retention = Retention()
         """May be replaced at any time."""
+        self.truncations = 0
+        """Times that windows were completed; and could not be."""
+        self.truncations_failed = 0
+        self.dropped_windows = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -74,10 +78,12 @@ class Maintenance:
             except (OSError, Unavailable, StorageError) as problem:
                 if self._stop.is_set():
                     return
+                self.truncations_failed += 1
                 log.error("windows could not be completed, the log is kept meanwhile: %s", problem)
                 pause = RETRY_S
             except Exception:
                 # A mistake of ours must not end the thread: the log would grow for ever.
+                self.truncations_failed += 1
                 log.exception("maintenance failed, the log is kept meanwhile")
                 pause = RETRY_S
 
@@ -115,6 +121,7 @@ class Maintenance:
         if through > 0:
             self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()), {BORDER: border})
             self._wal.drop_through(through)
+        self.truncations += 1
         log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
 
     def drop_expired(self, appender: Appender) -> None:
@@ -134,6 +141,7 @@ class Maintenance:
             count = expired()
         if count:
             appender.run_between_commits(drop).result()
+            self.dropped_windows += count
             log.info("dropped %d windows that were over the retention", count)
 
     def _all_series(self) -> Iterator[SeriesColumns]:

@@ -67,6 +67,18 @@ class StorageStatistics:
     symbols: int
     label_pairs: int
     windows: int
+    chunks: int
+    """Open and sealed ones."""
+    chunks_opened: int
+    """Since the start, those of the log's replay included."""
+    chunks_bytes: int
+    """Of the sealed ones."""
+    truncations: int
+    """Times that windows which were over were completed."""
+    truncations_failed: int
+    """Times that they could not be: the log is kept meanwhile."""
+    dropped_windows: int
+    """Over the retention."""
     min_ts: int | None
     """Oldest sample, about, ms; None: no sample."""
     max_ts: int | None
@@ -231,11 +243,23 @@ class Storage:
         counters = self._appender.counters if self._appender is not None else None
         rejected = counters.rejected.tolist() if counters is not None else [0] * len(REASONS)
         empty = head.max_ts == NO_TS
+        maintenance = self._maintenance
+        with head.lock:
+            head.windows.settle()
+            sealed = sum(window.sealed for window in head.windows.every)
+            sealed_bytes = sum(window.used for window in head.windows.every)
+            opened, ever = head.opened.tolist()
         return StorageStatistics(
             series=head.table.size,
             symbols=head.table.symbols,
             label_pairs=head.table.pairs,
             windows=len(head.windows),
+            chunks=opened + sealed,
+            chunks_opened=ever,
+            chunks_bytes=sealed_bytes,
+            truncations=maintenance.truncations if maintenance is not None else 0,
+            truncations_failed=maintenance.truncations_failed if maintenance is not None else 0,
+            dropped_windows=maintenance.dropped_windows if maintenance is not None else 0,
             min_ts=None if empty else head.min_ts,
             max_ts=None if empty else head.max_ts,
             samples=head.samples,

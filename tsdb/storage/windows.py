@@ -43,6 +43,8 @@ class Window:
         self.chain: NDArray[np.uint64] = arena.reserve(f"chain-{number}", MAX_SERIES, np.uint64)
         self.used = used
         """Bytes; as of the last `Windows.settle`, kernels move on in `Table.used`."""
+        self.sealed = 0
+        """Chunks, likewise."""
         self.complete = False
         """No chunk will be added and all is durable."""
         self._file = file
@@ -109,7 +111,7 @@ class Window:
 
 
 class Table:
-    """The windows as kernels take them; `used` is written by kernels."""
+    """The windows as kernels take them; `used` and `sealed` are written by kernels."""
 
     def __init__(self, windows: list[Window]) -> None:
         self.windows = windows
@@ -117,6 +119,7 @@ class Table:
         self.addresses = np.array([window.address for window in windows], np.uint64)
         self.chains = np.array([window.chain.__array_interface__["data"][0] for window in windows], np.uint64)
         self.used = np.array([window.used for window in windows], np.int64)
+        self.sealed = np.array([window.sealed for window in windows], np.int64)
         self.limit = np.array([0 if window.complete else window.limit for window in windows], np.int64)
 
 
@@ -179,8 +182,9 @@ class Windows:
     def settle(self) -> None:
         """Takes over what kernels have written to the table. The caller holds the head's lock, as for all that changes
         windows."""
-        for window, used in zip(self.table.windows, self.table.used.tolist(), strict=True):
-            window.used = used
+        table = self.table
+        for window, used, sealed in zip(table.windows, table.used.tolist(), table.sealed.tolist(), strict=True):
+            window.used, window.sealed = used, sealed
 
     def open_before(self, border: int) -> list[Window]:
         """Windows that end at or before `border` (ms) and are not complete."""

@@ -317,8 +317,7 @@ class Wal:
         with self._changed:
             self._syncing = False
             self._changed.notify_all()
-            self._statistics.syncs += 1
-            self._statistics.sync_seconds += time.perf_counter() - began
+            self._statistics.sync_seconds.observe(time.perf_counter() - began)
             if problem is None:
                 opened.durable = end
                 del opened.pending[:count]

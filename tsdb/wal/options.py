@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from tsdb.model.summary import Summary
 
 Sync = Literal["commit", "interval", "os"]
 
@@ -35,8 +37,8 @@ class WalStatistics:
     """All segments."""
     commits: int = 0
     appended_bytes: int = 0
-    syncs: int = 0
-    sync_seconds: float = 0.0
+    sync_seconds: Summary = field(default_factory=Summary)
+    """How long each sync took, those that failed included."""
     sync_failures: int = 0
     write_failures: int = 0
     checkpoints: int = 0

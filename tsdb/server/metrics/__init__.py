@@ -5,19 +5,25 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from tsdb.model.batch import OUT_OF_ORDER, REASONS, TOO_OLD
+from tsdb.model.summary import Summary
+from tsdb.server.metrics.queries import QUERIES, SLICES
+from tsdb.server.metrics.scraping import SCRAPING, Scraping
+from tsdb.server.metrics.storage import STORAGE
+from tsdb.server.metrics.table import Row, Rows
 
 if TYPE_CHECKING:
     from tsdb.storage import StorageStatistics
+
+T = TypeVar("T")
 
 PROMETHEUS_VERSION = "3.5.0"
 """The Prometheus whose behaviour we match: Grafana decides by it what it may ask."""
@@ -29,6 +35,24 @@ def version() -> str:
         return importlib.metadata.version("tsdb-server")
     except importlib.metadata.PackageNotFoundError:
         return "0+unknown"
+
+
+class Collector(Protocol):
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class Gathered:
+    """Families of several collectors, as prometheus_client's encoders take them."""
+
+    def __init__(self, collectors: Sequence[Collector]) -> None:
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        """Without the times of creation that prometheus_client adds to each counter."""
+        for collector in self._collectors:
+            for family in collector.collect():
+                family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+                yield family
 
 
 class Metrics:
@@ -59,13 +83,12 @@ class Metrics:
         self.queries_max = Gauge(
             "prometheus_engine_queries_concurrent_max", "How many queries run at once at most.", registry=registry
         )
-        seconds = Summary(
-            "prometheus_engine_query_duration_seconds", "Time of queries by part.", ["slice"], registry=registry
-        )
-        self.queue_seconds, self.eval_seconds = seconds.labels("queue_time"), seconds.labels("inner_eval")
+        self.query_seconds: Mapping[str, Summary] = {name: Summary() for name in SLICES}
+        registry.register(Rows(QUERIES, lambda: self.query_seconds))
         self.query_samples = Counter(
             "prometheus_engine_query_samples", "Samples that queries read.", registry=registry
         )
+        Gauge("prometheus_engine_query_log_enabled", "1: queries are logged.", registry=registry).set(0)
         self.received = Counter(
             "tsdb_remote_write_samples", "Samples received by remote_write, rejected ones included.", registry=registry
         )
@@ -90,6 +113,7 @@ class Metrics:
         own.labels(version(), platform.python_version()).set(1)
         self._observers: dict[str, tuple[Any, Any]] = {}
         self._counters: dict[tuple[str, int], Any] = {}
+        self._on_loop: list[tuple[Sequence[Row[Any]], Callable[[], Any]]] = []
 
     def config_loaded(self) -> None:
         """The config that the file has now is in use."""
@@ -113,62 +137,31 @@ class Metrics:
         known[1].observe(size)
         counter.inc()
 
-    def collect(self) -> Iterator[Metric]:
-        """All families, without the times of creation that prometheus_client adds to each counter."""
-        for family in self.registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family
+    def gather(self) -> Gathered:
+        """What `/metrics` shows, to be rendered by any thread. Called on the event loop: what lives there is read now,
+        the rest when it is rendered."""
+        return Gathered([self.registry, *(Rows(rows, _constant(observe())) for rows, observe in self._on_loop)])
 
     def add_storage(self, statistics: Callable[[], StorageStatistics]) -> None:
-        """Shows what storage counts, read when somebody scrapes."""
-        self.registry.register(_StorageCollector(statistics))
+        """Shows what storage counts, read when somebody scrapes, by any thread."""
+        self.registry.register(Rows(STORAGE, statistics))
+
+    def add_scraping(self, observe: Callable[[], Scraping]) -> None:
+        """Shows what the scraper does; `observe` is called on the event loop."""
+        self._on_loop.append((SCRAPING, observe))
 
 
-STORAGE_METRICS: tuple[tuple[str, str, str, Callable[[StorageStatistics], float | None]], ...] = (
-    ("prometheus_tsdb_head_series", "gauge", "Series in the head.", lambda s: s.series),
-    ("prometheus_tsdb_head_samples_appended", "counter", "Samples appended.", lambda s: s.samples_appended),
-    ("prometheus_tsdb_head_min_time", "gauge", "Oldest time in the head, ms.", lambda s: s.min_ts),
-    ("prometheus_tsdb_head_max_time", "gauge", "Newest time in the head, ms.", lambda s: s.max_ts),
-    ("prometheus_tsdb_out_of_order_samples", "counter", "Samples rejected as out of order.",
-     lambda s: s.rejected[REASONS[OUT_OF_ORDER]]),
-    ("prometheus_tsdb_out_of_bound_samples", "counter", "Samples rejected as out of bounds.",
-     lambda s: s.rejected[REASONS[TOO_OLD]]),
-    ("prometheus_tsdb_wal_segment_current", "gauge", "Number of the WAL segment being written.",
-     lambda s: s.wal.segment),
-    ("prometheus_tsdb_wal_storage_size_bytes", "gauge", "Size of the WAL.", lambda s: s.wal.size_bytes),
-    ("prometheus_tsdb_wal_writes_failed", "counter", "Failed writes to the WAL.", lambda s: s.wal.write_failures),
-    ("prometheus_tsdb_wal_corruptions", "counter", "Damaged places found in the WAL.", lambda s: s.wal.damaged),
-    ("prometheus_tsdb_checkpoint_creations", "counter", "Checkpoints written.", lambda s: s.wal.checkpoints),
-    ("prometheus_tsdb_checkpoint_creations_failed", "counter", "Checkpoints that failed.",
-     lambda s: s.wal.checkpoint_failures),
-    ("tsdb_wal_sync_failures", "counter", "Syncs of the WAL that failed.", lambda s: s.wal.sync_failures),
-    ("tsdb_wal_appended_bytes", "counter", "Bytes appended to the WAL.", lambda s: s.wal.appended_bytes),
-    ("tsdb_commits", "counter", "Group commits.", lambda s: s.commits),
-    ("tsdb_commits_failed", "counter", "Group commits that failed.", lambda s: s.failed_commits),
-    ("tsdb_symbols", "gauge", "Distinct label names and values.", lambda s: s.symbols),
-    ("tsdb_label_pairs", "gauge", "Distinct pairs of label name and value.", lambda s: s.label_pairs),
-    ("tsdb_chunk_windows", "gauge", "Two-hour files of sealed chunks.", lambda s: s.windows),
-)
-"""(metric, type, help, value): what storage counts. None: no value yet."""
+def _constant(value: T) -> Callable[[], T]:
+    return lambda: value
 
 
-WAL_SYNC = ("prometheus_tsdb_wal_fsync_duration_seconds", "summary", "How long syncs of the WAL to disk took.")
-
-
-class _StorageCollector:
-    def __init__(self, statistics: Callable[[], StorageStatistics]) -> None:
-        self._statistics = statistics
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        statistics = self._statistics()
-        for name, kind, text, read in STORAGE_METRICS:
-            value = read(statistics)
-            if value is not None:
-                family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-                yield family(name, text, value=float(value))
-        name, _, text = WAL_SYNC
-        wal = statistics.wal
-        yield SummaryMetricFamily(name, text, count_value=wal.syncs, sum_value=wal.sync_seconds)
+def reference() -> list[tuple[str, str, str, str]]:
+    """The table of metrics: (name, type, part that it tells of, help), besides those of process and Python."""
+    found = [
+        (family.name + ("_total" if family.type == "counter" else ""), family.type, "server", family.documentation)
+        for family in Metrics().gather().collect()
+        if family.name.startswith(("prometheus_", "tsdb_"))
+    ]
+    parts: tuple[tuple[str, Sequence[Row[Any]]], ...] = (("storage", STORAGE), ("scraper", SCRAPING))
+    found += [(row.name, row.type, part, row.help) for part, rows in parts for row in rows]
+    return sorted(found)

@@ -1,0 +1,73 @@
+"""Metrics of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tsdb.model.batch import OUT_OF_ORDER, REASONS, TOO_OLD
+from tsdb.server.metrics.table import Row, Value
+
+if TYPE_CHECKING:
+    from tsdb.storage import StorageStatistics
+
+_FLOAT = ("float",)
+"""The only type of samples so far."""
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _floats(read: Callable[[StorageStatistics], int]) -> Callable[[StorageStatistics], dict[tuple[str, ...], Value]]:
+    return lambda s: {_FLOAT: read(s)}
+
+
+STORAGE: tuple[Row[StorageStatistics], ...] = (
+    Row("prometheus_tsdb_head_series", "gauge", "Series in the head.", lambda s: s.series),
+    Row("prometheus_tsdb_head_series_created_total", "counter", "Series made, those of the log's replay included.",
+        lambda s: s.series),
+    Row("prometheus_tsdb_head_chunks", "gauge", "Chunks, open and sealed.", lambda s: s.chunks),
+    Row("prometheus_tsdb_head_chunks_created_total", "counter",
+        "Chunks begun, those of the log's replay included.", lambda s: s.chunks_opened),
+    Row("prometheus_tsdb_head_chunks_storage_size_bytes", "gauge", "Bytes of the files of sealed chunks.",
+        lambda s: s.chunks_bytes),
+    Row("prometheus_tsdb_head_samples_appended_total", "counter", "Samples appended.",
+        _floats(lambda s: s.samples_appended), ("type",)),
+    Row("prometheus_tsdb_out_of_order_samples_total", "counter", "Samples rejected as out of order.",
+        _floats(lambda s: s.rejected[REASONS[OUT_OF_ORDER]]), ("type",)),
+    Row("prometheus_tsdb_out_of_bound_samples_total", "counter", "Samples rejected as out of bounds.",
+        _floats(lambda s: s.rejected[REASONS[TOO_OLD]]), ("type",)),
+    Row("prometheus_tsdb_head_min_time", "gauge", "Oldest time in the head, ms.", lambda s: s.min_ts),
+    Row("prometheus_tsdb_head_min_time_seconds", "gauge", "Oldest time in the head.", lambda s: _seconds(s.min_ts)),
+    Row("prometheus_tsdb_head_max_time", "gauge", "Newest time in the head, ms.", lambda s: s.max_ts),
+    Row("prometheus_tsdb_head_max_time_seconds", "gauge", "Newest time in the head.", lambda s: _seconds(s.max_ts)),
+    Row("prometheus_tsdb_lowest_timestamp", "gauge", "Oldest time in the database, ms.", lambda s: s.min_ts),
+    Row("prometheus_tsdb_lowest_timestamp_seconds", "gauge", "Oldest time in the database.",
+        lambda s: _seconds(s.min_ts)),
+    Row("prometheus_tsdb_head_truncations_total", "counter",
+        "Times that two-hour windows were completed: sealed, synced, and cut from the log.", lambda s: s.truncations),
+    Row("prometheus_tsdb_head_truncations_failed_total", "counter",
+        "Times that this failed; the log is kept meanwhile.", lambda s: s.truncations_failed),
+    Row("prometheus_tsdb_wal_segment_current", "gauge", "Number of the WAL segment being written.",
+        lambda s: s.wal.segment),
+    Row("prometheus_tsdb_wal_storage_size_bytes", "gauge", "Size of the WAL.", lambda s: s.wal.size_bytes),
+    Row("prometheus_tsdb_wal_writes_failed_total", "counter", "Failed writes to the WAL.",
+        lambda s: s.wal.write_failures),
+    Row("prometheus_tsdb_wal_corruptions_total", "counter", "Damaged places found in the WAL.",
+        lambda s: s.wal.damaged),
+    Row("prometheus_tsdb_wal_fsync_duration_seconds", "summary", "How long syncs of the WAL to disk took.",
+        lambda s: s.wal.sync_seconds.read()),
+    Row("prometheus_tsdb_checkpoint_creations_total", "counter", "Checkpoints written.", lambda s: s.wal.checkpoints),
+    Row("prometheus_tsdb_checkpoint_creations_failed_total", "counter", "Checkpoints that failed.",
+        lambda s: s.wal.checkpoint_failures),
+    Row("tsdb_wal_sync_failures_total", "counter", "Syncs of the WAL that failed.", lambda s: s.wal.sync_failures),
+    Row("tsdb_wal_appended_bytes_total", "counter", "Bytes appended to the WAL.", lambda s: s.wal.appended_bytes),
+    Row("tsdb_commits_total", "counter", "Group commits.", lambda s: s.commits),
+    Row("tsdb_commits_failed_total", "counter", "Group commits that failed.", lambda s: s.failed_commits),
+    Row("tsdb_symbols", "gauge", "Distinct label names and values.", lambda s: s.symbols),
+    Row("tsdb_label_pairs", "gauge", "Distinct pairs of label name and value.", lambda s: s.label_pairs),
+    Row("tsdb_chunk_windows", "gauge", "Two-hour files of sealed chunks.", lambda s: s.windows),
+    Row("tsdb_chunk_windows_dropped_total", "counter", "Two-hour files that were over the retention.",
+        lambda s: s.dropped_windows),
+)
