@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import orjson
-
 from tsdb.model.errors import BadData, ExecutionError, ParseError
 from tsdb.promql.ast import Expr, VectorSelector, walk
 from tsdb.promql.parser import parse
 from tsdb.promql.pretty import pretty
 from tsdb.promql.tree import tree
 from tsdb.server import parameters
-from tsdb.server.answer import Answer, success, success_parts
+from tsdb.server.answer import Answer, success, success_sorted
 from tsdb.server.route import Request
 from tsdb.server.services import Services
 
@@ -28,7 +26,7 @@ async def parse_query(services: Services, request: Request) -> Answer:
             shape = tree(_query(request))
         except ExecutionError as problem:
             raise parameters.invalid("query", str(problem)) from None
-        return success_parts([orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)])
+        return success_sorted(shape)
 
     return await _in_thread(services, work)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from tsdb.server import (
     admin,
     expressions,
+    features,
     federate,
     lifecycle,
     lookups,
     notifications,
+    openapi,
     queries,
     rules,
     runtime,
+    self_metrics,
     status,
     targets,
     write,
@@ -159,6 +162,16 @@ ROUTES: tuple[Route, ...] = (
         "Segments of the log that were replayed.", needs_storage=False,
     ),
     Route(
+        ("GET",), "/api/v1/status/self_metrics", Permission.READ, self_metrics.self_metrics,
+        "The server's own metrics, as protobuf's JSON has them.",
+        (Parameter("metric_name_pattern", "text", "Only families whose whole name matches this expression."),),
+        needs_storage=False,
+    ),
+    Route(
+        ("GET",), "/api/v1/features", Permission.READ, features.list_features,
+        "What this server can do, by Prometheus' names.",
+    ),
+    Route(
         ("GET",), "/api/v1/notifications", Permission.READ, notifications.notifications,
         "What is wrong with the server now.", needs_storage=False,
     ),
@@ -211,5 +224,12 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(("GET",), "/-/reload", Permission.PUBLIC, lifecycle.only_post, "405.", needs_storage=False),
     Route(("GET",), "/-/quit", Permission.PUBLIC, lifecycle.only_post, "405.", needs_storage=False),
+    Route(
+        ("GET",), "/openapi.yaml", Permission.PUBLIC, openapi.openapi,
+        "All routes as an OpenAPI 3.1 document.", needs_storage=False,
+    ),
+    Route(
+        ("GET",), "/api/v1/openapi.yaml", Permission.PUBLIC, openapi.openapi, "The same.", needs_storage=False,
+    ),
     Route(("GET",), "/version", Permission.READ, runtime.version, "As buildinfo, bare.", needs_storage=False),
 )

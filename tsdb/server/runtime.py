@@ -13,7 +13,7 @@ import orjson
 
 from tsdb.model.errors import BadData
 from tsdb.server import parameters
-from tsdb.server.answer import Answer, rfc3339, success
+from tsdb.server.answer import Answer, rfc3339, success, success_sorted
 from tsdb.server.route import Request
 from tsdb.server.services import Services
 
@@ -29,7 +29,7 @@ async def config(services: Services, request: Request) -> Answer:
 
 
 async def flags(services: Services, request: Request) -> Answer:
-    return success(dict(sorted(services.flags.items())))
+    return success_sorted(dict(services.flags))
 
 
 async def runtime_info(services: Services, request: Request) -> Answer:
