@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
+import msgspec
 from msgspec import field
 
-from tsdb.model.document import Document
-from tsdb.model.errors import ConfigError
+from scraper.discovery_config import DiscoveryConfig, encodable, order
+from scraper.discovery_config import FileDiscovery as FileDiscovery
+from scraper.discovery_config import StaticConfig as StaticConfig
+from tsdb.model.document import Place
 from tsdb.model.settings import Bytes, Duration, Section, key
-from tsdb.net.config import HttpClientConfig
 from tsdb.relabel.config import RelabelConfig
 
 Protocol = Literal["PrometheusProto", "OpenMetricsText0.0.1", "OpenMetricsText1.0.0", "PrometheusText0.0.4",
@@ -23,68 +26,100 @@ PROTOCOLS: tuple[Protocol, ...] = ("OpenMetricsText1.0.0", "OpenMetricsText0.0.1
 
 
 class GlobalConfig(Section, frozen=True):
+    """What holds for all jobs that do not say otherwise."""
+
     scrape_interval: Annotated[Duration, key("How often targets are scraped where a job says nothing.")] = Duration.of(
         "1m"
     )
-    scrape_timeout: Annotated[Duration, key("How long a scrape may take, where a job says nothing.")] = (
-        Duration.of("10s")
-    )
+    scrape_timeout: Annotated[
+        Duration, key("How long a scrape may take, where a job says nothing. At most the interval.")
+    ] = Duration.of("10s")
     scrape_protocols: Annotated[tuple[Protocol, ...], key("Formats that targets are asked for, best first.")] = ()
     evaluation_interval: Annotated[Duration, key("How often rules are evaluated.")] = Duration.of("1m")
     rule_query_offset: Annotated[Duration, key("How far in the past rules are evaluated.")] = Duration.of("0s")
-    query_log_file: Annotated[str, key("File that queries are logged to.")] = ""
-    scrape_failure_log_file: Annotated[str, key("File that failed scrapes are logged to.")] = ""
-    body_size_limit: Annotated[Bytes, key("As of a job.", unit="bytes")] = Bytes(0)
-    sample_limit: Annotated[int, key("As of a job.")] = 0
-    target_limit: Annotated[int, key("As of a job.")] = 0
-    label_limit: Annotated[int, key("As of a job.")] = 0
-    label_name_length_limit: Annotated[int, key("As of a job.")] = 0
-    label_value_length_limit: Annotated[int, key("As of a job.")] = 0
-    keep_dropped_targets: Annotated[int, key("As of a job.")] = 0
-    metric_name_validation_scheme: Annotated[NameValidation, key("As of a job.")] = ""
-    metric_name_escaping_scheme: Annotated[NameEscaping, key("As of a job.")] = ""
-    scrape_native_histograms: Annotated[bool | None, key("As of a job.")] = None
-    convert_classic_histograms_to_nhcb: Annotated[bool, key("As of a job.")] = False
-    always_scrape_classic_histograms: Annotated[bool, key("As of a job.")] = False
-    extra_scrape_metrics: Annotated[bool | None, key("As of a job.")] = None
+    query_log_file: Annotated[str, key("File that queries are logged to.", file=True, built=False)] = ""
+    scrape_failure_log_file: Annotated[str, key("File that failed scrapes are logged to.", file=True)] = ""
     external_labels: Annotated[
-        dict[str, str], key("Labels that this server adds when it speaks to other systems.")
+        dict[str, str],
+        key("Labels that this server adds when it speaks to other systems. In values, `$NAME` and `${NAME}` are taken "
+            "from the environment; `$$` is a `$`."),
     ] = field(default_factory=dict)
-
-
-class StaticConfig(Section, frozen=True):
-    targets: Annotated[tuple[str, ...], key("`host:port` of each target.")] = ()
-    labels: Annotated[dict[str, str], key("Labels given to all series of these targets.")] = field(default_factory=dict)
-
-
-class FileDiscovery(Section, frozen=True):
-    files: Annotated[tuple[str, ...], key("JSON or YAML files of target groups; the last part may be a pattern.")] = ()
-    refresh_interval: Annotated[Duration, key("How often they are read where no change was noticed.")] = (
-        Duration.of("5m")
+    body_size_limit: Annotated[Bytes, key("For jobs without this key.", unit="bytes")] = Bytes(0)
+    sample_limit: Annotated[int, key("For jobs without this key.")] = 0
+    target_limit: Annotated[int, key("For jobs without this key.")] = 0
+    label_limit: Annotated[int, key("For jobs without this key.")] = 0
+    label_name_length_limit: Annotated[int, key("For jobs without this key.")] = 0
+    label_value_length_limit: Annotated[int, key("For jobs without this key.")] = 0
+    keep_dropped_targets: Annotated[int, key("For jobs without this key.")] = 0
+    metric_name_validation_scheme: Annotated[NameValidation, key("For jobs without this key.")] = ""
+    metric_name_escaping_scheme: Annotated[NameEscaping, key("For jobs without this key.")] = ""
+    scrape_native_histograms: Annotated[bool | None, key("For jobs without this key.", built=False)] = None
+    convert_classic_histograms_to_nhcb: Annotated[bool, key("For jobs without this key.", built=False)] = False
+    always_scrape_classic_histograms: Annotated[bool, key("For jobs without this key. They always are, for now.")] = (
+        False
     )
+    extra_scrape_metrics: Annotated[bool | None, key("For jobs without this key.")] = None
+
+    def checked(self, place: Place) -> GlobalConfig:
+        """As Prometheus' GlobalConfig.UnmarshalYAML; 0 is no interval there."""
+        interval = self.scrape_interval or DEFAULTS.scrape_interval
+        timeout = self.scrape_timeout or DEFAULTS.scrape_timeout
+        if self.scrape_timeout > interval:
+            if self.scrape_timeout != DEFAULTS.scrape_timeout:
+                raise place.error("global scrape timeout greater than scrape interval", "scrape_timeout")
+            timeout = interval
+        for name, value in self.external_labels.items():
+            if not _is_label_name(name, self.metric_name_validation_scheme == "legacy"):
+                raise place.error(f'"{name}" is not a valid label name', "external_labels", name)
+            if not encodable(value):
+                raise place.error(f"{value!r} is not a valid label value", "external_labels", name)
+        _check_protocols(self.scrape_protocols, place, "for global config")
+        return msgspec.structs.replace(
+            self, scrape_interval=interval, scrape_timeout=min(timeout, interval),
+            scrape_protocols=self.scrape_protocols or PROTOCOLS,
+            evaluation_interval=self.evaluation_interval or DEFAULTS.evaluation_interval,
+        )
 
 
-class ScrapeConfig(HttpClientConfig, frozen=True, kw_only=True):
-    job_name: Annotated[str, key("Name of the job, the value of its targets' label `job`. Unique.")]
+DEFAULTS = GlobalConfig(scrape_protocols=PROTOCOLS)
+UNTOLD = msgspec.structs.replace(
+    DEFAULTS, metric_name_validation_scheme="utf8", metric_name_escaping_scheme="allow-utf-8"
+)
+"""The section of a file that has none, as Prometheus completes it."""
+
+
+class ScrapeConfig(DiscoveryConfig, frozen=True, kw_only=True):
+    """One job: targets, how they are scraped, and what happens to their labels."""
+
+    job_name: Annotated[str, key("Name of the job, the value of its targets' label `job`. Unique.", always=True)]
+    honor_labels: Annotated[
+        bool,
+        key("Where a scraped label is the target's too: true keeps the scraped one, false renames it `exported_…`."),
+    ] = False
+    honor_timestamps: Annotated[
+        bool, key("Take the time of a sample from the target where it gives one.", empty=False, always=True)
+    ] = True
+    track_timestamps_staleness: Annotated[
+        bool, key("Mark series with times of their own as stale, too, when they are gone.", always=True)
+    ] = False
+    params: Annotated[dict[str, tuple[str, ...]], key("Parameters of the URL.")] = field(default_factory=dict)
     scrape_interval: Annotated[Duration | None, key("How often, instead of `global.scrape_interval`.")] = None
     scrape_timeout: Annotated[Duration | None, key("How long a scrape may take, at most the interval.")] = None
     scrape_protocols: Annotated[tuple[Protocol, ...], key("Formats that targets are asked for, best first.")] = ()
     fallback_scrape_protocol: Annotated[
         Protocol | None, key("Format of answers whose Content-Type is missing or unknown.")
     ] = None
+    scrape_native_histograms: Annotated[bool | None, key("Take native histograms.", built=False)] = None
+    always_scrape_classic_histograms: Annotated[
+        bool | None, key("Take classic histograms beside native ones. They always are, for now.")
+    ] = None
+    convert_classic_histograms_to_nhcb: Annotated[
+        bool | None, key("Make native histograms of classic ones.", built=False)
+    ] = None
+    scrape_failure_log_file: Annotated[str, key("File that failed scrapes are logged to.", file=True)] = ""
     metrics_path: Annotated[str, key("Path of the metrics on each target.")] = "/metrics"
     scheme: Annotated[Literal["http", "https"], key("Protocol of the targets.")] = "http"
-    params: Annotated[dict[str, tuple[str, ...]], key("Parameters of the URL.")] = field(default_factory=dict)
-    honor_labels: Annotated[
-        bool,
-        key("Where a scraped label is the target's too: true keeps the scraped one, false renames it `exported_…`."),
-    ] = False
-    honor_timestamps: Annotated[bool, key("Take the time of a sample from the target where it gives one.")] = True
-    track_timestamps_staleness: Annotated[
-        bool, key("Mark series with times of their own as stale, too, when they are gone.")
-    ] = False
-    enable_compression: Annotated[bool, key("Ask for gzip.")] = True
-    scrape_failure_log_file: Annotated[str, key("File that failed scrapes are logged to.")] = ""
+    enable_compression: Annotated[bool, key("Ask for gzip.", empty=False, always=True)] = True
     body_size_limit: Annotated[
         Bytes | None, key("Largest answer, decompressed; a larger one fails the scrape. 0: no limit.", unit="bytes")
     ] = None
@@ -99,27 +134,29 @@ class ScrapeConfig(HttpClientConfig, frozen=True, kw_only=True):
     label_value_length_limit: Annotated[
         int | None, key("Longest label value, bytes; a longer one fails the scrape. 0: no limit.")
     ] = None
+    native_histogram_bucket_limit: Annotated[
+        int, key("Most buckets of a native histogram. 0: no limit.", built=False, protects=True)
+    ] = 0
+    native_histogram_min_bucket_factor: Annotated[
+        float, key("Least growth from bucket to bucket of a native histogram.", built=False)
+    ] = 0.0
     keep_dropped_targets: Annotated[
         int | None, key("How many targets that relabeling dropped are kept for display. 0: all.")
     ] = None
     metric_name_validation_scheme: Annotated[NameValidation, key("`utf8`: any name; `legacy`: plain ones.")] = ""
     metric_name_escaping_scheme: Annotated[NameEscaping, key("How targets are asked to escape names.")] = ""
-    native_histogram_bucket_limit: Annotated[int, key("Most buckets of a native histogram. 0: no limit.")] = 0
-    native_histogram_min_bucket_factor: Annotated[float, key("Least growth from bucket to bucket.")] = 0.0
-    scrape_native_histograms: Annotated[bool | None, key("Take native histograms.")] = None
-    convert_classic_histograms_to_nhcb: Annotated[bool | None, key("Make native ones of classic histograms.")] = None
-    always_scrape_classic_histograms: Annotated[bool | None, key("Take classic ones beside native ones.")] = None
     extra_scrape_metrics: Annotated[
         bool | None, key("Write `scrape_timeout_seconds`, `scrape_sample_limit`, `scrape_body_size_bytes`, too.")
     ] = None
-    static_configs: Annotated[tuple[StaticConfig, ...], key("Targets by name.")] = ()
-    file_sd_configs: Annotated[tuple[FileDiscovery, ...], key("Targets from files that are watched.")] = ()
     relabel_configs: Annotated[
         tuple[RelabelConfig, ...], key("Rules that choose targets and rewrite their labels.")
     ] = ()
     metric_relabel_configs: Annotated[
         tuple[RelabelConfig, ...], key("Rules that choose series and rewrite their labels.")
     ] = ()
+
+    file: str = ""
+    """The file of `scrape_config_files` that has the job; empty: the config file itself. Not a key."""
 
     def interval(self, base: GlobalConfig) -> Duration:
         return self.scrape_interval or base.scrape_interval
@@ -128,28 +165,74 @@ class ScrapeConfig(HttpClientConfig, frozen=True, kw_only=True):
         """Prometheus' rule: the global timeout where a job names none, cut to the job's interval."""
         return self.scrape_timeout or min(base.scrape_timeout, self.interval(base))
 
+    def effective(self, base: GlobalConfig) -> Self:
+        """With what `base` says where the job says nothing. For limits 0 is nothing, as in Prometheus."""
+        validation = self.metric_name_validation_scheme or base.metric_name_validation_scheme or "utf8"
+        escaping = self.metric_name_escaping_scheme
+        if not escaping and not self.metric_name_validation_scheme:
+            escaping = base.metric_name_escaping_scheme
+        limits = {name: getattr(self, name) or getattr(base, name) for name in _FROM_GLOBAL}
+        choices = {name: getattr(base, name) if getattr(self, name) is None else getattr(self, name)
+                   for name in _CHOICES_FROM_GLOBAL}
+        return msgspec.structs.replace(
+            self, scrape_interval=self.interval(base), scrape_timeout=self.timeout(base),
+            scrape_protocols=self.scrape_protocols or base.scrape_protocols or PROTOCOLS,
+            metric_name_validation_scheme=validation,
+            metric_name_escaping_scheme=escaping or ("underscores" if validation == "legacy" else "allow-utf-8"),
+            **limits, **choices,
+        )
 
-def check(document: Document, base: GlobalConfig, jobs: tuple[ScrapeConfig, ...]) -> None:
-    """What the types do not say. Raises ConfigError."""
-    if not base.scrape_interval:
-        raise ConfigError(f"{document.place(('global', 'scrape_interval'))}: the interval must be longer than 0")
-    seen: set[str] = set()
+    @classmethod
+    def shown_order(cls) -> Sequence[str]:
+        return order(cls, before="relabel_configs")
+
+    def checked(self, place: Place) -> Self:
+        if not self.job_name:
+            raise place.error("job_name is empty", "job_name")
+        if not encodable(self.job_name):
+            raise place.error("job_name is not valid UTF-8", "job_name")
+        _check_protocols(self.scrape_protocols, place, f'for scrape config with job name "{self.job_name}"')
+        made = super().checked(place)
+        if not self.relabel_configs:
+            made.check_targets(place)
+        return made
+
+
+_FROM_GLOBAL = ("body_size_limit", "sample_limit", "target_limit", "label_limit", "label_name_length_limit",
+                "label_value_length_limit", "keep_dropped_targets", "scrape_failure_log_file")
+_CHOICES_FROM_GLOBAL = ("scrape_native_histograms", "convert_classic_histograms_to_nhcb",
+                        "always_scrape_classic_histograms", "extra_scrape_metrics")
+
+
+class ScrapeConfigFile(Section, frozen=True):
+    """A file of ``scrape_config_files``."""
+
+    scrape_configs: Annotated[tuple[ScrapeConfig, ...], key("What is scraped: one entry per job.")] = ()
+
+
+def complete(base: GlobalConfig, jobs: Sequence[ScrapeConfig], place: Place) -> tuple[ScrapeConfig, ...]:
+    """The jobs of one file with what `base` says; `place` is their list. Raises ConfigError."""
+    made = []
     for index, job in enumerate(jobs):
-        path = ("scrape_configs", index)
-        if not job.job_name:
-            raise ConfigError(f"{document.place((*path, 'job_name'))}: job_name is empty")
-        if job.job_name in seen:
-            raise ConfigError(
-                f'{document.place((*path, "job_name"))}: found multiple scrape configs with job name "{job.job_name}"'
-            )
-        seen.add(job.job_name)
+        where = f'for scrape config with job name "{job.job_name}"'
         if job.timeout(base) > job.interval(base):
-            raise ConfigError(
-                f'{document.place((*path, "scrape_timeout"))}: scrape timeout greater than scrape interval for scrape '
-                f'config with job name "{job.job_name}"'
-            )
-        for number, group in enumerate(job.static_configs):
-            for at, target in enumerate(group.targets):
-                if "/" in target or not target:
-                    place = document.place((*path, "static_configs", number, "targets", at))
-                    raise ConfigError(f'{place}: "{target}" is not a valid target: give host:port, no scheme, no path')
+            raise place.error(f"scrape timeout greater than scrape interval {where}", index, "scrape_timeout")
+        effective = job.effective(base)
+        scheme = effective.metric_name_validation_scheme
+        if scheme == "legacy" and effective.metric_name_escaping_scheme == "allow-utf-8":
+            raise place.error("utf8 metric names requested but validation scheme is not set to UTF8", index)
+        made.append(effective)
+    return tuple(made)
+
+
+def _check_protocols(protocols: tuple[Protocol, ...], place: Place, where: str) -> None:
+    for index, protocol in enumerate(protocols):
+        if protocol in protocols[:index]:
+            raise place.error(f"duplicated protocol in scrape_protocols, got [{' '.join(protocols)}] {where}",
+                              "scrape_protocols", index)
+
+
+def _is_label_name(name: str, legacy: bool) -> bool:
+    if legacy:
+        return name.isascii() and name.isidentifier()
+    return bool(name) and encodable(name)

@@ -36,7 +36,12 @@ BELOW: dict[str, set[str]] = {
         "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest", "tsdb.config",
         "tsdb.flags", "tsdb.net", "tsdb.relabel", "scraper",
     },
-    "tsdb.config": {"tsdb.model", "tsdb.storage", "tsdb.server", "tsdb.net", "tsdb.relabel", "scraper"},
+    "tsdb.alerting": {"tsdb.model", "tsdb.net", "tsdb.relabel", "scraper"},
+    "tsdb.remote": {"tsdb.model", "tsdb.net", "tsdb.relabel"},
+    "tsdb.config": {
+        "tsdb.model", "tsdb.storage", "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.ingest", "tsdb.alerting",
+        "tsdb.remote", "scraper",
+    },
     "tsdb.flags": {"tsdb.model"},
     "tsdb.cli": {
         "tsdb.model", "tsdb.kernels", "tsdb.storage", "tsdb.promql", "tsdb.server", "tsdb.config", "tsdb.embedded",

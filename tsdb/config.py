@@ -2,44 +2,194 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from scraper.config import GlobalConfig, ScrapeConfig
-from scraper.config import check as check_scraping
-from tsdb.model import document, settings
+import msgspec
+
+from scraper.config import UNTOLD, GlobalConfig, ScrapeConfig, ScrapeConfigFile, complete
+from tsdb.alerting.config import AlertingConfig
+from tsdb.ingest.config import OtlpConfig
+from tsdb.model import document, environment, settings
+from tsdb.model.document import Document, Place
 from tsdb.model.errors import ConfigError
-from tsdb.model.settings import Section, key
-from tsdb.server.config import QueryConfig, ServerConfig, StorageConfig
+from tsdb.model.key_table import Key, keys
+from tsdb.model.settings import Section, Unbuilt, key
+from tsdb.model.shown import tree, yaml_text
+from tsdb.remote.config import RemoteReadConfig, RemoteWriteConfig
+from tsdb.server.config import QueryConfig, RuntimeConfig, ServerConfig, StorageConfig, TracingConfig
+
+_FILE_PATTERN = re.compile(r"[^*]*(\*[^/]*)?", re.DOTALL)
+_MAX_SIZE = 64 << 20
+"""Bytes of one file."""
 
 
 class Config(Section, frozen=True, rename={"global_": "global"}):
-    global_: Annotated[GlobalConfig, key("What holds for all jobs.", reloadable=True)] = GlobalConfig()
+    """The whole file."""
+
+    global_: Annotated[
+        GlobalConfig, key("What holds for all jobs.", reloadable=True, always=True)
+    ] = UNTOLD
+    runtime: Annotated[RuntimeConfig, key("Of Prometheus' process.", reloadable=True)] = RuntimeConfig()
+    alerting: Annotated[
+        AlertingConfig, key("Where alerts are sent.", reloadable=True, built=False)
+    ] = AlertingConfig()
+    rule_files: Annotated[
+        tuple[str, ...],
+        key("Files of recording and alerting rules; the last part of a name may be a pattern.", reloadable=True,
+            built=False, file=True),
+    ] = ()
+    scrape_config_files: Annotated[
+        tuple[str, ...],
+        key("More files with `scrape_configs`; the last part of a name may be a pattern. File names in them are "
+            "relative to their own folder.", reloadable=True, file=True),
+    ] = ()
     scrape_configs: Annotated[
         tuple[ScrapeConfig, ...], key("What is scraped: one entry per job.", reloadable=True)
     ] = ()
     storage: Annotated[StorageConfig, key("Where and how samples are kept.")] = StorageConfig()
+    tracing: Annotated[
+        TracingConfig | None, key("Where traces of our own requests are sent.", reloadable=True, built=False)
+    ] = None
+    remote_write: Annotated[
+        tuple[RemoteWriteConfig, ...], key("Systems that samples are sent to.", reloadable=True, built=False)
+    ] = ()
+    remote_read: Annotated[
+        tuple[RemoteReadConfig, ...], key("Systems that samples are read from.", reloadable=True, built=False)
+    ] = ()
+    otlp: Annotated[
+        OtlpConfig, key("How OpenTelemetry's names become labels.", reloadable=True, built=False)
+    ] = OtlpConfig()
     query: Annotated[QueryConfig, key("Limits of queries.")] = QueryConfig()
     server: Annotated[ServerConfig, key("The HTTP server.")] = ServerConfig()
 
+    def checked(self, place: Place) -> Config:
+        for name in ("rule_files", "scrape_config_files"):
+            what = name.removesuffix("_files").replace("_", " ")
+            for index, file in enumerate(getattr(self, name)):
+                if not _FILE_PATTERN.fullmatch(file):
+                    raise place.error(f'invalid {what} file path "{file}"', name, index)
+        _check_names("scrape configs with job name", [job.job_name for job in self.scrape_configs],
+                     place.at("scrape_configs"), "job_name")
+        _check_names("remote write configs with job name", [remote.name for remote in self.remote_write],
+                     place.at("remote_write"), "name")
+        _check_names("remote read configs with job name", [remote.name for remote in self.remote_read],
+                     place.at("remote_read"), "name")
+        jobs = complete(self.global_, self.scrape_configs, place.at("scrape_configs"))
+        return msgspec.structs.replace(self, scrape_configs=jobs)
 
-def load(path: Path) -> Config:
-    """Reads and checks a config file. Raises ConfigError."""
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a config file says."""
+
+    config: Config
+    warnings: tuple[str, ...] = ()
+    """What works otherwise than the file says: keys that are not built yet, variables that are missing."""
+    text: str = ""
+    """The file's own text; it may hold secrets."""
+    files: tuple[Path, ...] = ()
+    """What was read: the file, and those of `scrape_config_files`."""
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Reads and checks a config file, and those it includes. File names in it are joined to its folder. `environ` is
+    the process's own by default. Raises ConfigError."""
+    text = _read(path)
+    variables = os.environ if environ is None else environ
+    parsed = document.parse(text, str(path))
+    config, warnings = _made(parsed, str(path.parent), variables)
+    files = [path]
+    for index, pattern in enumerate(config.scrape_config_files):
+        for name in sorted(glob.glob(pattern)):  # noqa: PTH207
+            place = Place(parsed, ("scrape_config_files", index))
+            config, more = _with_jobs_of(Path(name), config, place, variables)
+            warnings += more
+            files.append(Path(name))
+    return Loaded(config, tuple(warnings), text.decode(errors="replace"), tuple(files))
+
+
+def parse(text: str | bytes, name: str = "config", environ: Mapping[str, str] | None = None) -> Config:
+    """The config of a YAML text; nothing is included, file names stay as they are. Raises ConfigError."""
+    return _made(document.parse(text, name), "", os.environ if environ is None else environ)[0]
+
+
+def shown(config: Config) -> str:
+    """The config as /api/v1/status/config shows it: YAML in Prometheus' shape, with the defaults, without secrets. Jobs
+    of `scrape_config_files` are not in it, as there, and our own sections only where they are not the default."""
+    own = tuple(job for job in config.scrape_configs if not job.file)
+    made = tree(msgspec.structs.replace(config, scrape_configs=own))
+    for name, default in (("query", QueryConfig()), ("server", ServerConfig())):
+        made[name] = _differences(made[name], tree(default))
+    default_storage = tree(StorageConfig())
+    made["storage"] = {name: _differences(value, default_storage.get(name, {}))
+                       for name, value in made["storage"].items()}
+    return yaml_text(_without_empty(made))
+
+
+def shown_job(job: ScrapeConfig) -> str:
+    """The config of one job as YAML, without secrets."""
+    return yaml_text(tree(job))
+
+
+def all_keys() -> list[Key]:
+    """All keys of the config file: the one table that the reference page comes from."""
+    return list(keys(Config))
+
+
+def _made(parsed: Document, folder: str, environ: Mapping[str, str]) -> tuple[Config, list[str]]:
+    warnings = environment.expand(parsed, environ, ("global", "external_labels"))
+    config, unbuilt = settings.read(parsed, Config, folder)
+    return config, [*map(str, unbuilt), *warnings]
+
+
+def _with_jobs_of(path: Path, config: Config, place: Place, environ: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """The config with the jobs of an included file. Raises ConfigError."""
+    parsed = document.parse(_read(path), str(path))
+    warnings = environment.expand(parsed, environ, ("",))
+    unbuilt: list[Unbuilt]
+    made, unbuilt = settings.read(parsed, ScrapeConfigFile, str(path.parent))
+    where = Place(parsed, ("scrape_configs",))
+    jobs = complete(config.global_, made.scrape_configs, where)
+    known = {job.job_name: job.file or place.document.name for job in config.scrape_configs}
+    for index, job in enumerate(jobs):
+        if job.job_name in known:
+            raise where.error(f'found multiple scrape configs with job name "{job.job_name}", first found in '
+                              f"{known[job.job_name]}", index, "job_name")
+        known[job.job_name] = str(path)
+    added = tuple(msgspec.structs.replace(job, file=str(path)) for job in jobs)
+    return (msgspec.structs.replace(config, scrape_configs=config.scrape_configs + added),
+            [*map(str, unbuilt), *warnings])
+
+
+def _read(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(_MAX_SIZE + 1)
     except OSError as problem:
         raise ConfigError(f"{path}: cannot read the config file: {problem.strerror}") from None
-    return parse(text, str(path))
+    if len(text) > _MAX_SIZE:
+        raise ConfigError(f"{path}: the config file is larger than 64 MiB")
+    return text
 
 
-def parse(text: str | bytes, name: str = "config") -> Config:
-    """The config of a YAML text. Raises ConfigError."""
-    parsed = document.parse(text, name)
-    config = settings.build(parsed, Config)
-    check_scraping(parsed, config.global_, config.scrape_configs)
-    return config
+def _check_names(what: str, names: list[str], place: Place, key_name: str) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name and name in seen:
+            raise place.error(f'found multiple {what} "{name}"', index, key_name)
+        seen.add(name)
 
 
-def all_keys() -> list[settings.Key]:
-    """All keys of the config file: the one table that the reference page comes from."""
-    return list(settings.keys(Config))
+def _differences(made: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in made.items() if default.get(name) != value}
+
+
+def _without_empty(made: dict[str, Any]) -> dict[str, Any]:
+    shorter = {name: _without_empty(value) if isinstance(value, dict) else value for name, value in made.items()}
+    return {name: value for name, value in shorter.items() if value != {}}

@@ -1,7 +1,8 @@
 """YAML as people mean it: the core schema of YAML 1.2, duplicate keys refused, every value's line and column known.
 
 PyYAML follows YAML 1.1, where ``on`` is true, ``1:30`` is 90 and ``010`` is 8, and where of two equal keys the last
-wins silently. Here its parser only builds the tree of nodes; their meaning is ours.
+wins silently. Here its parser only builds the tree of nodes; their meaning is ours. Of YAML 1.1, anchors and the merge
+key ``<<`` are kept: what stands beside it wins, and of several merged mappings the first.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _WORDS: dict[str, Any] = {
 _MAX_DEPTH = 64
 _MAX_NODES = 1_000_000
 """Aliases of aliases could otherwise grow without bound."""
+_MAX_DIGITS = 64
+"""Longer integers stay text: no key wants them, and Python refuses to convert very long ones."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,25 @@ class Document:
             path = path[:-1]
         line, column = self.marks.get(path, (1, 1))
         return f"{self.name}:{line}:{column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A part of a document, to say what is wrong with it."""
+
+    document: Document
+    path: Path = ()
+
+    def __str__(self) -> str:
+        return self.document.place(self.path)
+
+    def at(self, *steps: str | int) -> Place:
+        """A part of this part."""
+        return Place(self.document, (*self.path, *steps))
+
+    def error(self, message: str, *steps: str | int) -> ConfigError:
+        """The error to raise, about a part of this part."""
+        return ConfigError(f"{self.document.place((*self.path, *steps))}: {message}")
 
 
 def parse(text: str | bytes, name: str) -> Document:
@@ -68,6 +90,17 @@ def parse(text: str | bytes, name: str) -> Document:
     return document
 
 
+def plain(text: str) -> Any:
+    """The value of a scalar that is written without quotes."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text) and len(text) <= _MAX_DIGITS:
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
 class _Builder:
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -75,10 +108,9 @@ class _Builder:
 
     def build(self, node: Any, path: Path, depth: int) -> Any:
         self._nodes += 1
-        mark = node.start_mark
         if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise ConfigError(f"{self._document.name}:{mark.line + 1}:{mark.column + 1}: too deep or too large")
-        self._document.marks[path] = (mark.line + 1, mark.column + 1)
+            raise self._error(node, "too deep or too large")
+        self._document.marks[path] = _mark(node)
         kind = node.id
         if kind == "scalar":
             value = _scalar(node)
@@ -88,26 +120,50 @@ class _Builder:
         if kind == "sequence":
             return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
         made: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if key_node.id == "scalar" else None
-            place = f"{self._document.name}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
-            if not isinstance(key, str):
-                raise ConfigError(f"{place}: a key must be plain text")
-            if key in made:
-                raise ConfigError(f'{place}: the key "{key}" stands twice in the same mapping: remove one')
-            made[key] = self.build(value_node, (*path, key), depth + 1)
-            self._document.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        self._fill(node, path, depth, made)
         return made
+
+    def _fill(self, node: Any, path: Path, depth: int, made: dict[str, Any]) -> None:
+        """Keys of a mapping, then those of the mappings it merges that are not there yet."""
+        merged = []
+        here: set[str] = set()
+        for key_node, value_node in node.value:
+            if key_node.id != "scalar":
+                raise self._error(key_node, "a key must be plain text")
+            key = key_node.value
+            if key == "<<" and not key_node.style:
+                merged += self._mappings(value_node)
+                continue
+            if key in here:
+                raise self._error(key_node, f'the key "{key}" stands twice in the same mapping: remove one')
+            here.add(key)
+            if key in made:
+                continue
+            made[key] = self.build(value_node, (*path, key), depth + 1)
+            self._document.marks[(*path, key)] = _mark(key_node)
+        for other in merged:
+            if depth > _MAX_DEPTH:
+                raise self._error(other, "too deep or too large")
+            self._fill(other, path, depth + 1, made)
+
+    def _mappings(self, node: Any) -> list[Any]:
+        found = node.value if node.id == "sequence" else [node]
+        for item in found:
+            if item.id != "mapping":
+                raise self._error(item, "map merge requires map or sequence of maps as the value")
+        return list(found)
+
+    def _error(self, node: Any, message: str) -> ConfigError:
+        line, column = _mark(node)
+        return ConfigError(f"{self._document.name}:{line}:{column}: {message}")
+
+
+def _mark(node: Any) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _scalar(node: Any) -> Any:
     text: str = node.value
     if node.style in ("'", '"', "|", ">") or node.tag == "tag:yaml.org,2002:binary":
         return text
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return text
+    return plain(text)

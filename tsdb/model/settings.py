@@ -1,7 +1,7 @@
 """Config schemas: structs whose fields carry doc line, unit and whether they are built; files are read into them.
 
-Each part of the server owns its structs (`scraper.config`, …); `tsdb.config` composes them. `tsdb.model.key_table` makes
-the table of all keys of them, `tsdb.model.shown` makes YAML of them.
+Each part of the server owns its structs (`scraper.config`, …); `tsdb.config` composes them. `tsdb.model.key_table`
+makes the table of all keys of them, `tsdb.model.shown` makes YAML of them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -87,6 +87,15 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
         """What its types do not say is checked here, and what is a short form completed. Raises ConfigError."""
         return self
 
+    @classmethod
+    def shown_order(cls) -> Sequence[str]:
+        """Names of its keys in the order in which Prometheus shows them."""
+        return tuple(fields(cls))
+
+    def shown_form(self, made: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What Prometheus shows of it where that is not its plain form `made`."""
+        return made
+
 
 def key(
     doc: str,
@@ -97,6 +106,8 @@ def key(
     protects: bool = False,
     without: str = "ignored",
     least: int | None = 0,
+    most: int = 2**63 - 1,
+    fold: bool = False,
     file: bool = False,
     empty: Any = None,
     always: bool = False,
@@ -105,12 +116,13 @@ def key(
     """Annotation of a field: ``interval: Annotated[Duration, key("How often …")] = Duration.of("1m")``.
 
     `built`: False warns where the key is used, and says what is so `without` it; where it `protects` or selects, its
-    use is an error instead. `least`: of an integer. `file`: the name of a file, relative to the folder of the config.
-    `empty`: what the key without a value means, where that is not its default. `always`: shown even where it is
-    zero, `flow`: shown on one line, both as in Prometheus.
+    use is an error instead. `least` and `most`: of an integer. `fold`: a choice in any case. `file`: the name of a
+    file, relative to the folder of the config. `empty`: what the key without a value means, where that is not its
+    default. `always`: shown even where it is zero, `flow`: shown on one line, both as in Prometheus.
     """
     extra = {"unit": unit, "reloadable": reloadable, "built": built, "protects": protects, "without": without,
-             "least": least, "file": file, "empty": empty, "always": always, "flow": flow}
+             "least": least, "most": most, "fold": fold,
+             "file": file, "empty": empty, "always": always, "flow": flow}
     return msgspec.Meta(description=doc, extra=extra)
 
 
@@ -134,14 +146,16 @@ class Field:
 
 @functools.cache
 def fields(section: type[Section]) -> Mapping[str, Field]:
-    """The keys of a section by their names in the file."""
+    """The keys of a section by their names in the file: its fields that `key()` describes."""
     hints = get_type_hints(section, include_extras=True)
     found = {}
     for field in msgspec.structs.fields(section):
         annotated = hints[field.name]
-        meta = next((part for part in get_args(annotated)[1:] if isinstance(part, msgspec.Meta)), key(""))
-        type_ = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
-        optional = get_origin(type_) is UnionType
+        meta = next((part for part in get_args(annotated)[1:] if isinstance(part, msgspec.Meta)), None)
+        if meta is None:
+            continue
+        type_ = get_args(annotated)[0]
+        optional = get_origin(type_) in (UnionType, Union)
         default = None if field.required else field.default
         if default is msgspec.NODEFAULT:
             default = field.default_factory()
@@ -242,6 +256,8 @@ class _Reader:
     def _scalar(self, value: Any, type_: Any, path: Path, field: Field | None) -> Any:
         text = self._document.texts.get(path, value)
         if get_origin(type_) is Literal:
+            if field is not None and field.more["fold"] and isinstance(text, str):
+                text = text.lower()
             if text not in get_args(type_):
                 raise self._error(f"must be {type_name(type_).replace('`', '')}", path)
             return text
@@ -273,9 +289,10 @@ class _Reader:
             raise self._expected("an integer" if type_ is int else "a number", value, path)
         if type_ is float:
             return float(value)
-        least = field.more["least"] if field is not None else None
-        if value != value or abs(value) >= 2**63 or value != int(value) or (least is not None and value < least):
-            raise self._error("must be an integer" if least is None else f"must be an integer from {least} on", path)
+        least = field.more["least"] if field is not None and field.more["least"] is not None else -(2**63)
+        most = field.more["most"] if field is not None else 2**63 - 1
+        if not least <= value <= most or value != int(value):
+            raise self._error(f"must be an integer from {least} to {most}", path)
         return int(value)
 
     def _unknown(self, name: str, type_: type[Section], path: Path) -> ConfigError:
@@ -317,7 +334,7 @@ def is_section(type_: Any) -> bool:
 
 def plain_type(type_: Any) -> Any:
     """The type without ``| None``."""
-    if get_origin(type_) is UnionType:
+    if get_origin(type_) in (UnionType, Union):
         return next(part for part in get_args(type_) if part is not type(None))
     return type_
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from tsdb.model.document import Place
 from tsdb.model.errors import ConfigError
@@ -39,6 +40,13 @@ class RelabelConfig(Section, frozen=True):
             fold=True,
         ),
     ] = "replace"
+
+    def shown_form(self, made: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The expression is left out where it is the default one, and null where it is empty."""
+        shown = {name: made.get(name) for name in self.shown_order() if name in made or (name == "regex")}
+        if self.regex == RelabelConfig().regex:
+            del shown["regex"]
+        return shown
 
     def checked(self, place: Place) -> RelabelConfig:
         from tsdb.relabel.rules import Relabeling  # brings RE2

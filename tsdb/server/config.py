@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
+from msgspec import field
+
+from tsdb.model.document import Place
 from tsdb.model.settings import Bytes, Duration, Section, key
+from tsdb.net.config import RESERVED_HEADERS, TlsConfig
 
 
 class ServerConfig(Section, frozen=True):
+    """The HTTP server."""
+
     listen: Annotated[str, key("Address and port to serve on; port 0 takes a free one.")] = "127.0.0.1:9090"
     max_body_size: Annotated[
         Bytes, key("Largest request body as it is sent.", unit="bytes", reloadable=True)
@@ -32,6 +39,8 @@ class ServerConfig(Section, frozen=True):
 
 
 class QueryConfig(Section, frozen=True):
+    """Limits of queries."""
+
     timeout: Annotated[
         Duration, key("How long a query may take, its wait in the queue included.", reloadable=True)
     ] = Duration.of("2m")
@@ -45,6 +54,8 @@ class QueryConfig(Section, frozen=True):
 
 
 class WalConfig(Section, frozen=True):
+    """The write-ahead log."""
+
     sync: Annotated[
         Literal["commit", "interval", "os"],
         key(
@@ -55,10 +66,78 @@ class WalConfig(Section, frozen=True):
     ] = "interval"
 
 
+DEFAULT_RETENTION_MS = 15 * 86_400_000
+
+
+class RetentionConfig(Section, frozen=True):
+    """How much is kept. What is older, or more, is deleted in steps of two hours, the oldest first."""
+
+    time: Annotated[
+        Duration, key("How long samples are kept. 0: 15 days, or for ever where there is a limit of size.")
+    ] = Duration(0)
+    size: Annotated[Bytes, key("How much they may take on disk. 0: no limit.", unit="bytes")] = Bytes(0)
+    percentage: Annotated[
+        float, key("How much of the disk they may take, percent. 0: no limit.", built=False, protects=True)
+    ] = 0.0
+
+    @property
+    def time_ms(self) -> int:
+        """How long samples are kept, in ms; 0: for ever. As Prometheus decides it of its flags."""
+        return int(self.time) if self.time or self.size else DEFAULT_RETENTION_MS
+
+
 class TsdbConfig(Section, frozen=True):
+    """The database."""
+
     path: Annotated[str, key("Data directory, relative to the working directory.")] = "data"
+    out_of_order_time_window: Annotated[
+        Duration, key("How much older than the newest sample of its series a sample may be.", built=False)
+    ] = Duration(0)
+    retention: Annotated[RetentionConfig, key("How much is kept.")] = RetentionConfig()
+
+    def shown_form(self, made: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Prometheus shows the window twice."""
+        return {"outofordertimewindow": int(self.out_of_order_time_window), **made} if made else made
+
+
+class ExemplarsConfig(Section, frozen=True):
+    """Exemplars."""
+
+    max_exemplars: Annotated[int, key("How many are kept.", least=None)] = 0
 
 
 class StorageConfig(Section, frozen=True):
+    """Where and how samples are kept."""
+
     wal: Annotated[WalConfig, key("The write-ahead log.")] = WalConfig()
     tsdb: Annotated[TsdbConfig, key("The database.")] = TsdbConfig()
+    exemplars: Annotated[ExemplarsConfig | None, key("Exemplars.", built=False)] = None
+
+
+class RuntimeConfig(Section, frozen=True):
+    """Of Prometheus' process."""
+
+    gogc: Annotated[int, key("Taken for compatibility: there is no Go here.", least=None)] = 75
+
+
+class TracingConfig(Section, frozen=True):
+    """Where traces of our own requests are sent."""
+
+    client_type: Annotated[Literal["grpc", "http"], key("Protocol.")] = "grpc"
+    endpoint: Annotated[str, key("Where to, `host:port`.")] = ""
+    sampling_fraction: Annotated[float, key("Which part of all requests is traced, 0 to 1.")] = 0.0
+    insecure: Annotated[bool, key("Without TLS.")] = False
+    tls_config: Annotated[TlsConfig, key("TLS.")] = TlsConfig()
+    headers: Annotated[dict[str, str], key("More headers.")] = field(default_factory=dict)
+    compression: Annotated[Literal["", "gzip"], key("`gzip` compresses.")] = ""
+    timeout: Annotated[Duration, key("How long a request may take.")] = Duration(0)
+
+    def checked(self, place: Place) -> TracingConfig:
+        for name in self.headers:
+            if name.lower() == "authorization":
+                raise place.error("custom authorization header configuration is not yet supported", "headers", name)
+            if name.lower() in RESERVED_HEADERS:
+                raise place.error(f"{name} is a reserved header. It must not be changed", "headers", name)
+        if not self.endpoint:
+            raise place.error("tracing endpoint must be set", "endpoint")
+        return self

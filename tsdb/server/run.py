@@ -32,7 +32,10 @@ def run(
     file: Path | None, address: str | None, data: Path | None, report: Report | None, say: Callable[[str], None]
 ) -> None:
     """Serves until SIGTERM or SIGINT. `say` is given what a person wants to read. Raises TsdbError."""
-    config = config_file.load(file) if file is not None else Config()
+    loaded = config_file.load(file) if file is not None else config_file.Loaded(Config())
+    config = loaded.config
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
     if address is not None:
         server_config = msgspec.structs.replace(config.server, listen=address)
         config = msgspec.structs.replace(config, server=server_config)

@@ -1,0 +1,1 @@
+"""Other systems that samples are sent to and read from. So far: what the config file says about them."""
