@@ -167,7 +167,8 @@ class Reloader:
         """Of the config file and the files it names; None where one cannot be read."""
         config = self._services.config
         file = self._file
-        patterns = [*getattr(config, "rule_files", ()), *getattr(config, "scrape_config_files", ())]
+        named = [*getattr(config, "rule_files", ()), *getattr(config, "scrape_config_files", ())]
+        patterns = [str(Path(name).absolute()) for name in named]  # they were joined to the file's folder already
         return None if file is None else await self._in_thread(lambda: checksum(file, patterns))
 
     def _notify(self, failed: bool) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import orjson
-import yaml
 
 from tsdb import flags
 from tsdb.model.durations import format_duration
@@ -107,8 +105,7 @@ async def scrape_pool_config(services: Services, request: Request) -> Answer:
     from tsdb import config as config_file
 
     job = _job(services, _pool_parameter(request))
-    shown = yaml.safe_load(config_file.shown(msgspec.structs.replace(services.config, scrape_configs=(job,))))
-    return success({"yaml": yaml.safe_dump(shown["scrape_configs"][0], sort_keys=False)})
+    return success({"yaml": config_file.shown_job(job)})
 
 
 def _pools(services: Services) -> Sequence[PoolStatus]:
