@@ -1,155 +1,275 @@
-"""One target's loop: wait, fetch, parse, append."""
+"""One target's loop: wait, fetch, parse, append, tell how it went."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-from scraper.batches import Report, Seen, joined
+from scraper.clock import Clock
+from scraper.fetch import BodyTooLarge, ScrapeFailed, fetch, request_headers
+from scraper.interim import INTERIM_ACCEPT, Format, Scrape, ScrapeRefused, TargetSeries, choose_format
+from scraper.job import Job
+from scraper.status import ScraperStatistics, TargetStatus
 from scraper.target import Target
-from tsdb.ingest.text import ParsedText, parse
-from tsdb.model.batch import REASONS, Appended, Batch
-from tsdb.model.errors import IngestError
+from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, STALE_NAN, TOO_NEW, TOO_OLD, Appended, Batch
+from tsdb.model.durations import format_duration
+from tsdb.model.errors import ForgottenSeries, IngestError
 
 log = logging.getLogger(__name__)
 
 Append = Callable[[Batch], Awaitable[Appended]]
-"""Takes the batch of a scrape. Raises IngestError (Unavailable) where it cannot."""
+"""Takes the batch of a scrape. Raises ForgottenSeries where it needs keys, another IngestError where it cannot."""
 
-ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
-MAX_BODY_BYTES = 64 << 20
-ALIGN_MS = 2
+INLINE_BYTES = 256 << 10
+"""Up to so many bytes are parsed on the event loop: a hop to a thread and back costs more than the parse."""
+TOLERANCE_MS = 2
 """A scrape begins a little late; within this of its schedule it gets the scheduled time, which compresses better."""
 
 
-class ScrapeFailed(Exception):
-    """A target did not answer, or with something that is no exposition."""
-
-
 @dataclass(slots=True)
-class TargetState:
-    """What is known of a target."""
+class Context:
+    """What all loops of a scraper share."""
 
-    target: Target
-    scrapes: int = 0
-    failures: int = 0
-    last_scrape_ms: int = 0
-    last_duration_s: float = 0.0
-    last_error: str = ""
+    append: Append
+    secret: NDArray[np.uint64]
+    executor: Executor
+    clock: Clock
+    statistics: ScraperStatistics = field(default_factory=ScraperStatistics)
 
 
 class TargetLoop:
-    """Scrapes one target until it is cancelled. No stale markers are written at the end: a restart is no gap."""
+    """Scrapes one target from `run` until its task is cancelled, or until it is told to leave."""
 
-    def __init__(self, target: Target, append: Append, secret: NDArray[np.uint64], session: aiohttp.ClientSession,
-                 executor: Executor) -> None:
-        self.state = TargetState(target)
-        self._append = append
-        self._secret = secret
-        self._session = session
-        self._executor = executor
-        self._seen = Seen()
-        self._report = Report(target.labels, secret)
+    def __init__(self, target: Target, job: Job, context: Context, offset_ms: int) -> None:
+        self.target = target
+        self.forced_error = ""
+        """Where not empty, scrapes fail with it."""
+        self.status = TargetStatus(
+            pool=job.name, url=target.url, labels=target.labels, discovered_labels=target.discovered,
+            interval_ms=target.interval_ms, timeout_ms=target.timeout_ms,
+        )
+        self._context = context
+        self._offset_ms = offset_ms
+        self._lengths = context.statistics.interval_seconds[format_duration(target.interval_ms)]
+        self._take(job)
+        self._series = self._new_series()
+        self._due = 0
+        """When the next scrape is, Unix ms."""
+        self._began: float | None = None
+        """When the last one began, by the clock's `elapsed`."""
+        self._leaving = False
+        self._asleep: asyncio.Task[None] | None = None
+        self._content_type = ""
+        self._format: Format | None = None
+        self._lost = False
 
     async def run(self) -> None:
-        target = self.state.target
-        loop = asyncio.get_running_loop()
-        now = time.time_ns() // 1_000_000
-        first = now + (target.offset_ms - now) % target.interval_ms
-        begin = loop.time() + (first - now) / 1000
-        tick = 0
-        while True:
-            await asyncio.sleep(begin + tick * target.interval_ms / 1000 - loop.time())
-            now = time.time_ns() // 1_000_000
-            scheduled = first + tick * target.interval_ms
-            close = abs(now - scheduled) <= min(ALIGN_MS, target.interval_ms / 100)
-            await self.scrape(scheduled if close else now)
-            tick = max(tick + 1, math.ceil((loop.time() - begin) * 1000 / target.interval_ms))
+        """Stale markers are written only by a loop that was told to leave: a restart of the server is no gap."""
+        clock, interval = self._context.clock, self.target.interval_ms
+        tolerance = min(TOLERANCE_MS, interval / 100)
+        now = clock.now()
+        self._due = now + (self._offset_ms - now) % interval
+        while not self._leaving and await self._slept_until(self._due):
+            now = clock.now()
+            due, self._due = self._due, self._due + interval
+            await self.scrape(due if abs(now - due) <= tolerance else now)
+            self._due = next_due(self._due, clock.now(), interval, self._offset_ms)
+        if self._began is not None:
+            await self._end(self._series, self._due)
+
+    def leave(self) -> None:
+        """The target is gone. A scrape under way ends first, then the markers follow."""
+        self._leaving = True
+        if self._asleep is not None:
+            self._asleep.cancel()
+
+    def reload(self, job: Job) -> Coroutine[Any, Any, None] | None:
+        """Goes on with the job's new settings from the next scrape on. Where series are made in another way now, the
+        coroutine that it gives marks those stale that do not come back."""
+        old = self._job.settings
+        self._take(job)
+        if job.settings.series_shape == old.series_shape:
+            return None
+        series, self._series = self._series, self._new_series()
+        return self._end(series, self._due) if self._began is not None else None
 
     async def scrape(self, ts: int) -> None:
-        """One scrape, its samples at `ts` (ms). Failures are told in `up`, the state and the log."""
-        state, seen = self.state, self._seen
-        began = time.perf_counter()
-        parsed: ParsedText | None = None
-        error = ""
+        """One scrape, its samples at `ts` (ms). Failures are told in `up`, the status and the log."""
+        job, series, context = self._job, self._series, self._context
+        began = context.clock.elapsed()
+        if self._began is not None:
+            self._lengths.observe(began - self._began)
+        self._began = began
+        statistics = context.statistics
+        statistics.scrapes += 1
+        body, form, scrape, error = b"", None, None, self.forced_error
+        size = scraped = kept = added = 0
+        job.enter()
         try:
-            parsed = await self._fetch(ts)
-        except TimeoutError:
-            error = f"no whole answer within {state.target.timeout_ms / 1000:g}s"
-        except (ScrapeFailed, IngestError, aiohttp.ClientError, OSError) as problem:
-            error = str(problem) or type(problem).__name__
-        state.last_duration_s = time.perf_counter() - began
-        batches: list[Batch] = []
-        samples = added = 0
-        if parsed is not None:
-            batches.append(parsed.batch)
-            samples, added = parsed.batch.samples, seen.added(parsed.batch)
-            stale = seen.stale(parsed.batch, parsed.explicit_ts, ts)
-        else:
-            stale = seen.stale(None, np.empty(0, np.bool_), ts)
-        if stale is not None:
-            batches.append(stale)
-        up = float(parsed is not None)
-        batches.append(self._report.batch(ts, up, state.last_duration_s, samples, samples, added))
-        try:
-            await self._store(joined(batches))
+            if not error:
+                body, content_type = await fetch(
+                    job.client, self.target, self._headers, job.settings.body_size_limit, context.executor
+                )
+                size = len(body)
+                if body:  # an empty answer is no error: all series are gone
+                    form = self._format_of(content_type)
+                    scrape = await self._parse(series, body, form, ts)
+                    scraped, kept, added = scrape.scraped, scrape.kept, scrape.added
+        except ScrapeFailed as problem:
+            error = str(problem)
+            if isinstance(problem, BodyTooLarge):
+                size = -1
+                statistics.exceeded_body_size_limit += 1
+            if job.failure_log is not None:
+                job.failure_log.write(job.name, self.target.url, error)
+        except ScrapeRefused as problem:
+            error, scraped, kept, added = str(problem), problem.scraped, problem.kept, problem.added
+            self._count_refused(error)
         except IngestError as problem:
-            error = error or f"the samples could not be stored: {problem}"
-        self._note(ts, error)
+            error = str(problem)
+        finally:
+            job.leave()
+        duration = context.clock.elapsed() - began
+        self._note(ts, duration, error, series)
+        reports = [float(not error), duration, scraped, kept, added]
+        if job.settings.extra_metrics:
+            reports += [self.target.timeout_ms / 1000, job.settings.sample_limit, size]
+        try:
+            batch = series.batch(scrape, ts, reports)
+            try:
+                appended = await context.append(batch)
+            except ForgottenSeries:
+                series.forget()
+                if scrape is not None and form is not None:
+                    scrape = await self._parse(series, body, form, ts)
+                batch = series.batch(scrape, ts, reports)
+                appended = await context.append(batch)
+            series.appended(appended)
+        except IngestError as problem:
+            self._note_lost(problem)
+        else:
+            self._lost = False
+            if appended.rejected:
+                self._count_rejected(batch, appended, len(reports))
 
-    async def _fetch(self, ts: int) -> ParsedText:
-        target = self.state.target
-        seconds = target.timeout_ms / 1000
-        headers = {"Accept": ACCEPT, "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}"}
-        async with asyncio.timeout(seconds), self._session.get(target.url, headers=headers) as answer:
-            if answer.status != 200:
-                raise ScrapeFailed(f"server returned HTTP status {answer.status} {answer.reason}")
-            if answer.content_type != "text/plain":
-                raise ScrapeFailed(f"server returned Content-Type {answer.content_type!r}, not text/plain")
-            parts: list[bytes] = []
-            size = 0
-            async for part in answer.content.iter_any():
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise ScrapeFailed(f"body size limit exceeded: more than {MAX_BODY_BYTES} bytes")
-                parts.append(part)
-        loop = asyncio.get_running_loop()
-        parsed = await loop.run_in_executor(
-            self._executor, parse, b"".join(parts), target.labels, target.honor_labels, ts, self._secret
+    def _take(self, job: Job) -> None:
+        self._job = job
+        self._headers = request_headers(self.target, INTERIM_ACCEPT, job.settings.config.enable_compression)
+        self._format = None
+        self._content_type = ""
+
+    def _new_series(self) -> TargetSeries:
+        job = self._job
+        relabeling = job.metric_relabeling
+        return TargetSeries(
+            self._context.secret, self.target.labels, reports=job.settings.reports,
+            honor_labels=job.settings.config.honor_labels, limits=job.limits,
+            relabel=relabeling.apply if relabeling is not None else None,
         )
-        if not target.honor_timestamps and parsed.explicit_ts.any():
-            parsed.batch.ts[parsed.explicit_ts] = ts
-            parsed.explicit_ts[:] = False
-        return parsed
 
-    async def _store(self, batch: Batch) -> None:
-        appended = await self._append(batch)
-        if appended.rejected:
-            counts = np.bincount(appended.codes, minlength=len(REASONS)).tolist()
-            reasons = ", ".join(f"{counts[code]} {REASONS[code]}" for code in range(1, len(counts)) if counts[code])
-            log.warning("samples rejected", extra={"fields": {
-                "job": self.state.target.job, "target": self.state.target.url, "samples": reasons,
-            }})
+    async def _slept_until(self, ms: int) -> bool:
+        """False where the loop was told to leave."""
+        self._asleep = task = asyncio.current_task()
+        try:
+            await self._context.clock.sleep_until(ms)
+        except asyncio.CancelledError:
+            if not self._leaving or task is None or task.uncancel():
+                raise
+        finally:
+            self._asleep = None
+        return not self._leaving
 
-    def _note(self, ts: int, error: str) -> None:
-        state = self.state
-        state.scrapes += 1
-        state.last_scrape_ms = ts
+    def _format_of(self, content_type: str) -> Format:
+        if self._format is None or content_type != self._content_type:
+            self._format = choose_format(content_type, self._job.settings.config.fallback_scrape_protocol)
+            self._content_type = content_type
+        return self._format
+
+    async def _parse(self, series: TargetSeries, body: bytes, form: Format, ts: int) -> Scrape:
+        config = self._job.settings.config
+        honor, track = config.honor_timestamps, config.track_timestamps_staleness
+        if len(body) <= INLINE_BYTES:
+            return series.parse(body, form, ts, honor_timestamps=honor, track_staleness=track)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._context.executor,
+            lambda: series.parse(body, form, ts, honor_timestamps=honor, track_staleness=track),
+        )
+
+    async def _end(self, series: TargetSeries, due: int) -> None:
+        """Marks all series as stale as of the first scrape that was missed (`due`), two scrapes and a bit later. If the
+        target is back by then, its new samples are newer, and the storage refuses the markers as out of order."""
+        await self._context.clock.sleep_until(due + self.target.interval_ms + self.target.interval_ms // 10)
+        batch = series.end(due)
+        if batch is None:
+            return
+        try:
+            await self._context.append(batch)
+        except ForgottenSeries:
+            return  # the head has seen no sample of them for an hour
+        except IngestError as problem:
+            self._note_lost(problem)
+
+    def _note(self, ts: int, duration: float, error: str, series: TargetSeries) -> None:
+        status = self.status
+        status.last_scrape_ms = ts
+        status.last_duration_s = duration
+        status.metadata = series.metadata
+        status.health = "down" if error else "up"
         if error:
-            state.failures += 1
-            if error != state.last_error:
-                log.warning("scrape failed", extra={"fields": {
-                    "job": state.target.job, "target": state.target.url, "err": error,
-                }})
-        elif state.last_error:
-            log.info("scrape succeeded again", extra={"fields": {"job": state.target.job, "target": state.target.url}})
-        state.last_error = error
+            self._context.statistics.scrapes_failed += 1
+        if error and error != status.last_error:
+            log.warning("scrape failed", extra={"fields": {**self._name, "err": error}})
+        elif status.last_error and not error:
+            log.info("scrape succeeded again", extra={"fields": self._name})
+        status.last_error = error
+
+    def _note_lost(self, problem: IngestError) -> None:
+        self._context.statistics.scrapes_lost += 1
+        self.status.last_error = self.status.last_error or f"the samples could not be stored: {problem}"
+        if not self._lost:
+            self._lost = True
+            log.warning("scrape commit failed", extra={"fields": {**self._name, "err": problem}})
+
+    def _count_refused(self, error: str) -> None:
+        statistics = self._context.statistics
+        if error.startswith("sample limit"):
+            statistics.exceeded_sample_limit += 1
+        elif error.startswith("label_"):
+            statistics.exceeded_label_limits += 1
+
+    def _count_rejected(self, batch: Batch, appended: Appended, reports: int) -> None:
+        """Markers and reports may be refused where a target comes back: no word of those."""
+        codes = appended.codes[: codes_end] if (codes_end := appended.codes.size - reports) > 0 else appended.codes[:0]
+        codes = codes[batch.values[: codes.size] != STALE_NAN]
+        counts = np.bincount(codes, minlength=TOO_NEW + 1).tolist()
+        statistics = self._context.statistics
+        statistics.out_of_order += counts[OUT_OF_ORDER]
+        statistics.duplicate_timestamp += counts[DUPLICATE]
+        statistics.out_of_bounds += counts[TOO_OLD] + counts[TOO_NEW]
+        for number, words in (
+            (counts[OUT_OF_ORDER], "Error on ingesting out-of-order samples"),
+            (counts[DUPLICATE], "Error on ingesting samples with different value but same timestamp"),
+            (counts[TOO_OLD] + counts[TOO_NEW],
+             "Error on ingesting samples that are too old or are too far into the future"),
+        ):
+            if number:
+                log.warning(words, extra={"fields": {**self._name, "num_dropped": number}})
+
+    @property
+    def _name(self) -> dict[str, str]:
+        return {"scrape_pool": self._job.name, "target": self.target.url}
+
+
+def next_due(due: int, now: int, interval: int, offset: int) -> int:
+    """When the next scrape is, where one was due at `due` and the last has just ended. All ms. One that is late comes
+    at once; after more than an interval, or if the clock was set, the schedule is found anew."""
+    if -interval <= due - now <= interval:
+        return due
+    return now + (offset - now) % interval

@@ -1,62 +1,99 @@
-"""All targets of a config, each with its loop."""
+"""All jobs of a config, each with its pool of targets; hot reload."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import socket
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
 
-import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
+from scraper.clock import Clock, SystemClock
 from scraper.config import GlobalConfig, ScrapeConfig
-from scraper.loop import Append, TargetLoop, TargetState
-from scraper.target import targets_of
+from scraper.job import Job
+from scraper.loop import Append, Context
+from scraper.pool import Pool
+from scraper.settings import JobSettings
+from scraper.status import PoolStatus, ScraperStatistics
+from tsdb.model.durations import format_duration
 
 log = logging.getLogger(__name__)
 
 
-class Scraper:
-    """Scrapes between `start` and `stop`, both on the same event loop."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A config that `Scraper.apply` can put into effect. One that is not applied needs nothing to be done."""
 
-    def __init__(self, base: GlobalConfig, jobs: Sequence[ScrapeConfig], append: Append, secret: NDArray[np.uint64],
-                 executor: Executor) -> None:
-        """`secret` u64[2] is what the keys of batches are hashed with; `executor` runs the parsing."""
-        self._targets = list(targets_of(base, jobs))
-        self._append = append
-        self._secret = secret
-        self._executor = executor
-        self._session: aiohttp.ClientSession | None = None
-        self._loops: list[TargetLoop] = []
-        self._tasks: list[asyncio.Task[None]] = []
+    jobs: dict[str, Job | None]
+    """By name; None: the job has not changed."""
+    seed: bytes
+
+
+class Scraper:
+    """Scrapes from the first `apply` to `stop`, all on the same event loop."""
+
+    def __init__(self, append: Append, secret: NDArray[np.uint64], executor: Executor, *, user_agent: str,
+                 features: frozenset[str] = frozenset(), clock: Clock | None = None) -> None:
+        """`secret` u64[2] is what the keys of batches are hashed with; `executor` parses what is large; `features` are
+        names of ``--enable-feature``."""
+        self._context = Context(append, secret, executor, clock or SystemClock())
+        self._user_agent = user_agent
+        self._features = features
+        self._pools: dict[str, Pool] = {}
 
     @property
-    def states(self) -> list[TargetState]:
-        return [loop.state for loop in self._loops]
+    def statistics(self) -> ScraperStatistics:
+        return self._context.statistics
 
-    async def start(self) -> None:
-        if not self._targets:
-            return
-        connector = aiohttp.TCPConnector(limit=0, enable_cleanup_closed=True)
-        self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": "tsdb"})
-        for target in self._targets:
-            loop = TargetLoop(target, self._append, self._secret, self._session, self._executor)
-            self._loops.append(loop)
-            task = asyncio.create_task(loop.run(), name=f"scrape {target.url}")
-            task.add_done_callback(_report_end)
-            self._tasks.append(task)
-        log.info("scraping", extra={"fields": {"targets": len(self._targets)}})
+    def pools(self) -> list[PoolStatus]:
+        """In the order of the config."""
+        return [pool.status() for pool in self._pools.values()]
+
+    def prepare(self, base: GlobalConfig, jobs: Sequence[ScrapeConfig], folder: Path) -> Prepared:
+        """Checks and builds what `apply` needs, and changes nothing. Relative file names are relative to `folder`.
+        Raises ConfigError."""
+        prepared: dict[str, Job | None] = {}
+        for config in jobs:
+            settings = JobSettings.of(base, config, folder, self._features)
+            pool = self._pools.get(config.job_name)
+            unchanged = pool is not None and pool.job.settings == settings
+            prepared[config.job_name] = None if unchanged else Job(settings, self._user_agent)
+        name = f"{socket.getfqdn()}{sorted(base.external_labels.items())}"
+        return Prepared(prepared, hashlib.blake2b(name.encode(), digest_size=8).digest())
+
+    async def apply(self, prepared: Prepared) -> None:
+        """Puts it into effect. Jobs that have not changed go on as they are, and so do targets of those that have, with
+        the new settings; jobs that are not in it any more end without stale markers, as in Prometheus."""
+        statistics = self.statistics
+        gone = [pool for name, pool in self._pools.items() if name not in prepared.jobs]
+        pools: dict[str, Pool] = {}
+        for name, job in prepared.jobs.items():
+            pool = self._pools.get(name)
+            if pool is None:
+                assert job is not None
+                pool = Pool(job, self._context, prepared.seed)
+                statistics.pools += 1
+                pool.start()
+            elif job is not None:
+                began = self._context.clock.elapsed()
+                statistics.pool_reloads += 1
+                await pool.reload(job)
+                lengths = statistics.reload_seconds[format_duration(job.settings.interval)]
+                lengths.observe(self._context.clock.elapsed() - began)
+            pools[name] = pool
+        self._pools = pools
+        await asyncio.gather(*(pool.stop() for pool in gone))
+        for pool in gone:
+            statistics.sync_seconds.pop(pool.job.name, None)
+            statistics.sync_failed.pop(pool.job.name, None)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("%s ended by a bug", task.get_name(), exc_info=task.exception())
+        """Ends all scrapes, those under way too. No stale markers: a restart is no gap."""
+        pools, self._pools = self._pools, {}
+        await asyncio.gather(*(pool.stop() for pool in pools.values()))

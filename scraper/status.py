@@ -56,6 +56,10 @@ class PoolStatus:
     """At most `keep_dropped_targets`."""
     dropped_count: int
     """All of them."""
+    target_limit: int = 0
+    """0: none."""
+    discovered: int = 0
+    """Targets that discovery knows, before relabeling."""
 
 
 def interval_summary() -> Summary:
@@ -79,6 +83,8 @@ class ScraperStatistics:
     pool_reloads: int = 0
     """Jobs that went on with another config."""
     pool_reloads_failed: int = 0
+    reload_seconds: defaultdict[str, Summary] = field(default_factory=lambda: defaultdict(interval_summary))
+    """How long a job took to go on with another config, by the configured interval."""
     exceeded_target_limit: int = 0
     """Syncs of a job over its `target_limit`."""
     exceeded_label_limits: int = 0
@@ -89,3 +95,7 @@ class ScraperStatistics:
     """Samples rejected, here and below."""
     out_of_order: int = 0
     out_of_bounds: int = 0
+    scrapes: int = 0
+    scrapes_failed: int = 0
+    scrapes_lost: int = 0
+    """Scrapes whose samples the storage could not take."""

@@ -22,8 +22,8 @@ from tsdb.model.threads import lower_priority
 from tsdb.server.bodies import Memory
 from tsdb.server.dispatch import Dispatcher
 from tsdb.server.json_result import encode_result
-from tsdb.server.metrics import Metrics
-from tsdb.server.reload import Load, Reloader
+from tsdb.server.metrics import Metrics, version
+from tsdb.server.reload import Apply, Load, Reloader
 from tsdb.server.routes import ROUTES
 from tsdb.server.services import Database, Phase, QueryEngine, Services
 from tsdb.server.small import SmallQueries
@@ -82,10 +82,10 @@ class Server:
             ingest=ThreadPoolExecutor(2, "ingest"),
             chores=ThreadPoolExecutor(1, "chores"),
         )
+        self._file = file
         self.reloader = Reloader(self.services, file, load)
         self.services.reload = self.reloader.reload
         self._runner: web.ServerRunner | None = None
-        self._scraper: Scraper | None = None
         self.address = ""
         """``host:port``, once it listens."""
 
@@ -110,16 +110,7 @@ class Server:
         services.metrics.add_storage(database.statistics)
         services.metrics.ready.set(1)
         services.phase, services.doing = Phase.READY, ""
-        config = services.config
-        if config.scrape_configs:
-            from scraper.scraper import Scraper
-
-            async def append(batch: Batch) -> Appended:
-                return await asyncio.wrap_future(database.submit(batch, patient=True))
-
-            jobs = config.scrape_configs
-            self._scraper = Scraper(config.global_, jobs, append, database.secret, services.ingest)
-            await self._scraper.start()
+        services.scraper = self._make_scraper(database)
         await self.reloader.start()
 
     async def stop(self) -> None:
@@ -129,8 +120,8 @@ class Server:
         services.metrics.ready.set(0)
         services.notifications.close()
         await self.reloader.stop()
-        if self._scraper is not None:
-            await self._scraper.stop()
+        if services.scraper is not None:
+            await services.scraper.stop()
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
@@ -142,6 +133,25 @@ class Server:
             services.engine.close()
         if services.database is not None:
             await in_thread("close", services.database.close)
+
+    def _make_scraper(self, database: Database) -> Scraper:
+        """It follows the config from the first one on."""
+        from scraper.scraper import Scraper
+
+        async def append(batch: Batch) -> Appended:
+            return await asyncio.wrap_future(database.submit(batch, patient=True))
+
+        services = self.services
+        features = services.options.features
+        scraper = Scraper(append, database.secret, services.ingest, user_agent=f"tsdb/{version()}", features=features)
+        folder = self._file.parent.absolute() if self._file is not None else Path.cwd()
+
+        def prepare(running: Config | None, config: Config) -> Apply:
+            prepared = scraper.prepare(config.global_, config.scrape_configs, folder)
+            return lambda: scraper.apply(prepared)
+
+        self.reloader.add_part(prepare)
+        return scraper
 
 
 def _rehearse(engine: QueryEngine, small: SmallQueries) -> None:
