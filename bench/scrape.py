@@ -96,8 +96,8 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
         ready = server.wait_ready()
         wait_for_all(server, targets, options)
         time.sleep(2 * options.interval)
-        figures: dict[str, Any] = {"version": target.version(), "command": target.describe(), "ready_s": round(ready, 2)}
-        figures.update(steady(server, targets, options))
+        figures: dict[str, Any] = {"version": target.version(), "command": target.describe()}
+        figures.update(steady(server, targets, options), ready_s=round(ready, 2))
         if options.profile and name == "tsdb":
             figures["profile"] = profile(server, options)
         return figures

@@ -211,6 +211,15 @@ class Side:
         active = self.client.data("targets")["activeTargets"]
         return len(active) == targets and all(target["health"] != "unknown" for target in active)
 
+    def answers(self, targets: int) -> bool:
+        """As `scraped_all`, of a server that may not listen yet."""
+        try:
+            return self.scraped_all(targets)
+        except (OSError, AssertionError):
+            assert self.process is not None
+            assert self.process.running, self.process.tail()
+            return False
+
     def cases(self, pool: str) -> dict[str, str]:
         """Of a pool's targets, the label `case` with its health."""
         active = self.client.data("targets")["activeTargets"]
