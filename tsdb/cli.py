@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from tsdb import flags
+from tsdb.model.errors import ConfigError, TsdbError
 
 if TYPE_CHECKING:
     from tsdb.server.server import Report
@@ -31,7 +34,7 @@ The first start compiles its kernels, which takes some seconds; /-/ready answers
   tsdb serve --config examples/quickstart.yml      scrapes itself
   tsdb serve --listen :9090 --data /var/lib/tsdb   listens on all addresses
 
-Options win over the config file. All its keys: docs/configuration.md.
+Flags are Prometheus', and win over the config file. All flags and keys: docs/configuration.md.
 """
 
 
@@ -43,35 +46,77 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
-@click.group(help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """Flags without a command are those of ``serve``: in a unit file, ``prometheus --config.file=…`` becomes ``tsdb
+    --config.file=…``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        if args and args[0].startswith("--") and args[0].partition("=")[0] not in own:
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--version", is_flag=True, callback=_version, expose_value=False, is_eager=True,
               help="Print the version.")
 def cli() -> None:
     pass
 
 
-@cli.command(help=SERVE_HELP)
-@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Config file, YAML. Without it everything has its default.")
-@click.option("--listen", metavar="HOST:PORT",
-              help="Address to serve on; port 0 takes a free one.  [default: 127.0.0.1:9090]")
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR",
-              help="Data directory, made if it is missing.  [default: ./data]")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), default="info", show_default=True,
-              help="Least level of the log lines on standard error.")
-def serve(config_file: Path | None, listen: str | None, data: Path | None, log_level: str) -> None:
+def _serve(**given: Any) -> None:
     import gc
 
     gc.disable()  # until the server is ready: importing makes much and drops nothing
+    try:
+        parsed = flags.parse({name: values for name, values in _by_flag(given) if values})
+    except ConfigError as problem:
+        raise click.UsageError(str(problem), click.get_current_context()) from None
     from tsdb.server import logs
     from tsdb.server.run import run
 
-    logs.set_up(log_level)
+    logs.set_up(parsed.log_level, parsed.log_format)
     report, finish = _progress()
     try:
-        run(config_file, listen, data, report, click.echo)
+        run(parsed, report, click.echo)
     finally:
         finish()
+
+
+def _by_flag(given: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    for flag in flags.FLAGS:
+        value = given[_parameter(flag)]
+        if flag.is_bool:
+            yield flag.name, [] if value is None else [str(value).lower()]
+        else:
+            yield flag.name, list(value)
+
+
+def _parameter(flag: flags.Flag) -> str:
+    return flag.name.replace(".", "_").replace("-", "_")
+
+
+SHORT = {"config.file": "--config", "web.listen-address": "--listen", "storage.tsdb.path": "--data",
+         "log.level": "--log-level"}
+"""Shorter spellings of flags."""
+
+
+def _option(flag: flags.Flag) -> click.Option:
+    names = [_parameter(flag), *([SHORT[flag.name]] if flag.name in SHORT else [])]
+    hidden = not flag.acted
+    if flag.is_bool:
+        return click.Option([*names, f"--{flag.name}/--no-{flag.name}"], default=None, help=flag.doc, hidden=hidden)
+    default = f"  [default: {flag.default}]" if flag.default else ""
+    return click.Option([*names, f"--{flag.name}"], multiple=True, metavar=flag.kind.metavar, hidden=hidden,
+                        help=flag.doc + default)
+
+
+cli.add_command(click.Command(
+    "serve", callback=_serve, params=[_option(flag) for flag in flags.FLAGS], help=SERVE_HELP,
+    epilog="Prometheus' other flags are taken, too, with a warning: docs/configuration.md has them all.",
+))
 
 
 @cli.command()
@@ -125,8 +170,6 @@ def _progress() -> tuple[Report, Callable[[], None]]:
 
 def main() -> None:
     """Entry point. Errors of ours are one line on standard error and exit code 1."""
-    from tsdb.model.errors import TsdbError
-
     try:
         cli(prog_name="tsdb")
     except TsdbError as problem:

@@ -54,7 +54,8 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         refused = run("serve", "--listen", f"127.0.0.1:{port}", "--data", tmp_path / "data")
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        f"tsdb: cannot listen on 127.0.0.1:{port}: another process listens there; choose another with --listen"
+        f"tsdb: cannot listen on 127.0.0.1:{port}: another process listens there; "
+        "choose another with --web.listen-address"
     )
     assert not (tmp_path / "data").exists()
 

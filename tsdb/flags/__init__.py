@@ -205,14 +205,14 @@ def _features(lists: Sequence[str]) -> tuple[frozenset[str], list[str]]:
     return frozenset(names) & frozenset(FEATURES), warnings
 
 
-def shown(flags: Flags, *, listen: str, data: Path, lookback_ms: int, timeout_ms: int, read_timeout_ms: int,
+def shown(flags: Flags, *, listen: str, data: str, lookback_ms: int, timeout_ms: int, read_timeout_ms: int,
           concurrency: int, max_samples: int, retention_ms: int, retention_bytes: int) -> dict[str, str]:
     """All flags with the values that hold, as /api/v1/status/flags shows them, sorted by name."""
     texts = {
         **(flags.texts or parse({}).texts),
         "web.listen-address": listen,
         "web.read-timeout": format_duration(read_timeout_ms),
-        "storage.tsdb.path": str(data),
+        "storage.tsdb.path": data,
         "storage.tsdb.retention.time": format_duration(retention_ms),
         "storage.tsdb.retention.size": _size_text(retention_bytes),
         "query.lookback-delta": format_duration(lookback_ms),

@@ -28,6 +28,11 @@ class Kind:
     """Raises ValueError with a message for people."""
     show: Callable[[Any], str] = str
 
+    @property
+    def metavar(self) -> str:
+        """For ``--help``."""
+        return self.name.replace("`", "").replace(" or ", "|") if "`" in self.name else f"<{self.name}>"
+
 
 def _integer(text: str) -> int:
     # kingpin reads a float and cuts it: 5e7 is a valid count

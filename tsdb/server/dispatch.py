@@ -6,6 +6,8 @@ One function for all routes: aiohttp's own router and middleware cost a third of
 from __future__ import annotations
 
 import asyncio
+import html
+import posixpath
 import re
 import time
 import urllib.parse
@@ -36,7 +38,9 @@ class Dispatcher:
 
     def __init__(self, services: Services, routes: Sequence[Route]) -> None:
         self._services = services
+        self._access = services.access
         self._cors = Cors(services.options.cors_origin)
+        self._prefix = prefix = services.options.route_prefix
         self._plain: dict[str, dict[str, Route]] = {}
         self._names = {route.path: re.sub(r"\{(\w+)\}", r":\1", route.path) for route in routes}
         """Paths as Prometheus' metrics have them."""
@@ -44,7 +48,7 @@ class Dispatcher:
         patterns: dict[str, dict[str, Route]] = {}
         for route in routes:
             table = patterns if "{" in route.path else self._plain
-            methods = table.setdefault(route.path, {})
+            methods = table.setdefault(prefix + route.path, {})
             for method in route.methods:
                 methods[method] = route
         for path, methods in patterns.items():
@@ -55,12 +59,19 @@ class Dispatcher:
         path, _, query = http.raw_path.partition("?")
         methods, path_values = self._find(path)
         route = methods.get(http.method)
-        if route is None:
-            answer = self._no_route(http, path, methods)
+        principal, refusal = "", None
+        if self._access is not None:
+            principal, refusal = await self._access.admit(http)
+        if refusal is not None:
+            answer = refusal
+        elif route is None:
+            answer = self._no_route(http, path, query, methods)
         else:
-            answer = await self._handle(http, route, path_values, query)
+            answer = await self._handle(http, route, path_values, query, principal)
             if route.api:
                 self._cors.add(answer.headers, http.headers.get("Origin"))
+        if self._access is not None:
+            self._access.add_headers(answer.headers)
         encoding = "" if route is None or not route.compressed else _encoding(http, answer)
         if answer.events is not None:
             response, size = await _send_events(http, answer, answer.events)
@@ -85,27 +96,37 @@ class Dispatcher:
                 return methods, named
         return {}, {}
 
-    def _no_route(self, http: web.BaseRequest, path: str, methods: Mapping[str, Route]) -> Answer:
+    def _no_route(self, http: web.BaseRequest, path: str, query: str, methods: Mapping[str, Route]) -> Answer:
         allowed = {"Allow": ", ".join(sorted([*methods, "OPTIONS"]))}
-        if http.method == "OPTIONS" and path.startswith("/api/v1/"):
+        if http.method == "OPTIONS" and path.startswith(f"{self._prefix}/api/v1/"):
             answer = Answer(204)
             self._cors.add(answer.headers, http.headers.get("Origin"))
             return answer
         if not methods:
-            return text(404, "404 page not found")
+            return self._redirect(http.method, path, query) or text(404, "404 page not found")
         if http.method == "OPTIONS":
             return Answer(200, headers=allowed)
         return text(405, "Method Not Allowed", allowed)
 
-    async def _handle(self, http: web.BaseRequest, route: Route, path_values: Mapping[str, str], query: str) -> Answer:
+    def _redirect(self, method: str, path: str, query: str) -> Answer | None:
+        """To the prefix of all routes, and from `//` and from a slash too many or too few, as Go's routers do it."""
+        if path == "/" and self._prefix and method == "GET":
+            return _moved(302, self._prefix, "")
+        clean = posixpath.normpath(path).replace("//", "/", 1) if path.startswith("/") else path
+        candidates = (clean, f"{clean}/") if path.endswith("/") or clean != path else (f"{clean}/",)
+        target = next((place for place in candidates if method in self._find(place)[0]), None)
+        if target is None or target == path:
+            return None
+        return _moved(301 if method == "GET" else 308, target, query)
+
+    async def _handle(
+        self, http: web.BaseRequest, route: Route, path_values: Mapping[str, str], query: str, principal: str
+    ) -> Answer:
         services = self._services
         held = Held(services.memory)
         try:
             if route.needs_storage and services.phase is not Phase.READY:
                 raise NotReady(f"tsdb is {services.phase.value}: {services.doing}")
-            principal = services.authenticate(http)
-            if principal is None:
-                return text(401, "Unauthorized", {"WWW-Authenticate": "Basic"})
             body = b""
             if http.method in ("POST", "PUT"):
                 limits = services.config.server
@@ -168,6 +189,13 @@ class Dispatcher:
                 sent += len(part)
         await response.write_eof()
         return response, sent
+
+
+def _moved(status: int, path: str, query: str) -> Answer:
+    place = f"{path}?{query}" if query else path
+    word = {301: "Moved Permanently", 302: "Found", 308: "Permanent Redirect"}[status]
+    body = f'<a href="{html.escape(place)}">{word}</a>.\n\n'.encode()
+    return Answer(status, [body], "text/html; charset=utf-8", {"Location": place})
 
 
 async def _send_events(http: web.BaseRequest, answer: Answer, events: Events) -> tuple[web.StreamResponse, int]:

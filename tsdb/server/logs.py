@@ -1,4 +1,5 @@
-"""Log lines as Prometheus writes them: ``time=… level=INFO component=server msg="…" key=value``, to standard error."""
+"""Log lines as Prometheus writes them, to standard error: ``time=… level=INFO source=run.py:51 msg="…" key=value``, or
+as JSON objects with these keys."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import sys
 import time
 
 LEVELS = ("debug", "info", "warn", "error")
+FORMATS = ("logfmt", "json")
 
 _PLAIN = re.compile(r"[^\s\"=\\]+")
 
@@ -17,17 +19,31 @@ class LineFormatter(logging.Formatter):
     """One line for each record; a traceback follows it. ``extra={"fields": {…}}`` adds keys."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        level = "WARN" if record.levelno == logging.WARNING else record.levelname
-        fields = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
-            "level": level,
-            "component": record.name.removeprefix("tsdb."),
-            "msg": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        line = " ".join(f"{name}={quote(str(value))}" for name, value in fields.items())
+        line = " ".join(f"{name}={quote(str(value))}" for name, value in fields(record).items())
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object for each record; a traceback is its key ``stack``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = fields(record)
+        if record.exc_info:
+            values["stack"] = self.formatException(record.exc_info)
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """Keys of a record, in their order."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return {
+        "time": f"{moment}.{int(record.msecs):03d}Z",
+        "level": "WARN" if record.levelno == logging.WARNING else record.levelname,
+        "source": f"{record.filename}:{record.lineno}",
+        "msg": record.getMessage(),
+        "component": record.name.removeprefix("tsdb."),
+        **getattr(record, "fields", {}),
+    }
 
 
 def quote(value: str) -> str:
@@ -45,10 +61,10 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def set_up(level: str) -> None:
-    """Sends the logs of this process to standard error, from `level` (one of `LEVELS`) on."""
+def set_up(level: str, form: str = "logfmt") -> None:
+    """Sends the logs of this process to standard error, from `level` (one of `LEVELS`) on, in one of `FORMATS`."""
     handler = StderrHandler()
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(JsonFormatter() if form == "json" else LineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel({"warn": "WARNING"}.get(level, level.upper()))

@@ -9,15 +9,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import uvloop
 
 from tsdb import config as config_file
 from tsdb.config import Config
+from tsdb.flags import Flags
 from tsdb.server import malloc
+from tsdb.server.effective import addresses, effective
 from tsdb.server.metrics import version
 from tsdb.server.server import Report, Server, listen, open_storage
 
@@ -28,36 +30,38 @@ SWITCH_INTERVAL_S = 0.0002
 kernel waits many times as long as the kernel took."""
 
 
-def run(
-    file: Path | None, address: str | None, data: Path | None, report: Report | None, say: Callable[[str], None]
-) -> None:
-    """Serves until SIGTERM or SIGINT. `say` is given what a person wants to read. Raises TsdbError."""
-    loaded = config_file.load(file) if file is not None else config_file.Loaded(Config())
-    config = loaded.config
-    for warning in loaded.warnings:
+def run(flags: Flags, report: Report | None, say: Callable[[str], None]) -> None:
+    """Serves until SIGTERM, SIGINT or /-/quit. `say` is given what a person wants to read. Raises TsdbError."""
+    file = flags.config_file
+
+    def load() -> tuple[Config, Sequence[str]]:
+        loaded = config_file.load(file) if file is not None else config_file.Loaded(Config())
+        return effective(loaded.config, flags), loaded.warnings
+
+    config, warnings = load()
+    for warning in (*flags.warnings, *warnings):
         log.warning("%s", warning)
-    if address is not None:
-        server_config = msgspec.structs.replace(config.server, listen=address)
-        config = msgspec.structs.replace(config, server=server_config)
-    path = data or Path(config.storage.tsdb.path)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     malloc.tune()
-    sock = listen(config.server.listen)
-    log.info("starting", extra={"fields": {"version": version(), "config": file or "none", "data": path}})
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, sock:
-        runner.run(_serve(config, sock, path, report, say))
+    with ExitStack() as at_end:
+        server = Server(config, file, load if file is not None else None, flags)
+        sockets = [at_end.enter_context(listen(address)) for address in addresses(config)]
+        path = Path(config.storage.tsdb.path)
+        log.info("starting", extra={"fields": {"version": version(), "config": file or "none", "data": path}})
+        runner = at_end.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        runner.run(_serve(server, sockets, path, report, say))
 
 
 async def _serve(
-    config: Config, sock: socket.socket, data: Path, report: Report | None, say: Callable[[str], None]
+    server: Server, sockets: Sequence[socket.socket], data: Path, report: Report | None, say: Callable[[str], None]
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
-    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP: the config is read at the start only")
-    server = Server(config)
-    await server.start(sock)
+    loop.add_signal_handler(signal.SIGHUP, server.reloader.request)
+    server.services.quit = lambda: _quit(stop)
+    await server.start(*sockets)
     opening = asyncio.create_task(server.open(open_storage(data, report)))
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -66,7 +70,7 @@ async def _serve(
             opening.result()
             gc.freeze()  # what is there now stays: no need to look through it again and again
             gc.enable()
-            url = f"http://{server.address}"
+            url = server.url
             say(f"tsdb serves on {url}, data in {data}\nA first query:  curl '{url}/api/v1/query?query=up'")
             sys.stdout.flush()
             await stopping
@@ -75,6 +79,11 @@ async def _serve(
         stopping.cancel()
         await server.stop()
     log.info("stopped")
+
+
+def _quit(stop: asyncio.Event) -> None:
+    log.warning("Received termination request via web service, exiting gracefully...")
+    stop.set()
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:

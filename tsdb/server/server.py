@@ -13,20 +13,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from aiohttp import web
-
+from tsdb import flags as flag_table
+from tsdb.flags import Flags
 from tsdb.kernels import registry
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ConfigError, TsdbError
 from tsdb.model.threads import lower_priority
+from tsdb.server.access import Access
 from tsdb.server.bodies import Memory
+from tsdb.server.connections import Acceptor
 from tsdb.server.dispatch import Dispatcher
+from tsdb.server.effective import addresses, shown
 from tsdb.server.json_result import encode_result
 from tsdb.server.metrics import Metrics, version
+from tsdb.server.metrics.scraping import observed
 from tsdb.server.reload import Apply, Load, Reloader
 from tsdb.server.routes import ROUTES
 from tsdb.server.services import Database, Phase, QueryEngine, Services
 from tsdb.server.small import SmallQueries
+from tsdb.server.web_config import WebConfigFile
 
 if TYPE_CHECKING:
     from scraper.scraper import Scraper
@@ -37,7 +42,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_SETTLE_S = 0.05
+LONGEST_REQUEST_LINE = 1 << 20
+"""Bytes; as Prometheus. Queries in URLs may be long."""
+LONGEST_HEADER = 64 << 10
 QUERY_NICE = 5
 """How far threads of queries stand back behind those that take writes and answer health checks."""
 
@@ -59,14 +66,18 @@ def listen(address: str) -> socket.socket:
         return socket.create_server(place[:2], family=family, backlog=1024)
     except OSError as problem:
         reason = "another process listens there" if problem.errno == 98 else problem.strerror or str(problem)
-        raise ConfigError(f"cannot listen on {address}: {reason}; choose another with --listen") from None
+        raise ConfigError(f"cannot listen on {address}: {reason}; choose another with --web.listen-address") from None
 
 
 class Server:
     """One HTTP server over one database. Several may live in one process."""
 
-    def __init__(self, config: Config, file: Path | None = None, load: Load | None = None) -> None:
-        """`file` is the config file, if there is one, and `load` reads it again."""
+    def __init__(
+        self, config: Config, file: Path | None = None, load: Load | None = None, flags: Flags | None = None
+    ) -> None:
+        """`config` is the one in effect, flags included. `file` is the config file, if there is one, and `load` reads
+        it again. Raises ConfigError where the web configuration is wrong."""
+        options = flags or Flags()
         cores = len(os.sched_getaffinity(0))
         concurrency = config.query.max_concurrency or max(2, min(cores, 8))
         metrics = Metrics()
@@ -77,6 +88,10 @@ class Server:
             config,
             metrics,
             memory,
+            options=options,
+            flags=shown(config, options, concurrency),
+            external_url=flag_table.external_url(options.external_url, addresses(config)[0]),
+            access=Access(WebConfigFile(options.web_config_file)) if options.web_config_file is not None else None,
             query_threads=max(1, min(cores, 4)),
             queries=ThreadPoolExecutor(concurrency, "query", lower_priority, (QUERY_NICE,)),
             ingest=ThreadPoolExecutor(2, "ingest"),
@@ -85,22 +100,34 @@ class Server:
         self._file = file
         self.reloader = Reloader(self.services, file, load)
         self.services.reload = self.reloader.reload
-        self._runner: web.ServerRunner | None = None
+        self._acceptor: Acceptor | None = None
         self.address = ""
-        """``host:port``, once it listens."""
+        """``host:port``, the first, once it listens."""
+        self.url = ""
+        """Under which a client on this machine reaches it, once it listens."""
 
-    async def start(self, sock: socket.socket) -> None:
-        """Answers on the socket: so far only that it is not ready."""
-        # bodies stay as they are sent: what is compressed, and how far that may grow, is for the handlers
-        server = web.Server(
-            Dispatcher(self.services, ROUTES), handler_cancellation=True, access_log=None, auto_decompress=False
+    async def start(self, *sockets: socket.socket) -> None:
+        """Answers on the sockets, which it closes at the end: so far only that it is not ready."""
+        services = self.services
+        access = services.access
+        tls = access is not None and access.file.current().tls is not None
+        self._acceptor = Acceptor(
+            Dispatcher(services, ROUTES),
+            limit=services.options.max_connections,
+            context=access.context if access is not None and tls else None,
+            admit=access.refused_client if access is not None and tls else None,
+            access_log=None,
+            # bodies stay as they are sent: what is compressed, and how far that may grow, is for the handlers
+            auto_decompress=False,
+            keepalive_timeout=services.config.server.read_timeout.seconds,
+            max_line_size=LONGEST_REQUEST_LINE,
+            max_field_size=LONGEST_HEADER,
         )
-        timeout = self.services.config.server.shutdown_timeout.seconds
-        self._runner = web.ServerRunner(server, shutdown_timeout=timeout)
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
-        host, port = sock.getsockname()[:2]
-        self.address = self.services.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._acceptor.start(sockets)
+        host, port = sockets[0].getsockname()[:2]
+        self.address = services.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        services.external_url = flag_table.external_url(services.options.external_url, self.address)
+        self.url = f"http{'s' if tls else ''}://{self.address}{services.options.route_prefix}"
 
     async def open(self, open_database: Open) -> None:
         """Opens the database; then the server is ready. Errors are `open_database`'s."""
@@ -111,7 +138,8 @@ class Server:
         services.metrics.ready.set(1)
         services.phase, services.doing = Phase.READY, ""
         services.scraper = self._make_scraper(database)
-        await self.reloader.start()
+        watch_ms = services.options.auto_reload_interval_ms
+        await self.reloader.start(watch_ms / 1000 if watch_ms else None)
 
     async def stop(self) -> None:
         """Stops accepting, lets requests finish, closes the database."""
@@ -122,12 +150,10 @@ class Server:
         await self.reloader.stop()
         if services.scraper is not None:
             await services.scraper.stop()
-        if self._runner is not None:
-            for site in list(self._runner.sites):
-                await site.stop()
-            # connections accepted just now must reach their handlers before idle ones are closed: aiohttp would wait
-            await asyncio.sleep(_SETTLE_S)
-            await self._runner.cleanup()
+        if self._acceptor is not None:
+            await self._acceptor.stop(services.config.server.shutdown_timeout.seconds)
+        if services.access is not None:
+            services.access.close()
         services.close_pools()
         if services.engine is not None:
             services.engine.close()
@@ -144,13 +170,14 @@ class Server:
         services = self.services
         features = services.options.features
         scraper = Scraper(append, database.secret, services.ingest, user_agent=f"tsdb/{version()}", features=features)
-        folder = self._file.parent.absolute() if self._file is not None else Path.cwd()
+        folder = Path.cwd()  # names in the file were joined to its folder when it was read
 
         def prepare(running: Config | None, config: Config) -> Apply:
             prepared = scraper.prepare(config.global_, config.scrape_configs, folder)
             return lambda: scraper.apply(prepared)
 
         self.reloader.add_part(prepare)
+        services.metrics.add_scraping(lambda: observed(scraper))
         return scraper
 
 
@@ -224,8 +251,12 @@ def open_storage(data: Path, report: Report | None) -> Open:
         began = time.monotonic()
         threading.Thread(target=warm, name="warm-up", daemon=True).start()
         try:
-            sync = services.config.storage.wal.sync
-            storage = Storage.open(data, StorageOptions(wal_sync=sync), progress=replayed)
+            config = services.config.storage
+            retention = config.tsdb.retention
+            storage_options = StorageOptions(
+                wal_sync=config.wal.sync, retention_ms=retention.time_ms, retention_bytes=int(retention.size)
+            )
+            storage = Storage.open(data, storage_options, progress=replayed)
             try:
                 warming.result()
             except BaseException:
@@ -238,7 +269,8 @@ def open_storage(data: Path, report: Report | None) -> Open:
         }})
         query = services.config.query
         options = EngineOptions(lookback_delta_ms=query.lookback_delta, threads=services.query_threads,
-                                nice=QUERY_NICE)
+                                nice=QUERY_NICE,
+                                delayed_name_removal="promql-delayed-name-removal" in services.options.features)
         engine = Engine(storage, options)
         services.queries.submit(_rehearse, engine, services.small)
         return storage, engine

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp import web
 from numpy.typing import NDArray
 
 from tsdb.flags import Flags
@@ -18,6 +17,7 @@ from tsdb.model.batch import Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Queryable
+from tsdb.server.access import Access
 from tsdb.server.bodies import Memory
 from tsdb.server.metrics import Metrics
 from tsdb.server.notifications import Notifications
@@ -70,11 +70,6 @@ class Phase(Enum):
     STOPPING = "stopping"
 
 
-def allow_all(request: web.BaseRequest) -> str | None:
-    """The principal of a request; None refuses it. On loopback everybody may do everything."""
-    return ""
-
-
 async def nothing_to_reload() -> None:
     """Of a server that was not given a config file."""
 
@@ -95,7 +90,8 @@ class Services:
     """What a start is busy with, for /-/ready."""
     database: Database | None = None
     engine: QueryEngine | None = None
-    authenticate: Callable[[web.BaseRequest], str | None] = allow_all
+    access: Access | None = None
+    """Who is let in; None: everybody, to do everything."""
     reload: Callable[[], Awaitable[None]] = nothing_to_reload
     """Reads the config again. Raises ConfigError, the old config going on, and NotReady while the server stops."""
     flags: Mapping[str, str] = field(default_factory=dict)

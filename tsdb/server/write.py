@@ -10,7 +10,7 @@ import numpy as np
 from tsdb.ingest.decoded import Decoded, IngestLimits
 from tsdb.ingest.remote_write import check_headers, declared_size, decode
 from tsdb.model.batch import REASONS, Appended, Batch
-from tsdb.model.errors import TsdbError
+from tsdb.model.errors import TsdbError, UnsupportedMedia
 from tsdb.model.labels import format_series, labels_of_key
 from tsdb.server.answer import Answer, text
 from tsdb.server.bodies import Held
@@ -20,6 +20,7 @@ from tsdb.server.services import Services
 _AT_ONCE_BYTES = 128 << 10
 """Requests of up to so many bytes, decompressed, are decoded on the loop's thread: 0.1 ms of work, 4 ms for the oddest
 body; handing it over costs twice the former."""
+_MESSAGE = "prometheus.WriteRequest"
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 400
 """Characters of a series in a message."""
@@ -40,6 +41,9 @@ _CENTURY_MS = (946_684_800_000, 4_102_444_800_000)
 
 async def write(services: Services, request: Request) -> Answer:
     headers = request.http.headers
+    if _MESSAGE not in services.options.accepted_messages:
+        raise UnsupportedMedia(f"{_MESSAGE} protobuf message is not accepted by this server "
+                               "(--web.remote-write-receiver.accepted-protobuf-messages)")
     check_headers(headers.get("Content-Type"), headers.get("Content-Encoding"))
     limits = IngestLimits(max_body_bytes=int(services.config.server.max_decompressed_size))
     size = declared_size(request.body, limits.max_body_bytes)

@@ -1,0 +1,196 @@
+"""Connections: accepted up to a limit, with TLS where there is a context for it, one log line for many broken ones."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import http_exceptions, web
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT_S = 10.0
+_SETTLE_S = 0.05
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE_S = 1.0
+"""How long nothing is accepted after the system had no room for a connection."""
+
+Admit = Callable[[asyncio.BaseTransport], str]
+"""Looks at a connection whose TLS handshake is done; why it is refused, empty: it is not."""
+
+
+class Throttled:
+    """A warning that anybody on the network can cause: one line in a while, which tells how many it stands for."""
+
+    def __init__(self, message: str, every_s: float = 10.0) -> None:
+        self._message = message
+        self._every_s = every_s
+        self._next = 0.0
+        self._silent = 0
+
+    def warn(self, **fields: object) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            self._silent += 1
+            return
+        more = {"more": self._silent} if self._silent else {}
+        log.warning(self._message, extra={"fields": {**fields, **more}})
+        self._next, self._silent = now + self._every_s, 0
+
+
+class Connection(web.RequestHandler):  # type: ignore[type-arg, misc, unused-ignore]
+    """One client. Tells its acceptor when it ends, and logs one line about what a client breaks."""
+
+    __slots__ = ("_acceptor", "_refused")
+
+    def __init__(self, manager: web.Server, acceptor: Acceptor, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._acceptor = acceptor
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        reason = self._acceptor.admit(transport) if self._acceptor.admit is not None else ""
+        if reason:
+            self._refused = True
+            self._acceptor.refused.warn(remote=_remote(transport), err=reason)
+            assert isinstance(transport, asyncio.Transport)
+            transport.abort()
+            return
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._acceptor.ended()
+        if not self._refused:
+            super().connection_lost(exc)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        problem = kw.get("exc_info")
+        if isinstance(problem, http_exceptions.HttpProcessingError | web.RequestPayloadError | ConnectionError):
+            text = " ".join(str(problem).split()) or type(problem).__name__
+            remote = _remote(self.transport) if self.transport is not None else ""
+            self._acceptor.broken.warn(remote=remote, err=text[:200])
+        else:
+            super().log_exception(*args, **kw)
+
+
+class Acceptor(web.Server):
+    """Takes connections from listening sockets, at most `limit` at once (0: any number); who comes later waits in the
+    system's queue. `context` gives the TLS context for the next connection; None: none is used."""
+
+    def __init__(
+        self, handler: Callable[[web.BaseRequest], Any], *, limit: int, context: Callable[[], ssl.SSLContext] | None,
+        admit: Admit | None = None, **options: Any,
+    ) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self.admit = admit
+        self.broken = Throttled("broken request")
+        self.refused = Throttled("TLS connection refused")
+        self.open = 0
+        """Connections now."""
+        self._limit = limit
+        self._context = context
+        self._options = options
+        self._sockets: list[socket.socket] = []
+        self._reading = False
+        self._resuming: asyncio.TimerHandle | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accepts on these sockets, which are closed by `stop`."""
+        for sock in sockets:
+            sock.setblocking(False)
+        self._sockets = list(sockets)
+        self._resume()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Closes the sockets, lets requests under way go on for a while, closes all connections."""
+        self._pause()
+        if self._resuming is not None:
+            self._resuming.cancel()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets = []
+        # connections accepted just now must reach their handlers before idle ones are closed
+        await asyncio.sleep(_SETTLE_S)
+        for task in self._handshakes:
+            task.cancel()
+        self.pre_shutdown()
+        await self.shutdown(timeout_s)
+
+    def __call__(self) -> Connection:
+        return Connection(self, self, loop=self._loop, **self._options)
+
+    def ended(self) -> None:
+        """A connection is gone: there is room for another."""
+        self.open -= 1
+        if not self._reading and self._resuming is None:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._resuming = None
+        self._reading = bool(self._sockets)
+        for sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def _pause(self) -> None:
+        self._reading = False
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+
+    def _accept(self, listening: socket.socket) -> None:
+        while self._reading:
+            if self._limit and self.open >= self._limit:
+                self._pause()
+                return
+            try:
+                sock, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as problem:
+                if problem.errno not in _NO_RESOURCES:
+                    raise
+                log.error("no room for another connection", extra={"fields": {"err": problem.strerror}})
+                self._pause()
+                self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
+                return
+            sock.setblocking(False)
+            self.open += 1
+            task = self._loop.create_task(self._begin(sock))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _begin(self, sock: socket.socket) -> None:
+        context = self._context() if self._context is not None else None
+        timeout = HANDSHAKE_TIMEOUT_S if context is not None else None
+        try:
+            await self._loop.connect_accepted_socket(self, sock, ssl=context, ssl_handshake_timeout=timeout)
+        except (OSError, TimeoutError) as problem:  # ssl.SSLError is an OSError
+            remote = _remote(sock)
+            sock.close()
+            self.ended()
+            self.refused.warn(remote=remote, err=problem)
+        except BaseException:
+            sock.close()
+            self.ended()
+            raise
+
+
+def _remote(end: asyncio.BaseTransport | socket.socket) -> str:
+    if isinstance(end, socket.socket):
+        try:
+            name = end.getpeername()
+        except OSError:
+            return ""
+    else:
+        name = end.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""
