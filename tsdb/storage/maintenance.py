@@ -121,7 +121,7 @@ class Maintenance:
         if through > 0:
             self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()), {BORDER: border})
             self._wal.drop_through(through)
-        self.truncations += 1
+        self.truncations += bool(over)
         log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
 
     def drop_expired(self, appender: Appender) -> None:

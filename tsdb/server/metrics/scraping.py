@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from tsdb.server.metrics.table import Row, Value
 
 if TYPE_CHECKING:
-    from scraper.config import GlobalConfig, ScrapeConfig
     from scraper.scraper import Scraper
     from scraper.status import ScraperStatistics
     from tsdb.model.summary import Summary
@@ -26,17 +25,19 @@ class Scraping:
     """By job; 0: none."""
     metadata: Mapping[str, int]
     """Families with metadata of all targets, by job."""
+    discovered: Mapping[str, int]
+    """By job."""
 
 
-def observed(scraper: Scraper, base: GlobalConfig, jobs: tuple[ScrapeConfig, ...]) -> Scraping:
+def observed(scraper: Scraper) -> Scraping:
     """Called on the scraper's event loop."""
     pools = scraper.pools()
-    limits = {job.job_name: job.target_limit for job in jobs}
     return Scraping(
         scraper.statistics,
         {pool.name: len(pool.active) for pool in pools},
-        {pool.name: limits.get(pool.name) or base.target_limit for pool in pools},
+        {pool.name: pool.target_limit for pool in pools},
         {pool.name: sum(len(target.metadata) for target in pool.active) for pool in pools},
+        {pool.name: pool.discovered for pool in pools},
     )
 
 
@@ -56,6 +57,8 @@ SCRAPING: tuple[Row[Scraping], ...] = (
         _summaries(lambda s: s.interval_seconds), _INTERVAL),
     Row("prometheus_target_sync_length_seconds", "summary", "How long it took to make targets of what was discovered.",
         _summaries(lambda s: s.sync_seconds), _JOB),
+    Row("prometheus_target_reload_length_seconds", "summary", "How long a job took to go on with another config.",
+        _summaries(lambda s: s.reload_seconds), _INTERVAL),
     Row("prometheus_target_scrape_pool_sync_total", "counter", "Times that targets were made of what was discovered.",
         lambda s: {(job,): seconds.read().count for job, seconds in dict(s.statistics.sync_seconds).items()}, _JOB),
     Row("prometheus_target_sync_failed_total", "counter", "Discovered targets that no target could be made of.",
@@ -65,6 +68,8 @@ SCRAPING: tuple[Row[Scraping], ...] = (
         _labelled(lambda s: s.target_limits), _JOB),
     Row("prometheus_target_metadata_cache_entries", "gauge", "Metric families with metadata, target by target.",
         _labelled(lambda s: s.metadata), _JOB),
+    Row("prometheus_sd_discovered_targets", "gauge", "Targets that discovery knows, before relabeling.",
+        lambda s: {("scrape", job): count for job, count in s.discovered.items()}, ("name", "config")),
     Row("prometheus_target_scrape_pools_total", "counter", "Jobs begun, tries that failed included.",
         lambda s: s.statistics.pools),
     Row("prometheus_target_scrape_pools_failed_total", "counter", "Jobs that could not begin.",
@@ -88,4 +93,9 @@ SCRAPING: tuple[Row[Scraping], ...] = (
         "Scraped samples rejected: the series has a newer one.", lambda s: s.statistics.out_of_order),
     Row("prometheus_target_scrapes_sample_out_of_bounds_total", "counter",
         "Scraped samples rejected: too old, or too far in the future.", lambda s: s.statistics.out_of_bounds),
+    Row("tsdb_scrapes_total", "counter", "Scrapes, whatever came of them.", lambda s: s.statistics.scrapes),
+    Row("tsdb_scrapes_failed_total", "counter", "Scrapes that failed: `up` was 0.",
+        lambda s: s.statistics.scrapes_failed),
+    Row("tsdb_scrapes_lost_total", "counter", "Scrapes whose samples storage could not take.",
+        lambda s: s.statistics.scrapes_lost),
 )
