@@ -23,23 +23,24 @@ class Key:
     built: bool
 
 
-def keys(section: type[Section], prefix: str = "") -> Iterator[Key]:
-    """All keys of a schema, in the order of the file."""
+def keys(section: type[Section], prefix: str = "", reloadable: bool = False) -> Iterator[Key]:
+    """All keys of a schema, in the order of the file. In a section or list that is reloadable all keys are."""
     for field in fields(section).values():
         inner = item_type(field.type)
         mark = {tuple: "[]", dict: ".*"}.get(get_origin(field.type), "") if is_section(inner) else ""
         name = f"{prefix}{field.name}{mark}"
+        reloads = reloadable or field.more["reloadable"]
         yield Key(
             name=name,
             type=type_name(field.type),
             unit=field.more.get("unit", "") or ("duration" if field.type is Duration else ""),
             default=_default(field),
             doc=field.doc,
-            reloadable=field.more["reloadable"],
+            reloadable=reloads,
             built=field.more["built"],
         )
         if is_section(inner):
-            yield from keys(inner, f"{name}.")
+            yield from keys(inner, f"{name}.", reloads)
 
 
 def _default(field: Field) -> str:

@@ -65,6 +65,8 @@ class Engine:
     def __init__(self, queryable: Queryable, options: EngineOptions | None = None) -> None:
         self._queryable = queryable
         self._options = options or EngineOptions()
+        self.default_step_ms = self._options.default_step_ms
+        """May be changed at any time; holds from the next query on."""
         self._parse = functools.lru_cache(self._options.cached_plans)(
             functools.partial(parse, experimental=self._options.experimental)
         )
@@ -119,7 +121,7 @@ class Engine:
         began = clock.perf_counter()
         plan = Plan(tree, steps, PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
-            options.default_step_ms, options.delayed_name_removal))
+            self.default_step_ms, options.delayed_name_removal))
         annotations = Annotations(query=text)
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
             root = plan.build(capture, context, annotations, tasks)

@@ -93,7 +93,7 @@ class TsdbConfig(Section, frozen=True):
     out_of_order_time_window: Annotated[
         Duration, key("How much older than the newest sample of its series a sample may be.", built=False)
     ] = Duration(0)
-    retention: Annotated[RetentionConfig, key("How much is kept.")] = RetentionConfig()
+    retention: Annotated[RetentionConfig, key("How much is kept.", reloadable=True)] = RetentionConfig()
 
     def shown_form(self, made: Mapping[str, Any]) -> Mapping[str, Any]:
         """Prometheus shows the window twice."""

@@ -172,9 +172,8 @@ class Reloader:
         return None if file is None else await self._in_thread(lambda: checksum(file, patterns))
 
     def _notify(self, failed: bool) -> None:
-        notifications = getattr(self._services, "notifications", None)
-        if notifications is not None:
-            (notifications.add if failed else notifications.remove)(FAILED)
+        notifications = self._services.notifications
+        (notifications.add if failed else notifications.remove)(FAILED)
 
     def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         """The loop itself holds tasks by weak references only."""

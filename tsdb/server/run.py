@@ -33,6 +33,9 @@ kernel waits many times as long as the kernel took."""
 def run(flags: Flags, report: Report | None, say: Callable[[str], None]) -> None:
     """Serves until SIGTERM, SIGINT or /-/quit. `say` is given what a person wants to read. Raises TsdbError."""
     file = flags.config_file
+    early: list[int] = []
+    # the config may change after it was read
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
 
     def load() -> tuple[Config, Sequence[str]]:
         loaded = config_file.load(file) if file is not None else config_file.Loaded(Config())
@@ -49,17 +52,21 @@ def run(flags: Flags, report: Report | None, say: Callable[[str], None]) -> None
         path = Path(config.storage.tsdb.path)
         log.info("starting", extra={"fields": {"version": version(), "config": file or "none", "data": path}})
         runner = at_end.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        runner.run(_serve(server, sockets, path, report, say))
+        runner.run(_serve(server, sockets, path, early, report, say))
 
 
 async def _serve(
-    server: Server, sockets: Sequence[socket.socket], data: Path, report: Report | None, say: Callable[[str], None]
+    server: Server, sockets: Sequence[socket.socket], data: Path, early: Sequence[int], report: Report | None,
+    say: Callable[[str], None],
 ) -> None:
+    """`early`: the SIGHUPs that came before."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     loop.add_signal_handler(signal.SIGHUP, server.reloader.request)
+    if early:
+        server.reloader.request()
     server.services.quit = lambda: _quit(stop)
     await server.start(*sockets)
     opening = asyncio.create_task(server.open(open_storage(data, report)))

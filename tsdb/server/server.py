@@ -80,6 +80,7 @@ class Server:
         options = flags or Flags()
         cores = len(os.sched_getaffinity(0))
         concurrency = config.query.max_concurrency or max(2, min(cores, 8))
+        self._concurrency = concurrency
         metrics = Metrics()
         metrics.queries_max.set(concurrency)
         memory = Memory(int(config.server.max_bodies_size))
@@ -135,11 +136,13 @@ class Server:
         database, services.engine = await in_thread("open", lambda: open_database(services))
         services.database = database
         services.metrics.add_storage(database.statistics)
-        services.metrics.ready.set(1)
-        services.phase, services.doing = Phase.READY, ""
+        services.doing = "beginning to scrape"
+        self.reloader.add_part(self._follow_config)
         services.scraper = self._make_scraper(database)
         watch_ms = services.options.auto_reload_interval_ms
         await self.reloader.start(watch_ms / 1000 if watch_ms else None)
+        services.metrics.ready.set(1)
+        services.phase, services.doing = Phase.READY, ""
 
     async def stop(self) -> None:
         """Stops accepting, lets requests finish, closes the database."""
@@ -159,6 +162,20 @@ class Server:
             services.engine.close()
         if services.database is not None:
             await in_thread("close", services.database.close)
+
+    def _follow_config(self, running: Config | None, config: Config) -> Apply | None:
+        """What else a reload changes; other limits are read from the config where they are needed."""
+        services = self.services
+        if running is None:
+            return None
+
+        async def apply() -> None:
+            services.promql.default_step_ms = config.global_.evaluation_interval
+            retention = config.storage.tsdb.retention
+            services.storage.set_retention(retention.time_ms, int(retention.size))
+            services.flags = shown(config, services.options, self._concurrency)
+
+        return apply
 
     def _make_scraper(self, database: Database) -> Scraper:
         """It follows the config from the first one on."""
@@ -269,7 +286,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
         }})
         query = services.config.query
         options = EngineOptions(lookback_delta_ms=query.lookback_delta, threads=services.query_threads,
-                                nice=QUERY_NICE,
+                                default_step_ms=services.config.global_.evaluation_interval, nice=QUERY_NICE,
                                 delayed_name_removal="promql-delayed-name-removal" in services.options.features)
         engine = Engine(storage, options)
         services.queries.submit(_rehearse, engine, services.small)

@@ -47,11 +47,15 @@ class Database(Queryable, Protocol):
 
     def statistics(self) -> StorageStatistics: ...
 
+    def set_retention(self, time_ms: int, size_bytes: int) -> None: ...
+
     def close(self) -> None: ...
 
 
 class QueryEngine(Protocol):
     """What the server needs of PromQL. Times and durations are ms."""
+
+    default_step_ms: int
 
     def query(
         self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None
