@@ -9,10 +9,13 @@ import click
 
 from tsdb import config
 from tsdb.cli import cli
+from tsdb.flags import FEATURES, FLAGS, Flag, Meaning
+from tsdb.model import key_table
 from tsdb.server import metrics
 from tsdb.server.metrics import PROMETHEUS_VERSION
 from tsdb.server.route import Route
 from tsdb.server.routes import ROUTES
+from tsdb.server.web_config import WebConfig
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -22,7 +25,7 @@ Made from the code's own tables by `python -m tools.reference`: do not edit.
 
 Everything has a default: `tsdb serve` without options and without a file runs. Options win over the file.
 
-## Options
+## Commands
 
 {options}
 
@@ -30,6 +33,32 @@ Environment: `TSDB_CACHE_DIR` is the folder for compiled kernels, instead of `$X
 `~/.cache/tsdb/kernels`). Where neither can be written, they go to `.kernels` in the data directory.
 
 Exit codes: 0 after SIGTERM or SIGINT, 1 for an error (one line on standard error), 2 for wrong options.
+
+## Flags of the server
+
+They are Prometheus': in a unit file it is enough to change the name of the program, since `tsdb --config.file=…`
+without a command means `tsdb serve`. `--config`, `--listen`, `--data` and `--log-level` are shorter spellings of
+`--config.file`, `--web.listen-address`, `--storage.tsdb.path` and `--log.level`. A flag of the type `true or false` is
+written `--name` or `--no-name`. A flag that Prometheus does not have is an error that names the nearest one.
+
+{flags}
+
+These are taken, and not acted on: a warning in the log names them where they are given. The meaning is that of
+Prometheus.
+
+{ignored_flags}
+
+What `--enable-feature` takes:
+
+{features}
+
+## TLS and passwords
+
+The file of `--web.config.file` is that of Prometheus and its exporters; names in it are relative to its folder. It is
+read again when it, or a certificate that it names, has changed; if it is wrong then, the old one goes on. Passwords are
+asked for on all paths, `/-/healthy` too. `tsdb check web-config FILE` checks one.
+
+{web_keys}
 
 ## The file
 
@@ -74,7 +103,14 @@ sent again.
 
 
 def configuration() -> str:
-    return CONFIGURATION.format(options=_options(cli), keys=_keys())
+    return CONFIGURATION.format(
+        options=_options(cli),
+        flags=_flags(flag for flag in FLAGS if flag.acted),
+        ignored_flags=_flags(flag for flag in FLAGS if not flag.acted),
+        features=_features(),
+        web_keys=_keys(key_table.keys(WebConfig)),
+        keys=_keys(config.all_keys()),
+    )
 
 
 def http_api() -> str:
@@ -94,17 +130,31 @@ def _options(group: click.Group) -> str:
         name = "tsdb" if command is group else f"tsdb {command.name}"
         for parameter in command.params:
             if isinstance(parameter, click.Option):
+                if command.name == "serve":
+                    continue  # a table of their own
                 option = parameter.opts[-1] + (f" {parameter.metavar}" if parameter.metavar else "")
                 rows.append((f"`{name}`", f"`{option}`", parameter.help or ""))
     return _table(("command", "option", "meaning"), rows)
 
 
-def _keys() -> str:
+def _flags(flags: Iterable[Flag]) -> str:
+    rows = [(f"`--{flag.name}`", flag.kind.name, f"`{flag.default}`" if flag.default else "", flag.doc)
+            for flag in flags]
+    return _table(("flag", "type", "default", "meaning"), rows)
+
+
+def _features() -> str:
+    rows = [(meaning.value, ", ".join(f"`{name}`" for name in sorted(FEATURES) if FEATURES[name] is meaning))
+            for meaning in Meaning]
+    return _table(("here", "features"), rows)
+
+
+def _keys(keys: Iterable[key_table.Key]) -> str:
     rows = [
         (f"`{key.name}`", key.type + (f", {key.unit}" if key.unit not in ("", key.type) else ""),
          f"`{key.default}`" if key.default not in ("", "required") else key.default,
          key.doc, "yes" if key.reloadable else "no")
-        for key in config.all_keys()
+        for key in keys
     ]
     return _table(("key", "type", "default", "meaning", "reloadable"), rows)
 

@@ -3,6 +3,7 @@ them (its docs/web-configuration.md). Read again whenever it, or a certificate t
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -20,6 +21,8 @@ from tsdb.model.errors import ConfigError
 from tsdb.model.settings import Duration, Secret, Section, key
 
 log = logging.getLogger(__name__)
+
+_key = functools.partial(key, reloadable=True)
 
 TlsVersion = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
 ClientAuth = Literal[
@@ -51,19 +54,19 @@ _BCRYPT = re.compile(r"\$2[abxy]?\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 
 class TlsServerConfig(Section, frozen=True, rename={"key_": "key"}):
-    cert: Annotated[str, key("Certificate chain of the server, PEM.")] = ""
-    key_: Annotated[Secret, key("Its key, PEM.")] = Secret("")
-    client_ca: Annotated[str, key("Certificates that vouch for clients', PEM.")] = ""
-    cert_file: Annotated[str, key("File of the certificate chain.")] = ""
-    key_file: Annotated[str, key("File of the key.")] = ""
-    client_auth_type: Annotated[ClientAuth, key("Whether clients show a certificate.")] = ""
-    client_ca_file: Annotated[str, key("File of the certificates that vouch for clients'.")] = ""
-    client_allowed_sans: Annotated[tuple[str, ...], key("Alternative names, one of which a client's must have.")] = ()
-    min_version: Annotated[TlsVersion, key("Oldest TLS version.")] = "TLS12"
-    max_version: Annotated[TlsVersion, key("Newest TLS version.")] = "TLS13"
-    cipher_suites: Annotated[tuple[str, ...], key("Ciphers up to TLS 1.2, by Go's names.")] = ()
-    prefer_server_cipher_suites: Annotated[bool, key("The server's order of ciphers counts.")] = True
-    curve_preferences: Annotated[tuple[str, ...], key("Elliptic curves: one, or all of Go's.")] = ()
+    cert: Annotated[str, _key("Certificate chain of the server, PEM.")] = ""
+    key_: Annotated[Secret, _key("Its key, PEM.")] = Secret("")
+    client_ca: Annotated[str, _key("Certificates that vouch for clients', PEM.")] = ""
+    cert_file: Annotated[str, _key("File of the certificate chain.")] = ""
+    key_file: Annotated[str, _key("File of the key.")] = ""
+    client_auth_type: Annotated[ClientAuth, _key("Whether clients show a certificate.")] = ""
+    client_ca_file: Annotated[str, _key("File of the certificates that vouch for clients'.")] = ""
+    client_allowed_sans: Annotated[tuple[str, ...], _key("Alternative names, one of which a client's must have.")] = ()
+    min_version: Annotated[TlsVersion, _key("Oldest TLS version.")] = "TLS12"
+    max_version: Annotated[TlsVersion, _key("Newest TLS version.")] = "TLS13"
+    cipher_suites: Annotated[tuple[str, ...], _key("Ciphers up to TLS 1.2, by Go's names.")] = ()
+    prefer_server_cipher_suites: Annotated[bool, _key("The server's order of ciphers counts.")] = True
+    curve_preferences: Annotated[tuple[str, ...], _key("Elliptic curves: one, or all of Go's.")] = ()
 
     @property
     def enabled(self) -> bool:
@@ -72,22 +75,22 @@ class TlsServerConfig(Section, frozen=True, rename={"key_": "key"}):
 
 
 class HttpServerConfig(Section, frozen=True):
-    http2: Annotated[bool, key("Taken, without effect: clients get HTTP/1.1.")] = True
-    headers: Annotated[dict[str, str], key("Headers of every answer.")] = msgspec.field(default_factory=dict)
+    http2: Annotated[bool, _key("Taken, without effect: clients get HTTP/1.1.")] = True
+    headers: Annotated[dict[str, str], _key("Headers of every answer.")] = msgspec.field(default_factory=dict)
 
 
 class RateLimitConfig(Section, frozen=True):
-    interval: Annotated[Duration, key("Time from one request to the next; 0: no limit.")] = Duration(0)
-    burst: Annotated[int, key("Requests that may come at once.")] = 0
+    interval: Annotated[Duration, _key("Time from one request to the next; 0: no limit.")] = Duration(0)
+    burst: Annotated[int, _key("Requests that may come at once.")] = 0
 
 
 class WebConfig(Section, frozen=True):
-    tls_server_config: Annotated[TlsServerConfig, key("TLS.")] = TlsServerConfig()
-    http_server_config: Annotated[HttpServerConfig, key("HTTP.")] = HttpServerConfig()
-    basic_auth_users: Annotated[dict[str, Secret], key("Names and bcrypt hashes of passwords.")] = msgspec.field(
+    tls_server_config: Annotated[TlsServerConfig, _key("TLS.")] = TlsServerConfig()
+    http_server_config: Annotated[HttpServerConfig, _key("HTTP.")] = HttpServerConfig()
+    basic_auth_users: Annotated[dict[str, Secret], _key("Names and bcrypt hashes of passwords.")] = msgspec.field(
         default_factory=dict
     )
-    rate_limit: Annotated[RateLimitConfig, key("Most requests of all clients together.")] = RateLimitConfig()
+    rate_limit: Annotated[RateLimitConfig, _key("Most requests of all clients together.")] = RateLimitConfig()
 
 
 @dataclass(frozen=True, slots=True)
