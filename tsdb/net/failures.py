@@ -1,0 +1,62 @@
+"""What went wrong with a request, in Go's words: they stand in Prometheus' lastError, and people search for them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import aiohttp
+from yarl import URL
+
+from tsdb.model.settings import redacted
+
+
+class RequestFailed(aiohttp.ClientError):
+    """A request has no answer: method, URL without a password, and the reason."""
+
+    def __init__(self, method: str, url: URL, reason: str) -> None:
+        super().__init__(f'{method.capitalize()} "{redacted(str(url))}": {reason}')
+
+
+def reason(problem: Exception) -> str:
+    """Of an error that aiohttp raised, for a request or while its body was read. Nothing of a request's headers is in
+    it, as it is in the repr of some."""
+    match problem:
+        case aiohttp.ClientConnectorCertificateError():
+            error = problem.certificate_error
+            said = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+            return f"tls: failed to verify certificate: {said.rstrip('.')}"
+        case aiohttp.ClientConnectorDNSError():
+            error = problem.os_error
+            unknown = isinstance(error, socket.gaierror) and error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+            return f"dial tcp: lookup {problem.host}: {'no such host' if unknown else _said(error)}"
+        case aiohttp.ClientConnectorSSLError():
+            return f"tls: {_said(problem.os_error)}"
+        case aiohttp.ClientProxyConnectionError():
+            return f"proxyconnect tcp: dial tcp {problem.host}:{problem.port}: connect: {_said(problem.os_error)}"
+        case aiohttp.ClientConnectorError():
+            if problem.os_error.errno is None and problem.ssl is not True and problem.ssl is not None:
+                return "tls: the peer ended the handshake"
+            return f"dial tcp {problem.host}:{problem.port}: connect: {_said(problem.os_error)}"
+        case aiohttp.ClientHttpProxyError():
+            return f"proxy: {problem.status} {problem.message}"
+        case aiohttp.ClientResponseError():
+            return f"malformed HTTP response: {problem.message[:200]}"
+        case aiohttp.ServerDisconnectedError():
+            return "EOF"
+        case aiohttp.ClientPayloadError():
+            return "unexpected EOF"
+        case OSError():
+            return _said(problem)
+    return str(problem) or type(problem).__name__
+
+
+def _said(problem: OSError) -> str:
+    if isinstance(problem, ssl.SSLError):
+        return (problem.reason or str(problem)).lower().replace("_", " ")
+    if isinstance(problem, socket.gaierror):
+        return (problem.strerror or str(problem)).lower()
+    if problem.errno is not None:
+        return os.strerror(problem.errno).lower()
+    return (problem.strerror or str(problem) or "connection reset by peer").lower()
