@@ -35,8 +35,8 @@ def negotiated(accept: str) -> str:
 
 
 def escaped(name: str, scheme: str) -> str:
-    """The name in a scheme; of `ALLOW_UTF8` as it is."""
-    if not name or scheme == ALLOW_UTF8 or (scheme != DOTS and _PLAIN.fullmatch(name)):
+    """The name in a scheme. Plain names stay as they are, in all of them."""
+    if scheme == ALLOW_UTF8 or not name or _PLAIN.fullmatch(name):
         return name
     if scheme == UNDERSCORES:
         return "".join(char if _fits(char, at) else "_" for at, char in enumerate(name))

@@ -22,7 +22,7 @@ class Cardinality:
     values_by_name: Top
     """How many values each label name has."""
     bytes_by_name: Top
-    """Bytes of a label's values, summed over the series that have it."""
+    """What the series that have a label spend on it: the bytes of name and value, and two for their lengths."""
     series_by_pair: Top
     """Names are ``name=value``."""
 
@@ -36,7 +36,7 @@ def cardinality(table: SeriesTable, most: int) -> Cardinality:
     names, values = table.pair_name[:pairs], table.pair_value[:pairs]
     series = np.bincount(table.labels[:labels], minlength=pairs)[:pairs]
     lengths = table.symbol_length[:symbols].astype(np.int64)
-    value_bytes = np.bincount(names, weights=lengths[values] * series, minlength=symbols)
+    value_bytes = np.bincount(names, weights=(lengths[names] + lengths[values] + 2) * series, minlength=symbols)
     value_count = np.bincount(names[series > 0], minlength=symbols)
     metrics = np.flatnonzero(names == table.find_symbol("__name__"))
     return Cardinality(
