@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
-import ssl
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
 import aiohttp
 
-from scraper.interim import HttpClient
 from scraper.target import Target
 from tsdb.model.errors import TsdbError
 from tsdb.model.settings import Bytes
+from tsdb.net.client import HttpClient
+from tsdb.net.failures import RequestFailed, reason
 
 MAX_BODY_BYTES = 256 << 20
 """Largest answer of a job without `body_size_limit`: Prometheus takes what memory there is."""
@@ -54,24 +51,30 @@ async def fetch(
     reading = False
     try:
         async with asyncio.timeout(target.timeout_ms / 1000):
-            async with client.request("GET", target.url, headers=headers) as answer:
+            async with client.request("GET", target.endpoint, headers=headers) as answer:
                 reading = True
                 if answer.status != 200:
                     raise ScrapeFailed(f"server returned HTTP status {answer.status} {answer.reason}".rstrip())
-                body = await _read(answer.content, limit)
-            if answer.headers.get("Content-Encoding") == "gzip":
+                compressed = answer.headers.get("Content-Encoding") == "gzip"
+                body = await _read(answer.content, limit, compressed)
+            if compressed:
                 body = await _decompressed(body, limit, executor)
             return body, answer.headers.get("Content-Type", "")
-    except (TimeoutError, aiohttp.ClientError, OSError, TsdbError, ValueError) as problem:
-        text = _described(problem, target.url)
+    except RequestFailed as problem:
+        raise ScrapeFailed(str(problem)) from problem
+    except (TimeoutError, aiohttp.ClientError, OSError, TsdbError) as problem:
+        text = "context deadline exceeded" if isinstance(problem, TimeoutError) else reason(problem)
         raise ScrapeFailed(text if reading else f'Get "{target.url}": {text}') from problem
 
 
-async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:
+async def _read(content: aiohttp.StreamReader, limit: int, compressed: bool) -> bytes:
+    most = limit or MAX_BODY_BYTES
+    if compressed:
+        most += (most >> 6) + 1024  # what cannot be compressed gets a little longer
     first = await content.readany()
     size, parts = len(first), [first]
     while parts[-1]:
-        if size >= (limit or MAX_BODY_BYTES):
+        if size >= most:
             raise _too_large(limit)
         parts.append(await content.readany())
         size += len(parts[-1])
@@ -129,39 +132,3 @@ def _too_large(limit: int) -> BodyTooLarge:
     if limit:
         return BodyTooLarge("body size limit exceeded")
     return BodyTooLarge(f"body size limit exceeded: over {Bytes(MAX_BODY_BYTES)}; body_size_limit can allow more")
-
-
-def _described(problem: Exception, url: str) -> str:
-    match problem:
-        case aiohttp.TooManyRedirects():
-            return f"stopped after {len(problem.history)} redirects"
-        case aiohttp.ClientConnectorDNSError():
-            return f"dial tcp: lookup {problem.host}: no such host"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"tls: failed to verify certificate: {_certificate_problem(problem)}"
-        case aiohttp.ClientConnectorSSLError():
-            return f"tls: {problem.os_error.strerror or problem.os_error}"
-        case aiohttp.ClientConnectorError():
-            return f"dial tcp {problem.host}:{problem.port}: connect: {_system_error(problem.os_error)}"
-        case TimeoutError():
-            return "context deadline exceeded"
-        case aiohttp.ClientPayloadError():
-            return "unexpected EOF"
-        case aiohttp.ServerDisconnectedError():
-            return "EOF"
-        case OSError() if problem.errno:
-            return _system_error(problem)
-    return str(problem) or type(problem).__name__
-
-
-def _certificate_problem(problem: aiohttp.ClientConnectorCertificateError) -> str:
-    error = problem.certificate_error
-    return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
-
-
-def _system_error(problem: OSError) -> str:
-    """The system's words for it, which are Go's too but for the capital."""
-    if isinstance(problem, socket.gaierror) or not problem.errno:
-        return problem.strerror or str(problem)
-    words = os.strerror(problem.errno)
-    return words[:1].lower() + words[1:] if problem.errno in errno.errorcode else str(problem)

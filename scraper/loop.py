@@ -66,8 +66,9 @@ class TargetLoop:
         """When the last one began, by the clock's `elapsed`."""
         self._leaving = False
         self._asleep: asyncio.Task[None] | None = None
-        self._content_type = ""
-        self._format: Format | None = None
+        self._asked: tuple[str, str | None] | None = None
+        self._format = Format.TEXT
+        """Of answers with the Content-Type and fallback of `_asked`."""
         self._lost = False
 
     async def run(self) -> None:
@@ -119,8 +120,8 @@ class TargetLoop:
                 )
                 size = len(body)
                 if body:  # an empty answer is no error: all series are gone
-                    form = self._format_of(content_type)
-                    scrape = await self._parse(series, body, form, ts)
+                    form = self._format_of(job, content_type)
+                    scrape = await self._parse(job, series, body, form, ts)
                     scraped, kept, added = scrape.scraped, scrape.kept, scrape.added
         except ScrapeFailed as problem:
             error = str(problem)
@@ -148,7 +149,7 @@ class TargetLoop:
             except ForgottenSeries:
                 series.forget()
                 if scrape is not None and form is not None:
-                    scrape = await self._parse(series, body, form, ts)
+                    scrape = await self._parse(job, series, body, form, ts)
                 batch = series.batch(scrape, ts, reports)
                 appended = await context.append(batch)
             series.appended(appended)
@@ -162,8 +163,6 @@ class TargetLoop:
     def _take(self, job: Job) -> None:
         self._job = job
         self._headers = request_headers(self.target, INTERIM_ACCEPT, job.settings.config.enable_compression)
-        self._format = None
-        self._content_type = ""
 
     def _new_series(self) -> TargetSeries:
         job = self._job
@@ -186,14 +185,15 @@ class TargetLoop:
             self._asleep = None
         return not self._leaving
 
-    def _format_of(self, content_type: str) -> Format:
-        if self._format is None or content_type != self._content_type:
-            self._format = choose_format(content_type, self._job.settings.config.fallback_scrape_protocol)
-            self._content_type = content_type
+    def _format_of(self, job: Job, content_type: str) -> Format:
+        asked = content_type, job.settings.config.fallback_scrape_protocol
+        if asked != self._asked:
+            self._format = choose_format(*asked)
+            self._asked = asked
         return self._format
 
-    async def _parse(self, series: TargetSeries, body: bytes, form: Format, ts: int) -> Scrape:
-        config = self._job.settings.config
+    async def _parse(self, job: Job, series: TargetSeries, body: bytes, form: Format, ts: int) -> Scrape:
+        config = job.settings.config
         honor, track = config.honor_timestamps, config.track_timestamps_staleness
         if len(body) <= INLINE_BYTES:
             return series.parse(body, form, ts, honor_timestamps=honor, track_staleness=track)

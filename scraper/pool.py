@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +55,7 @@ class Pool:
         self._silent: set[int] = set()
         """Mechanisms that have published nothing yet."""
         self._timer: asyncio.TimerHandle | None = None
-        self._last_sync = -SYNC_EVERY_S
+        self._last_sync = -math.inf
         self._syncing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -62,6 +63,7 @@ class Pool:
         settings = self.job.settings
         found = discoverers(settings.config, settings.folder)
         self._silent = set(range(len(found)))
+        self._last_sync = -math.inf
         for number, discoverer in enumerate(found):
             self._discovery.append(
                 self._spawn(discoverer.run(self._publish(number)), f"discovery of {self.job.name}")

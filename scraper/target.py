@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote, quote_plus
 
+from yarl import URL
+
 from scraper.settings import JobSettings
 from tsdb.model.durations import parse_duration
+from tsdb.model.settings import redacted
 
 RESERVED = "__"
 """Labels that begin so steer the scrape and are not given to series."""
@@ -35,7 +38,9 @@ class NoTarget(ValueError):
 class Target:
     """One address of one job."""
 
+    endpoint: URL
     url: str
+    """The same as text, without a password."""
     labels: Mapping[str, str]
     """Given to all its series."""
     discovered: Mapping[str, str]
@@ -93,8 +98,13 @@ def make_target(
         if not _is_utf8(value):
             raise NoTarget(f'invalid label value for "{name}": {value!r}')
     url = _url(settings, labels)
+    try:
+        endpoint = URL(url, encoded=True)
+    except ValueError as problem:
+        raise NoTarget(f'"{address}" is not a valid hostname: {problem}') from None
     return Target(
-        url=url,
+        endpoint=endpoint,
+        url=redacted(url),
         labels={name: value for name, value in sorted(labels.items()) if not name.startswith(RESERVED)},
         discovered=discovered,
         interval_ms=interval,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from yarl import URL
 
 from scraper.config import GlobalConfig, ScrapeConfig, StaticConfig
 from scraper.scraper import Scraper
@@ -23,7 +24,7 @@ from tsdb.model.settings import Duration
 
 STALE = "stale"
 START = 1_700_000_000_000
-"""Where the clock begins: a multiple of all intervals in the tests."""
+"""Unix ms: a multiple of all intervals in the tests."""
 TEXT = "text/plain; version=0.0.4"
 
 Value = float | str
@@ -38,8 +39,10 @@ async def settle() -> None:
 
 
 class HandClock:
+    """Begins a second before START."""
+
     def __init__(self) -> None:
-        self.ms = START
+        self.ms = START - 1000
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
 
     def now(self) -> int:
@@ -155,10 +158,10 @@ class Targets:
     """URL and headers of each."""
     closed: int = 0
 
-    def request(self, method: str, url: str, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
+    def request(self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
                 ) -> _Answering:
-        self.requests.append((url, headers or {}))
-        return _Answering(self, url)
+        self.requests.append((str(url), headers or {}))
+        return _Answering(self, str(url))
 
     async def close(self) -> None:
         self.closed += 1

@@ -36,7 +36,8 @@ A = {"__address__": "1.2.3.4:1000"}
     [
         (A, {}, {}, A, {"instance": "1.2.3.4:1000", "job": "job"}, "https://1.2.3.4:1000/metrics"),
         # a target's own labels win over its group's, both over the job's
-        ({**A, "a": "own"}, {"a": "group", "b": "group", "job": "mine"}, {}, {**A, "a": "own", "b": "group", "job": "mine"},
+        ({**A, "a": "own"}, {"a": "group", "b": "group", "job": "mine"}, {},
+         {**A, "a": "own", "b": "group", "job": "mine"},
          {"instance": "1.2.3.4:1000", "a": "own", "b": "group", "job": "mine"}, "https://1.2.3.4:1000/metrics"),
         # an empty own label takes the group's away
         ({**A, "a": ""}, {"a": "group"}, {}, A, {"instance": "1.2.3.4:1000", "job": "job"}, "https://1.2.3.4:1000/metrics"),
@@ -46,7 +47,8 @@ A = {"__address__": "1.2.3.4:1000"}
         ({"__address__": "[::1]:443"}, {}, {}, {"__address__": "[::1]:443"}, {"instance": "[::1]:443", "job": "job"},
          "https://[::1]:443/metrics"),
         # labels steer the scrape; hidden ones and those of discovery are not given to series
-        ({**A, "__scheme__": "http", "__metrics_path__": "custom", "__meta_x": "y", "__tmp": "z", "instance": "i"}, {}, {},
+        ({**A, "__scheme__": "http", "__metrics_path__": "custom", "__meta_x": "y", "__tmp": "z", "instance": "i"},
+         {}, {},
          {**A, "__scheme__": "http", "__metrics_path__": "custom", "__meta_x": "y", "__tmp": "z", "instance": "i"},
          {"instance": "i", "job": "job"}, "http://1.2.3.4:1000/custom"),
         # parameters: sorted, a label replaces the first value
@@ -82,8 +84,8 @@ def test_interval_and_timeout_come_from_labels() -> None:
         ({"custom": "value"}, "no address"),
         ({"__address__": "http://host:1/metrics"}, '"http://host:1/metrics" is not a valid hostname'),
         ({**A, "custom": "\udcbd"}, 'invalid label value for "custom": '),
-        ({**A, "__scrape_interval__": "2notseconds"}, 'error parsing scrape interval: not a valid duration string: "2not'),
-        ({**A, "__scrape_timeout__": "2notseconds"}, 'error parsing scrape timeout: not a valid duration string: "2not'),
+        ({**A, "__scrape_interval__": "2notseconds"}, "error parsing scrape interval: not a valid duration string: "),
+        ({**A, "__scrape_timeout__": "2notseconds"}, "error parsing scrape timeout: not a valid duration string: "),
         ({**A, "__scrape_interval__": "0s"}, "scrape interval cannot be 0"),
         ({**A, "__scrape_timeout__": "0s"}, "scrape timeout cannot be 0"),
         ({**A, "__scrape_timeout__": "2s"}, 'scrape timeout cannot be greater than scrape interval ("2s" > "1s")'),
@@ -136,7 +138,8 @@ def test_accept_header() -> None:
         "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
         "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
     )
-    proto = settings(scrape_protocols=("PrometheusProto", "PrometheusText1.0.0"), metric_name_validation_scheme="legacy")
+    protocols = "PrometheusProto", "PrometheusText1.0.0"
+    proto = settings(scrape_protocols=protocols, metric_name_validation_scheme="legacy")
     assert proto.accept == (
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"
         "text/plain;version=1.0.0;escaping=underscores;q=0.5,*/*;q=0.4"
@@ -150,6 +153,7 @@ def test_where_a_job_is_silent_the_global_section_speaks() -> None:
     job = settings(base)
     assert (job.body_size_limit, job.sample_limit, job.accept) == (10, 11, "text/plain;version=0.0.4;q=0.6,*/*;q=0.5")
     assert (job.extra_metrics, job.failure_log) == (True, Path("/etc/f.log"))
-    own = settings(base, body_size_limit=Bytes(1), sample_limit=0, extra_scrape_metrics=False, scrape_failure_log_file="/a")
+    own = settings(base, body_size_limit=Bytes(1), sample_limit=0, extra_scrape_metrics=False,
+                   scrape_failure_log_file="/a")
     assert (own.body_size_limit, own.sample_limit, own.extra_metrics, own.failure_log) == (1, 11, False, Path("/a"))
     assert settings(features=("extra-scrape-metrics",)).extra_metrics

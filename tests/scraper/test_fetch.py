@@ -1,0 +1,180 @@
+"""Answers of real targets, good and bad; the words for what is wrong are Prometheus'."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scraper import fetch as fetch_module
+from scraper.config import GlobalConfig, ScrapeConfig
+from scraper.fetch import BodyTooLarge, Inflate, ScrapeFailed, fetch, request_headers
+from scraper.settings import JobSettings
+from scraper.target import Target, make_target
+from tests.behaviours import GOOD, TEXT, Answer, hang_in_body, redirect
+from tests.processes import free_port
+from tests.targets import TargetServer
+from tsdb.net.client import HttpClient
+from tsdb.relabel.rules import Relabeling
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TargetServer]:
+    with TargetServer() as server:
+        yield server
+
+
+def get(address: str, path: str, limit: int = 0, timeout: str = "5s", **keys: Any) -> tuple[bytes, str]:
+    """One scrape's answer."""
+    config = ScrapeConfig(job_name="j", metrics_path=path, **keys)
+    settings = JobSettings.of(GlobalConfig(), config, Path(), frozenset())
+    target = make_target(settings, Relabeling(()), {"__address__": address, "__scrape_timeout__": timeout}, {})
+    assert isinstance(target, Target)
+
+    async def go() -> tuple[bytes, str]:
+        client = HttpClient(config, base=Path(), user_agent="tsdb/1.2")
+        headers = request_headers(target, settings.accept, config.enable_compression)
+        try:
+            with ThreadPoolExecutor(1) as executor:
+                return await fetch(client, target, headers, limit, executor)
+        finally:
+            await client.close()
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("path", ["/text", "/gzip", "/chunked", "/closes", "/redirect"])
+def test_good_answers(path: str, server: TargetServer) -> None:
+    assert get(server.address, path) == (GOOD.encode(), TEXT)
+
+
+def test_request_headers(server: TargetServer) -> None:
+    get(server.address, "/text", timeout="2500ms")
+    headers = server.requests("/text")[-1].headers
+    assert headers["accept"].startswith("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,")
+    assert (headers["accept-encoding"], headers["x-prometheus-scrape-timeout-seconds"]) == ("gzip", "2.5")
+    assert headers["user-agent"] == "tsdb/1.2"
+    get(server.address, "/gzip", enable_compression=False, timeout="1m")
+    headers = server.requests("/gzip")[-1].headers
+    assert (headers["accept-encoding"], headers["x-prometheus-scrape-timeout-seconds"]) == ("identity", "60")
+
+
+@pytest.mark.parametrize(
+    ("path", "keys", "error"),
+    [
+        ("/hang", {"timeout": "100ms"}, 'Get "http://{address}/hang": context deadline exceeded'),
+        ("/hang-in-body", {"timeout": "100ms"}, "context deadline exceeded"),
+        ("/drip", {"timeout": "100ms"}, "context deadline exceeded"),
+        ("/cut", {}, "unexpected EOF"),
+        ("/cut-chunked", {}, "unexpected EOF"),
+        ("/reset", {}, 'Get "http://{address}/reset": '),
+        ("/no-http", {}, 'Get "http://{address}/no-http": '),
+        ("/404", {}, "server returned HTTP status 404 Not Found"),
+        ("/500", {}, "server returned HTTP status 500 Internal Server Error"),
+        ("/broken-gzip", {}, "gzip: invalid checksum or data"),
+        ("/no-gzip", {}, "gzip: invalid header"),
+        ("/redirect-loop", {}, 'Get "http://{address}/redirect-loop": '),
+        ("/redirect", {"follow_redirects": False}, "server returned HTTP status 302 Found"),
+        ("/redirect-nowhere", {}, 'dial tcp 127.0.0.1:1: connect: connection refused'),
+        ("/100-mb", {"limit": 1 << 20}, "body size limit exceeded"),
+        ("/gzip-bomb", {"limit": 10 << 20}, "body size limit exceeded"),
+    ],
+)
+def test_bad_answers(path: str, keys: dict[str, Any], error: str, server: TargetServer) -> None:
+    with pytest.raises(ScrapeFailed) as caught:
+        get(server.address, path, **keys)
+    assert error.format(address=server.address) in str(caught.value)
+
+
+def test_nobody_there() -> None:
+    port = free_port()
+    with pytest.raises(ScrapeFailed) as caught:
+        get(f"127.0.0.1:{port}", "/metrics")
+    assert str(caught.value) == (
+        f'Get "http://127.0.0.1:{port}/metrics": dial tcp 127.0.0.1:{port}: connect: connection refused'
+    )
+    with pytest.raises(ScrapeFailed) as caught:
+        get("nobody.invalid", "/metrics")
+    assert str(caught.value) == 'Get "http://nobody.invalid/metrics": dial tcp: lookup nobody.invalid: no such host'
+
+
+def test_a_certificate_that_is_not_trusted(server: TargetServer) -> None:
+    with pytest.raises(ScrapeFailed, match=r"tls: failed to verify certificate: "):
+        get(server.tls_address, "/text", scheme="https")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(("limit", "taken"), [(0, True), (9, True), (8, False), (3, False)])
+def test_the_limit_is_the_size_that_fails(limit: int, taken: bool, compressed: bool, server: TargetServer) -> None:
+    server.behave("/eight", Answer("a 123456", gzip=compressed))
+    if taken:
+        assert get(server.address, "/eight", limit)[0] == b"a 123456"
+    else:
+        with pytest.raises(BodyTooLarge, match=r"^body size limit exceeded$"):
+            get(server.address, "/eight", limit)
+
+
+def test_without_a_limit_there_is_one(server: TargetServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_module, "MAX_BODY_BYTES", 4 << 20)
+    for path in ("/100-mb", "/gzip-bomb"):
+        with pytest.raises(BodyTooLarge) as caught:
+            get(server.address, path)
+        assert str(caught.value) == "body size limit exceeded: over 4MiB; body_size_limit can allow more"
+
+
+def test_connections_are_kept(server: TargetServer) -> None:
+    server.behave("/once-more", Answer("a 1\n"))
+    server.behave("/elsewhere", redirect("/once-more"))
+    server.behave("/never", hang_in_body)
+
+    async def go() -> None:
+        config = ScrapeConfig(job_name="j")
+        client = HttpClient(config, base=Path(), user_agent="tsdb")
+        settings = JobSettings.of(GlobalConfig(), config, Path(), frozenset())
+        with ThreadPoolExecutor(1) as executor:
+            for _ in range(3):
+                target = make_target(settings, Relabeling(()), {"__address__": server.address,
+                                                                "__metrics_path__": "/once-more"}, {})
+                assert isinstance(target, Target)
+                assert (await fetch(client, target, {}, 0, executor))[0] == b"a 1\n"
+        await client.close()
+
+    asyncio.run(go())
+    ports = {request.headers.get("host") for request in server.requests("/once-more")}
+    assert ports == {server.address}
+
+
+@pytest.mark.parametrize("most", [1, 1000, None])
+def test_decompression_in_pieces(most: int | None) -> None:
+    """Several members, as `cat a.gz b.gz` makes them, come out as one text."""
+    noise = random.Random(1)
+    parts = [bytes(noise.randrange(97, 101) for _ in range(size)) for size in (0, 1, 5000, 70_000 if most != 1 else 70)]
+    inflate = Inflate(b"".join(map(gzip.compress, parts)), 0)
+    calls = 1
+    while not inflate.run(most):
+        calls += 1
+    assert inflate.result() == b"".join(parts)
+    assert most is None or calls >= sum(map(len, parts)) // most
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", "unexpected EOF"),
+        (b"nope", "gzip: invalid header"),
+        (gzip.compress(b"x" * 1000)[:-1], "unexpected EOF"),
+        (gzip.compress(b"x" * 1000)[:15], "unexpected EOF"),
+        (gzip.compress(b"x") + b"rest", "gzip: invalid header"),
+        (zlib.compress(b"x"), "gzip: invalid header"),
+    ],
+)
+def test_what_is_no_gzip(body: bytes, error: str) -> None:
+    with pytest.raises(ScrapeFailed, match=f"^{error}$"):
+        Inflate(body, 0).run(None)
