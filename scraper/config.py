@@ -34,7 +34,9 @@ class GlobalConfig(Section, frozen=True):
     scrape_timeout: Annotated[
         Duration, key("How long a scrape may take, where a job says nothing. At most the interval.")
     ] = Duration.of("10s")
-    scrape_protocols: Annotated[tuple[Protocol, ...], key("Formats that targets are asked for, best first.")] = ()
+    scrape_protocols: Annotated[
+        tuple[Protocol, ...], key("Formats that targets are asked for, best first.", filled=True)
+    ] = ()
     evaluation_interval: Annotated[Duration, key("How often rules are evaluated.")] = Duration.of("1m")
     rule_query_offset: Annotated[Duration, key("How far in the past rules are evaluated.")] = Duration.of("0s")
     query_log_file: Annotated[str, key("File that queries are logged to.", file=True, built=False)] = ""
@@ -105,7 +107,9 @@ class ScrapeConfig(DiscoveryConfig, frozen=True, kw_only=True):
     params: Annotated[dict[str, tuple[str, ...]], key("Parameters of the URL.")] = field(default_factory=dict)
     scrape_interval: Annotated[Duration | None, key("How often, instead of `global.scrape_interval`.")] = None
     scrape_timeout: Annotated[Duration | None, key("How long a scrape may take, at most the interval.")] = None
-    scrape_protocols: Annotated[tuple[Protocol, ...], key("Formats that targets are asked for, best first.")] = ()
+    scrape_protocols: Annotated[
+        tuple[Protocol, ...], key("Formats that targets are asked for, best first.", filled=True)
+    ] = ()
     fallback_scrape_protocol: Annotated[
         Protocol | None, key("Format of answers whose Content-Type is missing or unknown.")
     ] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from msgspec import field
 
@@ -99,12 +99,6 @@ class DiscoveryConfig(HttpClientConfig, frozen=True):
                 if "/" in target:
                     raise place.error(f'"{target}" is not a valid hostname: give host:port, no scheme, no path',
                                       "static_configs", number, "targets", index)
-
-    def checked(self, place: Place) -> Self:
-        for number, group in enumerate(self.static_configs):
-            if group == StaticConfig():
-                raise place.error("empty or null section in static_configs", "static_configs", number)
-        return super().checked(place)
 
 
 def order(section: type[DiscoveryConfig], before: str) -> list[str]:

@@ -42,10 +42,13 @@ BELOW: dict[str, set[str]] = {
         "tsdb.model", "tsdb.storage", "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.ingest", "tsdb.alerting",
         "tsdb.remote", "scraper",
     },
+    "tsdb.commands": {
+        "tsdb.model", "tsdb.config", "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper",
+    },
     "tsdb.flags": {"tsdb.model"},
     "tsdb.cli": {
         "tsdb.model", "tsdb.kernels", "tsdb.storage", "tsdb.promql", "tsdb.server", "tsdb.config", "tsdb.embedded",
-        "tsdb.flags", "scraper",
+        "tsdb.flags", "tsdb.commands", "scraper",
     },
 }
 """What each part may import, besides itself. A new part gets a row, and a place in docs/architecture.md."""

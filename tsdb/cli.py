@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tsdb import flags
+from tsdb.commands.check import check
 from tsdb.model.errors import ConfigError, TsdbError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ cli.add_command(click.Command(
     "serve", callback=_serve, params=[_option(flag) for flag in flags.FLAGS], help=SERVE_HELP,
     epilog="Prometheus' other flags are taken, too, with a warning: docs/configuration.md has them all.",
 ))
+cli.add_command(check)
 
 
 @cli.command()

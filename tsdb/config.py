@@ -80,6 +80,9 @@ class Config(Section, frozen=True, rename={"global_": "global"}):
                      place.at("remote_write"), "name")
         _check_names("remote read configs with job name", [remote.name for remote in self.remote_read],
                      place.at("remote_read"), "name")
+        if self.global_.metric_name_validation_scheme == "legacy" and self.otlp.allows_any_name:
+            raise place.error(f'OTLP translation strategy "{self.otlp.translation_strategy}" is not allowed when UTF8 '
+                              "is disabled", "otlp", "translation_strategy")
         jobs = complete(self.global_, self.scrape_configs, place.at("scrape_configs"))
         return msgspec.structs.replace(self, scrape_configs=jobs)
 
@@ -139,7 +142,7 @@ def shown_job(job: ScrapeConfig) -> str:
 
 def all_keys() -> list[Key]:
     """All keys of the config file: the one table that the reference page comes from."""
-    return list(keys(Config))
+    return list(keys(Config, first=("global", "scrape_configs")))
 
 
 def _made(parsed: Document, folder: str, environ: Mapping[str, str]) -> tuple[Config, list[str]]:

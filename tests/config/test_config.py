@@ -106,7 +106,7 @@ def test_durations_print_back(ms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("0B", 0), ("1KB", 1024), ("1.5MiB", 1572864), ("512", 512), ("2TB", 2 << 40)]
+    ("text", "size"), [("0B", 0), ("1KB", 1024), ("1.5MiB", 1572864), ("512B", 512), ("1MB512KB", 1572864), ("0", 0), ("2TB", 2 << 40)]
 )
 def test_sizes(text: str, size: int) -> None:
     assert Bytes.of(text) == size

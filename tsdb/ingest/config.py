@@ -31,6 +31,10 @@ class OtlpConfig(Section, frozen=True):
     )
     label_name_preserve_multiple_underscores: Annotated[bool | None, key("Keep several `_` in a row.")] = None
 
+    @property
+    def allows_any_name(self) -> bool:
+        return self.translation_strategy in ("NoUTF8EscapingWithSuffixes", "NoTranslation")
+
     def checked(self, place: Place) -> OtlpConfig:
         promoted, ignored = self.promote_resource_attributes, self.ignore_resource_attributes
         if self.promote_all_resource_attributes and promoted:

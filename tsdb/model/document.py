@@ -27,6 +27,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
+_OTHER = re.compile(r"[yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|[-+]?[0-9][0-9_]*")
+"""Text for which keys that want true, false or a number have a use."""
 _MAX_DEPTH = 64
 _MAX_NODES = 1_000_000
 """Aliases of aliases could otherwise grow without bound."""
@@ -42,7 +44,8 @@ class Document:
     value: Any = None
     marks: dict[Path, tuple[int, int]] = field(default_factory=dict)
     texts: dict[Path, str] = field(default_factory=dict)
-    """What scalars look like in the file, where that is not their value: a version ``1.10`` is a number here."""
+    """What scalars look like in the file, where that is not their value (a version ``1.10`` is a number here), or where
+    YAML 1.1 takes them for something else than text."""
 
     def place(self, path: Path) -> str:
         """``file:line:column`` of a value, or of the nearest part around it."""
@@ -114,7 +117,7 @@ class _Builder:
         kind = node.id
         if kind == "scalar":
             value = _scalar(node)
-            if not isinstance(value, str) and value is not None:
+            if value is not None and (not isinstance(value, str) or (not node.style and _OTHER.fullmatch(value))):
                 self._document.texts[path] = node.value
             return value
         if kind == "sequence":

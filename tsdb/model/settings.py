@@ -44,11 +44,13 @@ class Bytes(int):
 
     @classmethod
     def of(cls, text: str) -> Bytes:
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGTPE])?i?B)?", text)
-        if found is None:
-            raise ValueError(f'not a valid size: "{text}" (as in 512MB, 32MiB)')
-        power = " KMGTPE".index(found[2]) if found[2] else 0
-        return cls(float(found[1]) * 1024**power)
+        for part in (r"([0-9]+(?:\.[0-9]+)?)([KMGTPE]iB|B)", r"([0-9]+(?:\.[0-9]+)?)([KMGTPE]?B)"):
+            if re.fullmatch(f"(?:{part})+", text):
+                return cls(sum(float(number) * 1024 ** " KMGTPE".index(unit[0].replace("B", " "))
+                               for number, unit in re.findall(part, text)))
+        if text == "0":
+            return cls(0)
+        raise ValueError(f'not a valid size: "{text}" (as in 512MB, 32MiB)')
 
     def __str__(self) -> str:
         number, power = int(self), 0
@@ -110,6 +112,7 @@ def key(
     fold: bool = False,
     file: bool = False,
     empty: Any = None,
+    filled: bool = False,
     always: bool = False,
     flow: bool = False,
 ) -> msgspec.Meta:
@@ -118,11 +121,12 @@ def key(
     `built`: False warns where the key is used, and says what is so `without` it; where it `protects` or selects, its
     use is an error instead. `least` and `most`: of an integer. `fold`: a choice in any case. `file`: the name of a
     file, relative to the folder of the config. `empty`: what the key without a value means, where that is not its
-    default. `always`: shown even where it is zero, `flow`: shown on one line, both as in Prometheus.
+    default. `filled`: the list may be left out, but not be empty. `always`: shown even where it is zero, `flow`: shown
+    on one line, both as in Prometheus.
     """
     extra = {"unit": unit, "reloadable": reloadable, "built": built, "protects": protects, "without": without,
              "least": least, "most": most, "fold": fold,
-             "file": file, "empty": empty, "always": always, "flow": flow}
+             "file": file, "empty": empty, "filled": filled, "always": always, "flow": flow}
     return msgspec.Meta(description=doc, extra=extra)
 
 
@@ -206,6 +210,8 @@ class _Reader:
         if origin is tuple:
             if not isinstance(value, list):
                 raise self._expected("a list", value, path)
+            if not value and field is not None and field.more["filled"]:
+                raise self._error("cannot be empty", path)
             return tuple(self._item(item, get_args(type_)[0], (*path, i), field) for i, item in enumerate(value))
         if origin is dict:
             if not isinstance(value, dict):
@@ -277,14 +283,12 @@ class _Reader:
         return self._number(value, type_, path, field)
 
     def _number(self, value: Any, type_: Any, path: Path, field: Field | None) -> Any:
+        if isinstance(value, str) and path in self._document.texts:  # not in quotes
+            value = _BOOLEANS.get(value, value) if type_ is bool else int(value) if value[-1].isdigit() else value
         if type_ is bool:
-            if isinstance(value, str):
-                value = _BOOLEANS.get(value, value)
             if not isinstance(value, bool):
                 raise self._expected("true or false", value, path)
             return value
-        if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9][0-9_]*", value):
-            value = int(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._expected("an integer" if type_ is int else "a number", value, path)
         if type_ is float:
@@ -298,7 +302,8 @@ class _Reader:
     def _unknown(self, name: str, type_: type[Section], path: Path) -> ConfigError:
         known = fields(type_)
         near = difflib.get_close_matches(name, known, 1, 0.6)
-        elsewhere = [text for text in _places_of(self._root, name) if text != _dotted(path, "")]
+        root = item_type(self._root)
+        elsewhere = [text for text in (_places_of(root, name) if is_section(root) else ()) if text != _dotted(path, "")]
         if near:
             advice = f'did you mean "{near[0]}"?'
         elif elsewhere:

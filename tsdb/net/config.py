@@ -96,7 +96,7 @@ class OAuth2(ProxyConfig, frozen=True):
     """OAuth 2.0 client credentials."""
 
     client_id: Annotated[str, key("Client id.", always=True)] = ""
-    client_secret: Annotated[Secret, key("Client secret.", always=True)] = Secret()
+    client_secret: Annotated[Secret, key("Client secret.")] = Secret()
     client_secret_file: Annotated[str, key("File that holds it.", file=True)] = ""
     scopes: Annotated[tuple[str, ...], key("Scopes of the token.")] = ()
     token_url: Annotated[str, key("Where tokens are fetched.", always=True)] = ""
