@@ -11,6 +11,7 @@
     │   └── ReadOnly           a write to a database opened read-only
     ├── IngestError            a request to write cannot be taken
     │   ├── BadRequest         can never be accepted                                           400
+    │   │   └── ScrapeRefused  a scraped body is wrong or over a limit: nothing of it is taken
     │   ├── TooLarge           over a size limit                                               413
     │   ├── UnsupportedMedia   content type or encoding not known here                         415
     │   ├── OutOfBounds        samples older or newer than the head takes (embedded API)       400
@@ -68,6 +69,20 @@ class IngestError(TsdbError):
 
 class BadRequest(IngestError):
     """Can never be accepted; sending it again is pointless."""
+
+
+class ScrapeRefused(BadRequest):
+    """A scraped body is wrong, or over a limit: nothing of it is taken. What was counted until then is reported all the
+    same."""
+
+    def __init__(self, message: str, *, scraped: int = 0, kept: int = 0, added: int = 0) -> None:
+        super().__init__(message)
+        self.scraped = scraped
+        """Samples before relabeling."""
+        self.kept = kept
+        """After it."""
+        self.added = added
+        """Series that the last scrape had not."""
 
 
 class TooLarge(IngestError):

@@ -16,6 +16,16 @@ _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
+def is_legacy_metric_name(text: str) -> bool:
+    """Whether it was a metric name before names could be any UTF-8."""
+    return _METRIC_NAME.fullmatch(text) is not None
+
+
+def is_legacy_label_name(text: str) -> bool:
+    """Whether it was a label name before names could be any UTF-8."""
+    return _LABEL_NAME.fullmatch(text) is not None
+
+
 def canonical_key(labels: Mapping[str, str]) -> bytes:
     """The canonical key of a label set: sorted by the UTF-8 bytes of the name, empty values left out."""
     parts = []

@@ -1,0 +1,122 @@
+"""What reading one scraped body gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.ingest import exposition_kernels as kernels
+from tsdb.ingest.series_cache import resized
+from tsdb.ingest.series_keys import KeyedRows
+from tsdb.model.batch import Metadata
+
+
+class ScrapeArrays:
+    """Outputs of `read_lines`, which says what is in them."""
+
+    __slots__ = ("entry", "exemplars", "explicit", "lines", "new", "odd", "ref", "row", "slot", "state", "ts", "values")
+
+    def __init__(self, samples: int, first: bool) -> None:
+        """`samples` are expected; `first`: all of them of series that are new."""
+        self.entry = np.empty(samples, np.int32)
+        self.row = np.empty(samples, np.uint32)
+        self.ts = np.empty(samples, np.int64)
+        self.values = np.empty(samples, np.uint64)
+        self.explicit = np.empty(samples, np.uint8)
+        self.slot = np.empty(samples, np.int32)
+        self.ref = np.empty(samples, np.uint64)
+        self.new = np.empty((samples if first else 1, 6), np.int64)
+        self.lines = np.empty((samples // 4 + 1 if first else 1, 4), np.int64)
+        self.odd = np.empty((8, 4), np.int64)
+        self.exemplars = np.empty((1, kernels.EXEMPLAR_COLUMNS), np.int64)
+        self.state = np.zeros(kernels.STATE, np.int64)
+
+    def keep(self, some: NDArray[np.bool_]) -> None:
+        """Leaves samples out, bool[samples]."""
+        samples = some.size
+        self.entry, self.row = self.entry[:samples][some], self.row[:samples][some]
+        self.ts, self.values = self.ts[:samples][some], self.values[:samples][some]
+        self.explicit = self.explicit[:samples][some]
+        rows = self.exemplars[: self.state[kernels.EXEMPLARS], kernels.ROW]
+        moved = np.append(np.where(some, np.cumsum(some) - 1, -1), -1)
+        rows[:] = moved[rows]
+
+    def grow(self, room: int = 4) -> None:
+        """Makes room in what has too little left: for `room` samples, or twice of all that is filled."""
+        state = self.state
+        if self.values.size - state[kernels.SAMPLES] < room:
+            length = 2 * self.values.size + room + 64
+            self.entry, self.row = resized(self.entry, length), resized(self.row, length)
+            self.ts, self.values = resized(self.ts, length), resized(self.values, length)
+            self.explicit = resized(self.explicit, length)
+            self.slot, self.ref = resized(self.slot, length), resized(self.ref, length)
+        self.new = _doubled(self.new, state[kernels.NEW])
+        self.lines = _doubled(self.lines, state[kernels.LINES])
+        self.odd = _doubled(self.odd, state[kernels.ODD])
+        self.exemplars = _doubled(self.exemplars, state[kernels.EXEMPLARS])
+
+
+def _doubled(array: NDArray[np.int64], used: np.int64) -> NDArray[np.int64]:
+    return resized(array, 2 * array.shape[0] + 64) if used + 4 >= array.shape[0] else array
+
+
+@dataclass(slots=True)
+class Exemplars:
+    """Exemplars of a scrape, for samples that are kept."""
+
+    sample: NDArray[np.int64]
+    """i64[n]: index among the body's samples of the batch."""
+    ts: NDArray[np.int64]
+    """i64[n], ms; that of the scrape where it has none of its own."""
+    value: NDArray[np.uint64]
+    """u64[n], bits"""
+    begin: NDArray[np.int64]
+    length: NDArray[np.int64]
+    """i64[n]: where in the body its labels are: braces and what they enclose, or an Exemplar message of protobuf."""
+
+
+@dataclass(slots=True)
+class Scrape:
+    """A body that was read, to be made a batch of."""
+
+    scraped: int
+    """Samples before relabeling."""
+    kept: int
+    """Samples after relabeling."""
+    added: int
+    """Series that the last scrape that succeeded had not."""
+    repeated: int
+    """Samples whose series had one in this body already, and which have no time of their own: they are left out, and
+    Prometheus calls them duplicates."""
+    exemplars: Exemplars | None
+    metadata: list[Metadata]
+    """Of families whose lines the last scrape had not."""
+    number: int
+    samples: int
+    """In the batch."""
+    known: int
+    """Rows of series with a slot; `keyed` ones follow."""
+    explicit: int
+    again: int
+    live: int
+    arrays: ScrapeArrays
+    keyed: KeyedRows | None = None
+    """None: no series is new."""
+    keyed_entries: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+def exemplars_of(arrays: ScrapeArrays, ts: int) -> Exemplars | None:
+    """Those of samples that are kept."""
+    rows = arrays.exemplars[: arrays.state[kernels.EXEMPLARS]]
+    rows = rows[rows[:, kernels.ROW] >= 0]
+    if not rows.size:
+        return None
+    return Exemplars(
+        sample=rows[:, kernels.ROW],
+        ts=np.where(rows[:, kernels.HAS_TIMESTAMP] != 0, rows[:, kernels.TIMESTAMP], ts),
+        value=np.ascontiguousarray(rows[:, kernels.VALUE]).view(np.uint64),
+        begin=rows[:, kernels.LABELS_AT],
+        length=rows[:, kernels.LABELS_LENGTH],
+    )
