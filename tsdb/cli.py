@@ -106,7 +106,7 @@ SHORT = {"config.file": "--config", "web.listen-address": "--listen", "storage.t
 
 def _option(flag: flags.Flag) -> click.Option:
     names = [_parameter(flag), *([SHORT[flag.name]] if flag.name in SHORT else [])]
-    hidden = not flag.acted
+    hidden = flag.hidden or not flag.acted
     if flag.is_bool:
         return click.Option([*names, f"--{flag.name}/--no-{flag.name}"], default=None, help=flag.doc, hidden=hidden)
     default = f"  [default: {flag.default}]" if flag.default else ""

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import uvloop
 
 from tests.client import Client
 from tsdb.config import Config
+from tsdb.flags import Flags
 from tsdb.server.server import Open, Server, listen, open_storage
 
 T = TypeVar("T")
@@ -21,17 +23,17 @@ T = TypeVar("T")
 class Running:
     """A started server; `open` makes it ready."""
 
-    def __init__(self, config: Config) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, config: Config, flags: Flags | None = None) -> None:
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-server", daemon=True)
         self._thread.start()
         sock = listen("127.0.0.1:0")
         self.port = int(sock.getsockname()[1])
         self.client = Client(self.port)
-        self.server = self._run(self._start(config, sock))
+        self.server = self._run(self._start(config, flags, sock))
 
-    async def _start(self, config: Config, sock: socket.socket) -> Server:
-        server = Server(config)
+    async def _start(self, config: Config, flags: Flags | None, sock: socket.socket) -> Server:
+        server = Server(config, flags=flags)
         await server.start(sock)
         return server
 
@@ -53,11 +55,11 @@ Begin = Callable[..., Running]
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """begin(config) starts a server that is not ready yet."""
+    """begin(config, flags) starts a server that is not ready yet."""
     started: list[Running] = []
 
-    def start(config: Config | None = None) -> Running:
-        started.append(Running(config or Config()))
+    def start(config: Config | None = None, flags: Flags | None = None) -> Running:
+        started.append(Running(config or Config(), flags))
         return started[-1]
 
     yield start
