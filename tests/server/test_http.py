@@ -54,7 +54,7 @@ def test_ready(running: Running) -> None:
         ("HEAD", "/api/v1/query", 405, "GET, OPTIONS, POST"),
         ("GET", "/api/v1/write", 405, "OPTIONS, POST"),
         ("OPTIONS", "/api/v1/query", 204, None),
-        ("OPTIONS", "/-/ready", 405, "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/-/ready", 200, "GET, HEAD, OPTIONS"),
     ],
 )
 def test_methods(running: Running, method: str, path: str, status: int, allow: str | None) -> None:

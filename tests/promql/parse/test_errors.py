@@ -262,10 +262,17 @@ def test_the_position_counts_characters() -> None:
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("a offset 5m", "1:3: parse error: unexpected <offset>"),
         ("1", '1:1: parse error: unexpected number "1"'),
-        ("", "unknown position: parse error: no expression found in input"),
+        ("", "unknown position: parse error: unexpected end of input"),
+        ("\n ", "2:2: parse error: unexpected end of input"),
     ],
 )
 def test_selectors_alone(text: str, message: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_selector(text)
     assert str(caught.value) == message
+
+
+def test_selectors_unchecked() -> None:
+    """As in match[], where Prometheus reads no more than the syntax."""
+    assert parse_selector("{}", checked=False) == ()
+    assert len(parse_selector('up{__name__="down"}', checked=False)) == 2
