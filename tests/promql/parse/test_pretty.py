@@ -53,6 +53,5 @@ def test_every_expression_of_the_scripts() -> None:
 
 
 def test_lengths_are_of_bytes() -> None:
-    fits = 'x{a="' + "é" * 44 + '"}[5m]'
-    assert pretty(parse(f"f({fits})".replace("f", "rate", 1))).count("\n") == 2
-    assert pretty(parse(f"f({fits})".replace("f", "rate", 1).replace("éé", "e"))).count("\n") == 0
+    assert "\n" in pretty(parse('rate(x{a="' + "é" * 44 + '"}[5m])'))
+    assert "\n" not in pretty(parse('rate(x{a="' + "e" * 44 + '"}[5m])'))
