@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from scraper.failure_log import FailureLog
-from scraper.interim import SeriesLimits
 from scraper.settings import JobSettings
+from tsdb.ingest.scrape_series import SeriesLimits
 from tsdb.net.client import HttpClient
 from tsdb.relabel.rules import Relabeling
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from scraper.clock import Clock
 from scraper.fetch import BodyTooLarge, ScrapeFailed, fetch, request_headers
-from scraper.interim import INTERIM_ACCEPT, Format, Scrape, ScrapeRefused, TargetSeries, choose_format
 from scraper.job import Job
 from scraper.status import ScraperStatistics, TargetStatus
 from scraper.target import Target
-from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, STALE_NAN, TOO_NEW, TOO_OLD, Appended, Batch
+from tsdb.ingest.exposition import Format, choose_format
+from tsdb.ingest.scrape_series import Scrape, TargetSeries
+from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, TOO_NEW, TOO_OLD, Appended, Batch
 from tsdb.model.durations import format_duration
-from tsdb.model.errors import ForgottenSeries, IngestError
+from tsdb.model.errors import ForgottenSeries, IngestError, ScrapeRefused
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class TargetLoop:
         """Where not empty, scrapes fail with it."""
         self.status = TargetStatus(
             pool=job.name, url=target.url, labels=target.labels, discovered_labels=target.discovered,
-            interval_ms=target.interval_ms, timeout_ms=target.timeout_ms,
+            interval_ms=target.interval_ms, timeout_ms=target.timeout_ms, read_metadata=lambda: self._series.metadata,
         )
         self._context = context
         self._offset_ms = offset_ms
@@ -138,31 +139,32 @@ class TargetLoop:
         finally:
             job.leave()
         duration = context.clock.elapsed() - began
-        self._note(ts, duration, error, series)
+        self._note(ts, duration, error)
+        if scrape is not None and scrape.metadata:
+            self.status.metadata_count = len(series.metadata)
         reports = [float(not error), duration, scraped, kept, added]
         if job.settings.extra_metrics:
             reports += [self.target.timeout_ms / 1000, job.settings.sample_limit, size]
         try:
-            batch = series.batch(scrape, ts, reports)
             try:
-                appended = await context.append(batch)
+                appended = await context.append(series.batch(scrape, ts, reports))
             except ForgottenSeries:
                 series.forget()
                 if scrape is not None and form is not None:
                     scrape = await self._parse(job, series, body, form, ts)
-                batch = series.batch(scrape, ts, reports)
-                appended = await context.append(batch)
-            series.appended(appended)
+                appended = await context.append(series.batch(scrape, ts, reports))
         except IngestError as problem:
             self._note_lost(problem)
-        else:
-            self._lost = False
-            if appended.rejected:
-                self._count_rejected(batch, appended, len(reports))
+            return
+        self._lost = False
+        counts = series.appended(appended)
+        repeated = scrape.repeated if scrape is not None else 0
+        if repeated or appended.rejected:
+            self._count_rejected(counts, repeated)
 
     def _take(self, job: Job) -> None:
         self._job = job
-        self._headers = request_headers(self.target, INTERIM_ACCEPT, job.settings.config.enable_compression)
+        self._headers = request_headers(self.target, job.settings.accept, job.settings.config.enable_compression)
 
     def _new_series(self) -> TargetSeries:
         job = self._job
@@ -216,11 +218,10 @@ class TargetLoop:
         except IngestError as problem:
             self._note_lost(problem)
 
-    def _note(self, ts: int, duration: float, error: str, series: TargetSeries) -> None:
+    def _note(self, ts: int, duration: float, error: str) -> None:
         status = self.status
         status.last_scrape_ms = ts
         status.last_duration_s = duration
-        status.metadata = series.metadata
         status.health = "down" if error else "up"
         if error:
             self._context.statistics.scrapes_failed += 1
@@ -241,23 +242,21 @@ class TargetLoop:
         statistics = self._context.statistics
         if error.startswith("sample limit"):
             statistics.exceeded_sample_limit += 1
-        elif error.startswith("label_"):
+        elif "label_" in error and "limit exceeded" in error:
             statistics.exceeded_label_limits += 1
 
-    def _count_rejected(self, batch: Batch, appended: Appended, reports: int) -> None:
-        """Markers and reports may be refused where a target comes back: no word of those."""
-        codes = appended.codes[: codes_end] if (codes_end := appended.codes.size - reports) > 0 else appended.codes[:0]
-        codes = codes[batch.values[: codes.size] != STALE_NAN]
-        counts = np.bincount(codes, minlength=TOO_NEW + 1).tolist()
+    def _count_rejected(self, counts: Sequence[int], repeated: int) -> None:
+        """`counts` of the body's samples by code; `repeated` ones were not even sent."""
         statistics = self._context.statistics
+        duplicates = counts[DUPLICATE] + repeated
+        out_of_bounds = counts[TOO_OLD] + counts[TOO_NEW]
         statistics.out_of_order += counts[OUT_OF_ORDER]
-        statistics.duplicate_timestamp += counts[DUPLICATE]
-        statistics.out_of_bounds += counts[TOO_OLD] + counts[TOO_NEW]
+        statistics.duplicate_timestamp += duplicates
+        statistics.out_of_bounds += out_of_bounds
         for number, words in (
             (counts[OUT_OF_ORDER], "Error on ingesting out-of-order samples"),
-            (counts[DUPLICATE], "Error on ingesting samples with different value but same timestamp"),
-            (counts[TOO_OLD] + counts[TOO_NEW],
-             "Error on ingesting samples that are too old or are too far into the future"),
+            (duplicates, "Error on ingesting samples with different value but same timestamp"),
+            (out_of_bounds, "Error on ingesting samples that are too old or are too far into the future"),
         ):
             if number:
                 log.warning(words, extra={"fields": {**self._name, "num_dropped": number}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,8 +34,14 @@ class TargetStatus:
     last_scrape_ms: int | None = None
     """Unix ms; None: never."""
     last_duration_s: float = 0.0
-    metadata: Mapping[str, Metadata] = field(default_factory=dict)
-    """By family, of the last scrapes."""
+    metadata_count: int = 0
+    """Families with metadata in the last scrapes."""
+    read_metadata: Callable[[], Mapping[str, Metadata]] = dict
+
+    @property
+    def metadata(self) -> Mapping[str, Metadata]:
+        """By family, of the last scrapes. Made when asked for."""
+        return self.read_metadata()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def observed(scraper: Scraper) -> Scraping:
         scraper.statistics,
         {pool.name: len(pool.active) for pool in pools},
         {pool.name: pool.target_limit for pool in pools},
-        {pool.name: sum(len(target.metadata) for target in pool.active) for pool in pools},
+        {pool.name: sum(target.metadata_count for target in pool.active) for pool in pools},
         {pool.name: pool.discovered for pool in pools},
     )
 
