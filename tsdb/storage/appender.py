@@ -180,6 +180,8 @@ class Appender:
         return taken
 
     def _do(self, work: Callable[[], None], future: Future[Appended]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             work()
         except Exception as problem:  # noqa: BLE001 - it is the future's to raise
@@ -189,7 +191,8 @@ class Appender:
 
     def _commit(self, waiting: list[Waiting]) -> None:
         samples = sum(each.batch.samples for each in waiting if each.batch is not None)
-        waiting = [each for each in waiting if self._knows(each)]
+        # whoever has given up meanwhile gets nothing written; from here on it is too late to
+        waiting = [each for each in waiting if each.future.set_running_or_notify_cancel() and self._knows(each)]
         batches = [each.batch for each in waiting if each.batch is not None]
         try:
             codes, rows = self._log_and_apply(batches)
