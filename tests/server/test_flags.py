@@ -135,6 +135,7 @@ def test_defaults_and_docs() -> None:
         ({"query.timeout": ["1m", "2m"]}, "--query.timeout is given twice: remove one"),
         ({"web.max-connections": ["x"]}, "give a number"),
         ({"web.max-connections": ["inf"]}, "give a number"),
+        ({"query.max-concurrency": ["-1"]}, "that is not negative"),
         ({"storage.tsdb.retention.size": ["5"]}, "give a number with a unit"),
         ({"storage.tsdb.retention.size": ["5XB"]}, "give a number with a unit"),
         ({"log.level": ["loud"]}, "give one of debug, info, warn, error"),

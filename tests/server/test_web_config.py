@@ -198,7 +198,7 @@ def test_tls(begin: Begin, tmp_path: Path, authority: trustme.CA, stranger: trus
     write_certificate(authority, tmp_path)
     file = tmp_path / "web.yml"
     file.write_text("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n" + USERS)
-    running = begin(flags=Flags(web_config_file=file))
+    running = begin(flags=Flags(web_config_file=file, max_connections=2))  # failed handshakes must not take places
     assert running.server.url.startswith("https://127.0.0.1:")
     status, first = get(running.port, trusting(authority))
     assert status == 401

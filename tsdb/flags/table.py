@@ -72,7 +72,7 @@ FLAGS: tuple[Flag, ...] = (
            "Address to serve on; port 0 takes a free one. May be repeated.", repeated=True),
     _acted("web.config.file", FILE, "", "Prometheus' web configuration: TLS, client certificates, basic auth."),
     _acted("web.read-timeout", DURATION, "5m",
-           "How long a client may take to send a request; idle connections are closed after it."),
+           "How long a client may take to send a request; idle connections are closed after it. 0: no limit."),
     _acted("web.max-connections", INTEGER, "512",
            "Most connections at once on all addresses; further ones wait. 0: no limit."),
     _acted("web.max-notifications-subscribers", INTEGER, "16", "Most clients of /api/v1/notifications/live."),

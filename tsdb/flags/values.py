@@ -36,8 +36,8 @@ class Kind:
 
 def _integer(text: str) -> int:
     # kingpin reads a float and cuts it: 5e7 is a valid count
-    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
-        raise ValueError("give a number, as in 512 or 5e7")
+    if not _NUMBER.fullmatch(text) or not 0 <= float(text) < math.inf:
+        raise ValueError("give a number that is not negative, as in 512 or 5e7")
     return int(float(text))
 
 

@@ -11,6 +11,8 @@ from tsdb.model.document import Place
 from tsdb.model.settings import Bytes, Duration, Section, key
 from tsdb.net.config import RESERVED_HEADERS, TlsConfig
 
+_YEAR_S = 365 * 86_400.0
+
 
 class ServerConfig(Section, frozen=True):
     """The HTTP server."""
@@ -30,12 +32,17 @@ class ServerConfig(Section, frozen=True):
             unit="bytes",
         ),
     ] = Bytes.of("256MiB")
-    read_timeout: Annotated[Duration, key("How long a client may take to send a request.", reloadable=True)] = (
-        Duration.of("5m")
-    )
+    read_timeout: Annotated[
+        Duration, key("How long a client may take to send a request. 0: no limit.", reloadable=True)
+    ] = Duration.of("5m")
     shutdown_timeout: Annotated[Duration, key("How long requests under way may go on when the server stops.")] = (
         Duration.of("10s")
     )
+
+    @property
+    def read_seconds(self) -> float:
+        """`read_timeout`; 0 there means no limit."""
+        return self.read_timeout.seconds or _YEAR_S
 
 
 class QueryConfig(Section, frozen=True):

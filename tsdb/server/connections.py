@@ -47,12 +47,19 @@ class Throttled:
 class Connection(web.RequestHandler):  # type: ignore[type-arg, misc, unused-ignore]
     """One client. Tells its acceptor when it ends, and logs one line about what a client breaks."""
 
-    __slots__ = ("_acceptor", "_refused")
+    __slots__ = ("_acceptor", "_counted", "_refused")
 
     def __init__(self, manager: web.Server, acceptor: Acceptor, **options: Any) -> None:
         super().__init__(manager, **options)
         self._acceptor = acceptor
+        self._counted = True
         self._refused = False
+
+    def release(self) -> None:
+        """It counts no longer; once is enough."""
+        if self._counted:
+            self._counted = False
+            self._acceptor.ended()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         reason = self._acceptor.admit(transport) if self._acceptor.admit is not None else ""
@@ -69,7 +76,7 @@ class Connection(web.RequestHandler):  # type: ignore[type-arg, misc, unused-ign
             super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._acceptor.ended()
+        self.release()
         if not self._refused:
             super().connection_lost(exc)
 
@@ -172,16 +179,19 @@ class Acceptor(web.Server):
     async def _begin(self, sock: socket.socket) -> None:
         context = self._context() if self._context is not None else None
         timeout = HANDSHAKE_TIMEOUT_S if context is not None else None
+        connection = self()
         try:
-            await self._loop.connect_accepted_socket(self, sock, ssl=context, ssl_handshake_timeout=timeout)
+            await self._loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=context, ssl_handshake_timeout=timeout
+            )
         except (OSError, TimeoutError) as problem:  # ssl.SSLError is an OSError
             remote = _remote(sock)
             sock.close()
-            self.ended()
+            connection.release()
             self.refused.warn(remote=remote, err=problem)
         except BaseException:
             sock.close()
-            self.ended()
+            connection.release()
             raise
 
 

@@ -130,7 +130,7 @@ class Dispatcher:
             body = b""
             if http.method in ("POST", "PUT"):
                 limits = services.config.server
-                body = await read_body(http, held, int(limits.max_body_size), limits.read_timeout.seconds)
+                body = await read_body(http, held, int(limits.max_body_size), limits.read_seconds)
             form: Form = {}
             problem = ""
             if body and http.content_type == "application/x-www-form-urlencoded":

@@ -120,7 +120,7 @@ class Server:
             access_log=None,
             # bodies stay as they are sent: what is compressed, and how far that may grow, is for the handlers
             auto_decompress=False,
-            keepalive_timeout=services.config.server.read_timeout.seconds,
+            keepalive_timeout=services.config.server.read_seconds,
             max_line_size=LONGEST_REQUEST_LINE,
             max_field_size=LONGEST_HEADER,
         )
