@@ -215,6 +215,7 @@ def test_same_answer(both: Both, path: str) -> None:
     assert ours.status == theirs.status, (ours, theirs)
     assert ours.headers["content-type"] == theirs.headers["content-type"]
     assert comparable(ours.body) == comparable(theirs.body)
+    assert sorted(ours.body) == sorted(theirs.body), "the same bytes, whatever the order of series"
 
 
 @pytest.mark.parametrize("path", CLOSE)

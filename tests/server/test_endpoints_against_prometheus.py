@@ -262,6 +262,8 @@ def test_same_answer(both: Both, path: str) -> None:
     assert ours.status == theirs.status, (ours, theirs)
     assert ours.headers.get("content-type") == theirs.headers.get("content-type")
     assert comparable(path, ours) == comparable(path, theirs)
+    if not path.startswith(tuple(prefix for _, prefix in MASKS)) and path != "status/config":
+        assert sorted(ours.body) == sorted(theirs.body), "the same bytes, whatever the order of rows"
 
 
 def target(path: str) -> str:
@@ -293,7 +295,9 @@ def mask(value: Any, masked: set[str]) -> Any:
 
 def test_same_errors_of_targets(both: Both) -> None:
     theirs, ours = (
-        {row["scrapeUrl"]: row["lastError"] for row in client.data("targets")["activeTargets"]} for client in both
+        {row["scrapeUrl"]: row["lastError"].replace("localhost", "127.0.0.1")  # resolved in one, given in the other
+         for row in client.data("targets")["activeTargets"]}
+        for client in both
     )
     assert ours == theirs
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
+from tsdb.server.answer import dumps
 
 if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
@@ -63,7 +64,7 @@ def encode_result(result: QueryResult, limit: int = 0) -> tuple[Iterator[Part], 
     if result.type in (ValueType.SCALAR, ValueType.STRING):
         time = plain_text(int(result.times[0]) / 1000)
         text = result.text if result.type == ValueType.STRING else plain_text(float(result.scalar))
-        return iter([head + f"[{time},".encode() + orjson.dumps(text) + b"]"]), False
+        return iter([head + f"[{time},".encode() + dumps(text) + b"]"]), False
     assert result.series is not None
     rows = len(result.series)
     kept = min(rows, limit) if limit > 0 else rows
