@@ -9,8 +9,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scraper.discovery import discoverers
 from scraper.discovery.groups import Publish, TargetGroup
-from scraper.interim import discoverers
 from scraper.job import Job
 from scraper.loop import Context, TargetLoop
 from scraper.status import DroppedTarget, PoolStatus
@@ -61,7 +61,7 @@ class Pool:
 
     def start(self) -> None:
         settings = self.job.settings
-        found = discoverers(settings.config, settings.folder)
+        found = discoverers(settings.config, settings.folder, self._context.statistics.discovery)
         self._silent = set(range(len(found)))
         self._last_sync = -math.inf
         for number, discoverer in enumerate(found):

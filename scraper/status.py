@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scraper.discovery.statistics import DiscoveryStatistics
 from tsdb.model.batch import Metadata
 from tsdb.model.summary import Summary
 
@@ -77,6 +78,7 @@ def interval_summary() -> Summary:
 class ScraperStatistics:
     """Counts since the start: what the metrics ``prometheus_target_*`` show. Changed on the scraper's event loop."""
 
+    discovery: DiscoveryStatistics = field(default_factory=DiscoveryStatistics)
     interval_seconds: defaultdict[str, Summary] = field(default_factory=lambda: defaultdict(interval_summary))
     """Actual time from scrape to scrape, by the configured interval (``15s``)."""
     sync_seconds: defaultdict[str, Summary] = field(default_factory=lambda: defaultdict(interval_summary))
