@@ -77,6 +77,9 @@ class Process:
         self._popen.kill()
         self._popen.wait(30)
 
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
     def stop(self, timeout: float = 60.0) -> int:
         """SIGTERM; the exit code. One that does not end in time is killed, and that is a failure."""
         if self.running:
