@@ -146,9 +146,10 @@ class SeriesKeys:
             if code in _REASONS:
                 raise WrongSeries(row, _REASONS[code], parsed=False)
             if code <= kernels.LABELS_WRONG:
-                raise WrongSeries(row, LABEL_REASONS[kernels.LABELS_WRONG - code], parsed=True)
-            wrong = self._against_limits(_labels(work, labels[: state[kernels.LENGTH]]))
-            raise WrongSeries(row, wrong, parsed=True)
+                wrong = kernels.LABELS_WRONG - code
+                raise WrongSeries(row, LABEL_REASONS[wrong], parsed=wrong != canonical.INVALID_UTF8)
+            read = _labels(work, labels[: state[kernels.LENGTH]])
+            raise WrongSeries(row, self._against_limits(read), parsed=True)
         made = KeyedRows(keys[: state[kernels.KEYS]], row_hash, row_offset, row_length)
         return made if self._relabel is None or exemplars else self._relabeled(made, self._relabel)
 
