@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,73 @@ def test_what_is_refused(text: str, message: str) -> None:
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("global: {scrape_intervall: 1s}", 'did you mean "scrape_interval"?'),
+        ("scrape_configs: [{job_name: a, targets: [a:1]}]", "it belongs into scrape_configs[].static_configs[]"),
+        ("scrape_interval: 5s", "it belongs into global or scrape_configs[]"),
+        ("scrape_configs: [{job_name: a, static_config: []}]", 'did you mean "static_configs"?'),
+        ("scrape_configs: [{job_name: a, relabel_configs: [{foo: 1}]}]", "known here: action, modulus, regex"),
+        ("scrape_config: []", 'did you mean "scrape_configs"?'),
+        ("storage: {retention: {time: 5d}}", "it belongs into storage.tsdb"),
+    ],
+)
+def test_unknown_keys_are_told_where_to_go(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config.parse(text)
+
+
+MERGES = """
+x: &x {a: 1, b: 1}
+y: &y {b: 2, c: 2, <<: *x}
+one: {<<: *x, b: 3}
+other: {b: 3, <<: *x}
+several: {<<: [*x, *y], d: 4}
+again: {<<: *x, <<: *y}
+inner: {<<: {a: 5}, e: &list [1, 2], f: *list}
+text: {"<<": a}
+"""
+
+
+def test_merges_and_anchors() -> None:
+    """What stands beside the merge key wins, wherever it stands, and the first of several."""
+    made = parse_yaml(MERGES, "x").value
+    assert made["y"] == {"b": 2, "c": 2, "a": 1}
+    assert made["one"] == made["other"] == {"a": 1, "b": 3}
+    assert made["several"] == {"a": 1, "b": 1, "c": 2, "d": 4}
+    assert made["again"] == {"a": 1, "b": 1, "c": 2}
+    assert made["inner"] == {"a": 5, "e": [1, 2], "f": [1, 2]}
+    assert made["text"] == {"<<": "a"}
+
+
+@pytest.mark.parametrize("text", ["a: &a {<<: *a}", "a: &a {b: {<<: *a}}", "a: &a [*a]"])
+def test_what_contains_itself_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"x:1:\d+: too deep or too large"):
+        parse_yaml(text, "x")
+
+
+def test_aliases_of_aliases_do_not_explode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsdb.model.document._MAX_NODES", 1000)
+    lines = ["a0: &a0 [1]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    with pytest.raises(ConfigError, match="too deep or too large"):
+        parse_yaml("\n".join(lines), "x")
+
+
+def test_a_key_without_a_value_has_its_default_but_for_rules() -> None:
+    """In a relabeling rule an empty key is an empty text, as in Prometheus: another meaning there could select more."""
+    job = config.parse("""
+scrape_configs:
+- job_name: a
+  metrics_path:
+  honor_timestamps:
+  relabel_configs: [{source_labels: [a], regex: , separator: , replacement: , target_label: b}]
+""").scrape_configs[0]
+    rule = job.relabel_configs[0]
+    assert (rule.regex, rule.separator, rule.replacement) == ("", "", "")
+    assert (job.metrics_path, job.honor_timestamps) == ("/metrics", False)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the config file: No such file or directory"):
         config.load(tmp_path / "none.yml")
@@ -106,7 +174,9 @@ def test_durations_print_back(ms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("0B", 0), ("1KB", 1024), ("1.5MiB", 1572864), ("512B", 512), ("1MB512KB", 1572864), ("0", 0), ("2TB", 2 << 40)]
+    ("text", "size"),
+    [("0B", 0), ("1KB", 1024), ("1.5MiB", 1572864), ("512B", 512), ("1MB512KB", 1572864), ("1KiB1B", 1025), ("0", 0),
+     ("2TB", 2 << 40)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert Bytes.of(text) == size

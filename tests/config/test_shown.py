@@ -121,8 +121,9 @@ scrape_configs:
              aj: "`x", ak: "x: ", al: "trail ", am: "12e03", an: "1.5", ao: "-.inf", ap: ".NaN", aq: "null",
              ar: "true", as: "0b11", at: "0o7", au: "1_0", av: "+1", aw: "line\\n", ax: "\\U0001F600", ay: "a #b",
              az: "a: b", ba: "?", bb: "-", bc: "---", bd: "<<", be: "!x", bf: "&x", bg: "x,y", bh: "[x]",
-             bi: "2001-01-01T00:00:00Z", bj: "1:2:3", bk: "12:30:45.5", bl: "No", bn: "Off", bo: "\\a", bp: "-", bq: ">",
-             br: "|", bs: "a\\n\\nb\\n\\n", bt: " \\n", bu: "''", bv: "1.", bw: "e3", bx: "0xg", by: "08", bz: "-0"}
+             bi: "2001-01-01T00:00:00Z", bj: "1:2:3", bk: "12:30:45.5", bl: "No", bn: "Off", bo: "\\a", bp: "-",
+             bq: ">", br: "|", bs: "a\\n\\nb\\n\\n", bt: " \\n", bu: "''", bv: "1.", bw: "e3", bx: "0xg",
+             by: "08", bz: "-0"}
 """
 
 FILES = {"jobs": JOBS, "others": OTHERS, "scalars": SCALARS, "nothing": "", "empty global": "global: {}",

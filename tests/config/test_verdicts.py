@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def taken_by_promtool(files: dict[str, Path], peer: Callable[[str], Path]) -> set[str]:
-    argv = [peer("promtool"), "check", "config", "--syntax-only", *files.values()]
+    argv: list[str | Path] = [peer("promtool"), "check", "config", "--syntax-only", *files.values()]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     parts = re.split(r"^Checking (\S+)$", done.stdout, flags=re.MULTILINE)
     texts = dict(zip(parts[1::2], parts[2::2], strict=True))

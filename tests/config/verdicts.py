@@ -22,22 +22,26 @@ def manager(text: str) -> str:
 GOOD = {
     "empty": "",
     "only a comment": "# nothing",
-    "empty sections": "global:\nscrape_configs:\nrule_files:\nalerting:\nstorage:\nremote_write:\nremote_read:\notlp:\nruntime:",
+    "empty sections": "global:\nscrape_configs:\nrule_files:\nalerting:\nstorage:\nremote_write:\nremote_read:\notlp:\n"
+                      "runtime:",
     "empty mappings": "global: {}\nalerting: {}\nstorage: {}\notlp: {}\nruntime: {}",
     "document marks": "---\nglobal: {}\n...\n",
     "interval 0 is none": "global: {scrape_interval: 0s, evaluation_interval: 0, scrape_timeout: 0}",
     "interval below the default timeout": "global: {scrape_interval: 5s}",
     "durations": "global: {scrape_interval: 1d2h3m4s5ms, evaluation_interval: 1y2w}",
-    "text that looks like something else": "global: {external_labels: {a: on, b: 1:30, c: 010, d: 1e3, e: ~, f: 2001-01-01, g: y}}",
+    "text that looks like something else": "global: {external_labels: {a: on, b: 1:30, c: 010, d: 1e3, e: ~, "
+                                           "f: 2001-01-01, g: y}}",
     "words for true": job("honor_labels: yes, honor_timestamps: off, enable_compression: No"),
     "numbers of YAML 1.1": job("sample_limit: 1_000, label_limit: 1e3"),
     "merge": "scrape_configs: [&a {job_name: a, scheme: https}, {<<: *a, job_name: b}, {<<: [{job_name: c}, *a]}]",
-    "anchor": "scrape_configs: [{job_name: a, relabel_configs: &r [{action: keep}]}, {job_name: b, relabel_configs: *r}]",
+    "anchor": "scrape_configs: [{job_name: a, relabel_configs: &r [{action: keep}]}, "
+              "{job_name: b, relabel_configs: *r}]",
     "job name of any letters": "scrape_configs: [{job_name: 測試 / x}]",
     "legacy names": "global: {metric_name_validation_scheme: legacy}\nscrape_configs: [{job_name: a}]",
     "utf-8 label": "global: {external_labels: {'é.x': y}}",
     "sizes": job("body_size_limit: 1MiB512KiB") + "\nglobal: {body_size_limit: 0}",
-    "protocols": job("scrape_protocols: [PrometheusProto, PrometheusText0.0.4], fallback_scrape_protocol: PrometheusText1.0.0"),
+    "protocols": job("scrape_protocols: [PrometheusProto, PrometheusText0.0.4], "
+                     "fallback_scrape_protocol: PrometheusText1.0.0"),
     "params": job("params: {module: [http_2xx], a: []}"),
     "slash where rules make the address": job("static_configs: [{targets: [http://x/y]}], "
                                               "relabel_configs: [{target_label: __address__, replacement: a}]"),
@@ -47,7 +51,8 @@ GOOD = {
     "basic auth, empty": job("basic_auth: {}"),
     "bearer token": job("bearer_token: x"),
     "authorization, type only": job("authorization: {type: ' Token '}"),
-    "oauth2": job("oauth2: {client_id: a, client_secret: b, token_url: 'http://x', scopes: [s], endpoint_params: {a: b}}"),
+    "oauth2": job("oauth2: {client_id: a, client_secret: b, token_url: 'http://x', scopes: [s], "
+                  "endpoint_params: {a: b}}"),
     "tls": job("tls_config: {insecure_skip_verify: true, min_version: TLS12, max_version: TLS13, server_name: x}"),
     "tls inline": job("tls_config: {ca: x, cert: y, key: z}"),
     "proxy": job("proxy_url: http://a:b@c:1, no_proxy: x, proxy_connect_header: {A: [b]}"),
@@ -73,7 +78,8 @@ GOOD = {
     "remote write": write("name: x, remote_timeout: 1s, send_exemplars: true, send_native_histograms: true, "
                           "protobuf_message: io.prometheus.write.v2.Request, headers: {X: y}, "
                           "round_robin_dns: true, queue_config: {capacity: 1, retry_on_http_429: true, "
-                          "sample_age_limit: 1h}, metadata_config: {send: false}, write_relabel_configs: [{target_label: x}]"),
+                          "sample_age_limit: 1h}, metadata_config: {send: false}, "
+                          "write_relabel_configs: [{target_label: x}]"),
     "remote write, two without names": "remote_write: [{url: http://a}, {url: http://a}]",
     "remote write, sigv4": write("sigv4: {region: a, access_key: b, secret_key: c, role_arn: d, profile: e}"),
     "remote read": "remote_read: [{url: http://a, read_recent: true, required_matchers: {a: b}, chunked_read_limit: 1, "
@@ -208,7 +214,8 @@ BAD = {
     "otlp attribute twice": "otlp: {promote_resource_attributes: [a, a]}",
     "otlp empty attribute": "otlp: {promote_resource_attributes: [' ']}",
     "otlp strategy": "otlp: {translation_strategy: x}",
-    "otlp strategy and legacy": "global: {metric_name_validation_scheme: legacy}\notlp: {translation_strategy: NoTranslation}",
+    "otlp strategy and legacy": "global: {metric_name_validation_scheme: legacy}\n"
+                                "otlp: {translation_strategy: NoTranslation}",
     "tracing without endpoint": "tracing: {client_type: http}",
     "tracing client": "tracing: {endpoint: a, client_type: x}",
     "tracing header": "tracing: {endpoint: a, headers: {authorization: x}}",

@@ -15,7 +15,7 @@ from tsdb.model.document import Document, Path, plain
 from tsdb.model.errors import ConfigError
 
 _OURS = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_BROKEN = re.compile(r"\$\{env:[^}]*\}?")
+_BEGINNING = re.compile(r"\$\{env:[^}]*\}?")
 _SHELL = re.compile(r"\$(?:\{([^}]*)\}|([*#$@!?\-0-9])|([A-Za-z_][A-Za-z0-9_]*)|(\{))")
 """As Go's os.Expand reads it: a name, one of the shell's special characters, or an open brace, which is eaten."""
 
@@ -30,10 +30,8 @@ class Expanded(str):
         made.written = written
         return made
 
-
-def shown(text: str) -> str:
-    """The text without what came from the environment."""
-    return text.written if isinstance(text, Expanded) else text
+    def __repr__(self) -> str:
+        return repr(self.written)
 
 
 def expand(document: Document, environ: Mapping[str, str], shell: Path) -> list[str]:
@@ -59,16 +57,17 @@ class _Expansion:
         if not isinstance(value, str) or "$" not in value:
             return value
         if path[: len(self._shell)] == self._shell:
-            return shell_expanded(_OURS.sub(self._variable(path), value), self._environ, self._warn(path))
+            return shell_expanded(value, self._lookup(path))
         if "${env:" not in value:
             return value
+        for found in _BEGINNING.finditer(value):
+            if not _OURS.match(value, found.start()):
+                raise self._error(f'"{found[0]}" is not ${{env:NAME}} or ${{env:NAME:-default}}', path)
         text = _OURS.sub(self._variable(path), value)
-        if (broken := _BROKEN.search(value)) and not _OURS.search(value, broken.start()):
-            raise self._error(f'"{broken[0]}" is not ${{env:NAME}} or ${{env:NAME:-default}}', path)
         expanded = Expanded(text, value)
         self._document.texts[path] = expanded
-        found = plain(text)
-        return expanded if isinstance(found, str) or found is None else found
+        meant = plain(text)
+        return expanded if isinstance(meant, str) or meant is None else meant
 
     def _variable(self, path: Path) -> Callable[[re.Match[str]], str]:
         def value(found: re.Match[str]) -> str:
@@ -77,35 +76,36 @@ class _Expansion:
             if text or (name in self._environ and default is None):
                 return text
             if default is None:
-                raise self._error(f"the environment has no {name}: set it, or write ${{env:{name}:-default}}",
-                                           path)
+                raise self._error(f"the environment has no {name}: set it, or write ${{env:{name}:-default}}", path)
             return str(default)
 
         return value
 
-    def _warn(self, path: Path) -> Callable[[str], None]:
-        def warn(name: str) -> None:
-            self.warnings.append(f'{self._document.place(path)}: the environment variable "{name}" is empty or missing')
+    def _lookup(self, path: Path) -> Callable[[str], str]:
+        """What a name stands for in a label that Prometheus expands; our form is known there, too."""
+        ours = self._variable(path)
 
-        return warn
+        def lookup(name: str) -> str:
+            if found := _OURS.fullmatch(f"${{{name}}}"):
+                return ours(found)
+            if not self._environ.get(name):
+                place = self._document.place(path)
+                self.warnings.append(f'{place}: the environment variable "{name}" is empty or missing')
+            return self._environ.get(name, "")
+
+        return lookup
 
     def _error(self, message: str, path: Path) -> ConfigError:
         return ConfigError(f"{self._document.place(path)}: {message}")
 
 
-def shell_expanded(text: str, environ: Mapping[str, str], missing: Callable[[str], None]) -> str:
-    """As Prometheus expands external labels; `missing` is told names without a value."""
+def shell_expanded(text: str, lookup: Callable[[str], str]) -> str:
+    """As Go's os.Expand, with Prometheus' ``$$`` for a ``$``; `lookup` is told names."""
 
     def value(found: re.Match[str]) -> str:
-        if found[4]:
-            return ""
-        name = found[1] if found[1] is not None else found[2] or found[3]
-        if name == "$":
-            return "$"
+        name = found[1] or found[2] or found[3]
         if not name:
-            return ""
-        if not environ.get(name):
-            missing(name)
-        return environ.get(name, "")
+            return ""  # an empty or open brace
+        return "$" if name == "$" else lookup(name)
 
     return _SHELL.sub(value, text)

@@ -5,6 +5,7 @@ A section that stands at several places is listed where it comes first; other pl
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_origin
@@ -77,7 +78,7 @@ def _field_keys(field: Field, prefix: str, seen: dict[type, str], reloadable: bo
 
 def _owner(section: type[Section], field: Field) -> type:
     """The class that says what the field is."""
-    return next(base for base in section.__mro__ if field.attribute in base.__dict__.get("__annotations__", {}))
+    return next(base for base in section.__mro__ if field.attribute in inspect.get_annotations(base))
 
 
 def _list(names: list[str]) -> str:

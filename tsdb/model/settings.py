@@ -19,6 +19,7 @@ import msgspec
 
 from tsdb.model.document import Document, Path, Place
 from tsdb.model.durations import format_duration, parse_duration
+from tsdb.model.environment import Expanded
 from tsdb.model.errors import ConfigError
 
 T = TypeVar("T")
@@ -272,19 +273,20 @@ class _Reader:
                 raise self._expected("text", value, path)
             if field is not None and field.more["file"]:
                 text = joined(self._folder, text)
-            return text if type_ is str else type_(text)
+            return text if type_ is str or (type_ is Url and isinstance(text, Expanded)) else type_(text)
         if type_ in (Duration, Bytes):
             if not isinstance(text, str):
                 raise self._expected(f"a {type_name(type_)}", value, path)
             try:
                 return type_.of(text)
             except ValueError as problem:
-                raise self._error(str(problem), path) from None
+                hidden = f'"{text.written}" is no {type_name(type_)}' if isinstance(text, Expanded) else str(problem)
+                raise self._error(hidden, path) from None
         return self._number(value, type_, path, field)
 
     def _number(self, value: Any, type_: Any, path: Path, field: Field | None) -> Any:
         if isinstance(value, str) and path in self._document.texts:  # not in quotes
-            value = _BOOLEANS.get(value, value) if type_ is bool else int(value) if value[-1].isdigit() else value
+            value = _BOOLEANS.get(value, value) if type_ is bool else int(value) if _INTEGER.fullmatch(value) else value
         if type_ is bool:
             if not isinstance(value, bool):
                 raise self._expected("true or false", value, path)
@@ -303,8 +305,10 @@ class _Reader:
         known = fields(type_)
         near = difflib.get_close_matches(name, known, 1, 0.6)
         root = item_type(self._root)
-        elsewhere = [text for text in (_places_of(root, name) if is_section(root) else ()) if text != _dotted(path, "")]
-        if near:
+        here = re.sub(r"\[\d+\]", "[]", _dotted(path, ""))
+        found = list(_places_of(root, name)) if is_section(root) else []
+        elsewhere = sorted(found, key=lambda place: not place.startswith(here))
+        if near and (not elsewhere or difflib.SequenceMatcher(None, name, near[0]).ratio() > 0.8):
             advice = f'did you mean "{near[0]}"?'
         elif elsewhere:
             advice = f"it belongs into {' or '.join(elsewhere[:3])}"
@@ -360,6 +364,8 @@ def type_name(type_: Any) -> str:
     return " or ".join(f"`{choice}`" for choice in get_args(type_) if choice)
 
 
+_INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,64}", re.ASCII)
+"""With `_` between digits, as YAML 1.1 has it and Prometheus takes it."""
 _BOOLEANS = {form: value
              for words, value in (("y yes true on", True), ("n no false off", False))
              for word in words.split()

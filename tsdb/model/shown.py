@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tsdb.model import environment
 from tsdb.model.document import plain
+from tsdb.model.environment import Expanded
 from tsdb.model.settings import Bytes, Duration, Secret, Section, Url, fields, is_section, item_type, redacted
 
 SECRET = "<secret>"
@@ -66,11 +66,13 @@ def _value(value: Any) -> Any:
         return {name: _value(value[name]) for name in sorted(value)}
     if isinstance(value, Secret):
         return SECRET if value else None
+    if isinstance(value, Expanded):
+        return redacted(value.written)
     if isinstance(value, Url):
-        return redacted(environment.shown(value))
+        return redacted(value)
     if isinstance(value, Bytes):
         return go_bytes(value)
-    return str(value) if isinstance(value, Duration) else environment.shown(value) if isinstance(value, str) else value
+    return str(value) if isinstance(value, Duration) else value
 
 
 def go_bytes(value: int) -> str:
@@ -93,7 +95,7 @@ def censored(value: Any, name: str = "") -> Any:
         return [censored(item, name) for item in value]
     if _SECRET_KEY.search(name) and not name.endswith("_file") and value not in ("", None):
         return SECRET
-    return redacted(environment.shown(value)) if isinstance(value, str) else value
+    return redacted(value.written if isinstance(value, Expanded) else value) if isinstance(value, str) else value
 
 
 def _is_zero(value: Any) -> bool:
