@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -62,10 +62,24 @@ asked for on all paths, `/-/healthy` too. `tsdb check web-config FILE` checks on
 
 ## The file
 
-YAML with the core schema of YAML 1.2: `on`, `yes` and `1:30` are text. Unknown and duplicate keys are errors that
-name file, line and column. A duration is text such as `15s`, `1h30m` or `500ms`; a size is text such as `32MiB`. A key
-without a value has its default. The file is read at the start, and again on SIGHUP and `POST /-/reload`: what is
-reloadable takes effect then, if the whole file is right.
+A `prometheus.yml` as it is, and more: the sections `query` and `server`, `storage.tsdb.path` and `storage.wal` are
+ours. `tsdb check config FILE` checks one, as promtool does it.
+
+- A key that is unknown or stands twice is an error that names file, line, column and where the key belongs. One that is
+  known and not built yet is named in a warning; it is an error where ignoring it would not be safe.
+- The file is YAML with the core schema of YAML 1.2: `on`, `1:30` and `2001-01-01` are text, `010` is ten. Where true or
+  false is wanted, `yes`, `no`, `on` and `off` say it, too. Anchors and the merge key `<<` are known: what stands beside
+  it wins, also where it stands before (in Prometheus the merged value wins then). A key without a value has its
+  default.
+- A duration is text such as `15s`, `1h30m` or `500ms`; a size is text such as `32MiB` or `32MB`, which is the same.
+- `${{env:NAME}}` and `${{env:NAME:-default}}` in a value stand for what the environment has, in any section; a variable
+  that is missing and has no default is an error. A key whose value is no text may use them, too. In
+  `global.external_labels` Prometheus' own form, `$NAME` and `${{NAME}}`, is known as well.
+- Names of files are relative to the folder of the file that has them, but for `storage.tsdb.path`.
+- Secrets, and passwords in URLs, are shown nowhere; of values from the environment `/api/v1/status/config` shows the
+  variable's name.
+- The file is read at the start, and again on SIGHUP and `POST /-/reload`: what is reloadable takes effect then, if the
+  whole file is right.
 
 {keys}
 """
@@ -126,15 +140,21 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _options(group: click.Group) -> str:
     rows = []
-    for command in [group, *(group.commands[name] for name in sorted(group.commands))]:
-        name = "tsdb" if command is group else f"tsdb {command.name}"
+    for name, command in _commands(group, "tsdb"):
         for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                if command.name == "serve":
-                    continue  # a table of their own
+            if name == "tsdb serve":
+                continue  # a table of their own
+            if isinstance(parameter, click.Option) and not parameter.hidden:
                 option = parameter.opts[-1] + (f" {parameter.metavar}" if parameter.metavar else "")
                 rows.append((f"`{name}`", f"`{option}`", parameter.help or ""))
     return _table(("command", "option", "meaning"), rows)
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for inner in sorted(command.commands):
+            yield from _commands(command.commands[inner], f"{name} {inner}")
 
 
 def _flags(flags: Iterable[Flag]) -> str:
@@ -153,7 +173,7 @@ def _keys(keys: Iterable[key_table.Key]) -> str:
     rows = [
         (f"`{key.name}`", key.type + (f", {key.unit}" if key.unit not in ("", key.type) else ""),
          f"`{key.default}`" if key.default not in ("", "required") else key.default,
-         key.doc, "yes" if key.reloadable else "no")
+         key.doc if key.built else f"Not built yet. {key.doc}", "yes" if key.reloadable else "no")
         for key in keys
     ]
     return _table(("key", "type", "default", "meaning", "reloadable"), rows)
