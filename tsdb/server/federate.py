@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ParseError
-from tsdb.model.tiles import Capture, Selected, Selection, Symbols
+from tsdb.model.label_order import label_order, take
+from tsdb.model.tiles import Capture, Selected, Selection, SeriesSet, Symbols
 from tsdb.server import parameters
 from tsdb.server.answer import Answer, text
 from tsdb.server.escaping import negotiated, quoted, written
@@ -29,14 +30,16 @@ NO_SAMPLE = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One series with its newest sample."""
+class Rows:
+    """Series with their newest samples, sorted by metric and then by labels; all have a metric name."""
 
-    name: str
-    labels: tuple[tuple[int, int], ...]
-    """Symbols of the other labels, by name."""
-    ts: int
-    value: float
+    series: SeriesSet
+    metrics: NDArray[np.uint32]
+    """u32[n]: symbols of their names."""
+    ts: NDArray[np.int64]
+    """i64[n], ms"""
+    values: NDArray[np.float64]
+    """f64[n]"""
 
 
 async def federate(services: Services, request: Request) -> Answer:
@@ -56,37 +59,65 @@ async def federate(services: Services, request: Request) -> Answer:
     def work() -> Answer:
         context.check()
         with services.storage.capture([Selection(each, mint, now) for each in matcher_sets], context) as capture:
-            rows = newest(capture, context)
             lines = Lines(capture.symbols, external, scheme)
             answer = Answer(200, [], f"text/plain; version=0.0.4; charset=utf-8; escaping={scheme}")
-            answer.rest = lines.parts(rows)
+            answer.rest = lines.parts(newest(capture, context))
             return answer
 
     return await in_query_thread(services, context, work)
 
 
-def newest(capture: Capture, context: RequestContext) -> list[Row]:
-    """The series of all selections, each once, by name and then in the order of their labels; without those whose
-    newest sample is a staleness marker, and those without a name."""
-    found: dict[tuple[tuple[int, int], ...], Row] = {}
-    text = capture.symbols.text
-    name_symbol = capture.symbols.find("__name__")
+def newest(capture: Capture, context: RequestContext) -> Rows:
+    """The series of all selections, each once; without those whose newest sample is a staleness marker, and those
+    without a name."""
+    symbols = capture.symbols
+    kept: list[SeriesSet] = []
+    columns: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for selected in capture.selected:
         ts, values = newest_samples(selected, context)
-        series = selected.series
-        kept = np.flatnonzero((ts != NO_SAMPLE) & (values.view(np.uint64) != STALE_NAN))
-        names, symbols, offsets = series.names.tolist(), series.values.tolist(), series.offsets.tolist()
-        for row in kept.tolist():
-            labels = tuple(zip(names[offsets[row] : offsets[row + 1]], symbols[offsets[row] : offsets[row + 1]],
-                               strict=True))
-            metric = next((value for name, value in labels if name == name_symbol), None)
-            if metric is not None and labels not in found:
-                others = tuple(label for label in labels if label[0] != name_symbol)
-                found[labels] = Row(text(metric), others, int(ts[row]), float(values[row]))
-        context.check()
-    return sorted(found.values(), key=lambda row: (
-        row.name.encode(), [(text(name).encode(), text(value).encode()) for name, value in row.labels]
-    ))
+        rows = np.flatnonzero((ts != NO_SAMPLE) & (values.view(np.uint64) != STALE_NAN))
+        kept.append(take(selected.series, rows))
+        columns.append((ts[rows], values[rows]))
+    nothing = SeriesSet(np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.uint32), symbols)
+    series = concatenated(kept) if kept else nothing
+    order = label_order(series)
+    order = order[first_of_equals(series, order)]
+    series = take(series, order)
+    place = np.repeat(np.arange(len(series)), np.diff(series.offsets))
+    named = np.flatnonzero(series.names == max(symbols.find("__name__"), 0))
+    metrics, rows = series.values[named], place[named]
+    texts = {symbol: symbols.text(symbol) for symbol in set(metrics.tolist())}
+    ranks = {symbol: rank for rank, symbol in enumerate(sorted(texts, key=texts.__getitem__))}
+    rank = np.array([ranks[symbol] for symbol in metrics.tolist()], np.int64)
+    by_metric = np.argsort(rank, kind="stable")
+    rows = rows[by_metric]
+    ts, values = (np.concatenate(column)[order][rows] for column in zip(*columns, strict=True)) if columns else (
+        np.zeros(0, np.int64), np.zeros(0))
+    return Rows(take(series, rows), metrics[by_metric], ts, values)
+
+
+def concatenated(parts: Sequence[SeriesSet]) -> SeriesSet:
+    """Series sets of one capture, one behind the other."""
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.zeros(counts.size + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    names, values = np.concatenate([part.names for part in parts]), np.concatenate([part.values for part in parts])
+    return SeriesSet(offsets, names, values, parts[0].symbols)
+
+
+def first_of_equals(series: SeriesSet, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places in `order`, by which equal rows are neighbours, of the first of each."""
+    if order.size < 2:
+        return np.arange(order.size)
+    ordered = take(series, order)
+    counts = np.diff(ordered.offsets)
+    width = int(counts.max())
+    labels = np.zeros((order.size, width), np.uint64)
+    row = np.repeat(np.arange(order.size), counts)
+    column = np.arange(ordered.names.size) - np.repeat(ordered.offsets[:-1], counts)
+    labels[row, column] = ordered.names.astype(np.uint64) << np.uint64(32) | ordered.values
+    differs = (labels[1:] != labels[:-1]).any(axis=1) | (counts[1:] != counts[:-1])
+    return np.flatnonzero(np.concatenate(([True], differs)))
 
 
 def newest_samples(selected: Selected, context: RequestContext) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -108,36 +139,55 @@ class Lines:
 
     def __init__(self, symbols: Symbols, external: Mapping[str, str], scheme: str) -> None:
         self._text = symbols.text
-        self._external = [(name, f"{written(name, scheme)}={quoted(external[name])}") for name in sorted(external)]
-        """(label, its pair) of what series get that have no such label."""
+        self._name = symbols.find("__name__")
+        self._external = external
         self._scheme = scheme
-        self._pairs: dict[tuple[int, int], str] = {}
-        self._names: dict[int, str] = {}
+        self._pairs: dict[int, str] = {}
+        """By name << 32 | value; that of the metric's name is empty."""
+        self._added: dict[tuple[int, ...], str] = {}
+        """The external labels that series with these label names get, by the names."""
 
-    def parts(self, rows: Sequence[Row]) -> Iterator[bytes]:
-        name, written_name = "", ""
-        for begin in range(0, len(rows), SERIES_OF_A_PART):
+    def parts(self, rows: Rows) -> Iterator[bytes]:
+        last = -1
+        head, plain = "", True
+        offsets, names = rows.series.offsets.tolist(), rows.series.names
+        labels = (names.astype(np.uint64) << np.uint64(32) | rows.series.values).tolist()
+        names_list = names.tolist()
+        for first in range(0, len(rows.series), SERIES_OF_A_PART):
             lines = []
-            for row in rows[begin : begin + SERIES_OF_A_PART]:
-                if row.name != name:
-                    name, written_name = row.name, written(row.name, self._scheme)
-                    lines.append(f"# TYPE {written_name} untyped\n")
-                lines.append(self._line(written_name, row))
+            end = min(first + SERIES_OF_A_PART, len(rows.series))
+            columns = (rows.metrics[first:end].tolist(), rows.ts[first:end].tolist(), rows.values[first:end].tolist())
+            for row, (metric, ts, value) in enumerate(zip(*columns, strict=True), first):
+                if metric != last:
+                    last, head = metric, written(self._text(metric), self._scheme)
+                    lines.append(f"# TYPE {head} untyped\n")
+                    plain = head[0] != '"'
+                begin, after = offsets[row], offsets[row + 1]
+                pairs = [self._pairs.get(label) or self._pair(label) for label in labels[begin:after]]
+                text = "".join(pairs) + self._external_of(tuple(names_list[begin:after]))
+                # one that is not plain stands among the labels
+                text = f"{head}{{{text[1:]}}}" if plain else f"{{{head}{text}}}"
+                lines.append(f"{text} {value_text(value)} {ts}\n")
             yield "".join(lines).encode("utf-8", "surrogateescape")
 
-    def _line(self, name: str, row: Row) -> str:
-        pairs = [self._pairs.get(label) or self._pair(label) for label in row.labels]
-        own = {self._names[label[0]] for label in row.labels}
-        pairs += [pair for label, pair in self._external if label not in own]
-        if name[0] == '"':  # not plain: it stands among the labels
-            pairs.insert(0, name)
-            name = ""
-        return f"{name}{{{','.join(pairs)}}} {value_text(row.value)} {row.ts}\n"
-
-    def _pair(self, label: tuple[int, int]) -> str:
-        name = self._names[label[0]] = self._text(label[0])
-        pair = self._pairs[label] = f"{written(name, self._scheme)}={quoted(self._text(label[1]))}"
+    def _pair(self, label: int) -> str:
+        """With a comma before it."""
+        name = label >> 32
+        pair = "" if name == self._name else self._written(self._text(name), self._text(label & 0xFFFF_FFFF))
+        self._pairs[label] = pair
         return pair
+
+    def _external_of(self, names: tuple[int, ...]) -> str:
+        found = self._added.get(names)
+        if found is None:
+            own = set(map(self._text, names))
+            found = self._added[names] = "".join(
+                self._written(name, self._external[name]) for name in sorted(self._external) if name not in own
+            )
+        return found
+
+    def _written(self, name: str, value: str) -> str:
+        return f",{written(name, self._scheme)}={quoted(value)}"
 
 
 def value_text(value: float) -> str:
