@@ -122,7 +122,8 @@ class Maintenance:
             self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()), {BORDER: border})
             self._wal.drop_through(through)
         self.truncations += bool(over)
-        log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
+        if over:
+            log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
 
     def drop_expired(self, appender: Appender) -> None:
         """Drops the windows that retention no longer wants. Raises OSError, Unavailable, StorageError."""
