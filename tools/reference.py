@@ -13,6 +13,7 @@ from tsdb.flags import FEATURES, FLAGS, Flag, Meaning
 from tsdb.model import key_table
 from tsdb.server import metrics
 from tsdb.server.metrics import PROMETHEUS_VERSION
+from tsdb.server.metrics.absent import ABSENT
 from tsdb.server.route import Route
 from tsdb.server.routes import ROUTES
 from tsdb.server.web_config import WebConfig
@@ -100,6 +101,7 @@ parameters as a form in the body too. Answers are sent as zstd or gzip to who as
 | `timeout` | 503 | the deadline passed, in the queue or in the query |
 | `canceled` | 503 | the client left |
 | `internal` | 500 | a bug: the log has the details |
+| `unavailable` | 500, 501 | it is turned off, or not built yet |
 
 While the server starts or stops, what needs the data is answered with 503, `Retry-After` and a line of text. Whoever
 sends samples gets a line of text instead of the envelope: 204 is taken; 400 can never be taken (the line names reasons
@@ -113,6 +115,10 @@ sent again.
 `GET /metrics` has these, besides those of process and Python. Names are Prometheus' where the meaning is.
 
 {metrics}
+
+What Prometheus' own dashboards and alerts ask for besides, and why it is not there:
+
+{absent}
 """
 
 
@@ -129,7 +135,7 @@ def configuration() -> str:
 
 def http_api() -> str:
     routes = "\n\n".join(_route(route) for route in ROUTES)
-    return HTTP_API.format(version=PROMETHEUS_VERSION, routes=routes, metrics=_metrics())
+    return HTTP_API.format(version=PROMETHEUS_VERSION, routes=routes, metrics=_metrics(), absent=_absent())
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -190,6 +196,10 @@ def _route(route: Route) -> str:
 def _metrics() -> str:
     rows = [(f"`{name}`", kind, part, text) for name, kind, part, text in metrics.reference()]
     return _table(("metric", "type", "of", "meaning"), rows)
+
+
+def _absent() -> str:
+    return _table(("metric", "why"), [(f"`{name}`", reason) for name, reason in ABSENT.items()])
 
 
 PAGES = {"configuration.md": configuration, "http-api.md": http_api}

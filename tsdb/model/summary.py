@@ -56,13 +56,19 @@ class Summary:
                 self._values[place] = value
                 self._times[place] = self._clock()
 
+    @property
+    def count(self) -> int:
+        """Observations since the start."""
+        return self._count
+
     def read(self) -> Summarized:
         oldest = self._clock() - AGE_S
         with self._lock:
             count, total = self._count, self._sum
             values, times = np.array(self._values), np.array(self._times)
         recent = values[times >= oldest]
-        if not recent.size:
-            return Summarized(count, total, dict.fromkeys(self._quantiles, math.nan))
-        found = np.quantile(recent, self._quantiles, method="inverted_cdf").tolist()
-        return Summarized(count, total, dict(zip(self._quantiles, found, strict=True)))
+        recent.sort()
+        last = recent.size - 1
+        found = {q: float(recent[min(max(math.ceil(q * recent.size) - 1, 0), last)]) if last >= 0 else math.nan
+                 for q in self._quantiles}
+        return Summarized(count, total, found)

@@ -15,6 +15,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from tsdb.model.summary import Summary
+from tsdb.server.metrics.discovery import DISCOVERY
 from tsdb.server.metrics.queries import QUERIES, SLICES
 from tsdb.server.metrics.scraping import SCRAPING, Scraping
 from tsdb.server.metrics.storage import STORAGE
@@ -48,11 +49,12 @@ class Gathered:
         self._collectors = collectors
 
     def collect(self) -> Iterator[Metric]:
-        """Without the times of creation that prometheus_client adds to each counter."""
+        """Those that have samples, without the times of creation that prometheus_client adds to each counter."""
         for collector in self._collectors:
             for family in collector.collect():
                 family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-                yield family
+                if family.samples:
+                    yield family
 
 
 class Metrics:
@@ -148,7 +150,7 @@ class Metrics:
 
     def add_scraping(self, observe: Callable[[], Scraping]) -> None:
         """Shows what the scraper does; `observe` is called on the event loop."""
-        self._on_loop.append((SCRAPING, observe))
+        self._on_loop.append(((*SCRAPING, *DISCOVERY), observe))
 
 
 def _constant(value: T) -> Callable[[], T]:
@@ -159,9 +161,11 @@ def reference() -> list[tuple[str, str, str, str]]:
     """The table of metrics: (name, type, part that it tells of, help), besides those of process and Python."""
     found = [
         (family.name + ("_total" if family.type == "counter" else ""), family.type, "server", family.documentation)
-        for family in Metrics().gather().collect()
+        for family in Metrics().registry.collect()
         if family.name.startswith(("prometheus_", "tsdb_"))
     ]
-    parts: tuple[tuple[str, Sequence[Row[Any]]], ...] = (("storage", STORAGE), ("scraper", SCRAPING))
+    parts: tuple[tuple[str, Sequence[Row[Any]]], ...] = (
+        ("storage", STORAGE), ("scraper", SCRAPING), ("discovery", DISCOVERY),
+    )
     found += [(row.name, row.type, part, row.help) for part, rows in parts for row in rows]
     return sorted(found)

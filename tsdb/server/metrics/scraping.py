@@ -26,7 +26,11 @@ class Scraping:
     metadata: Mapping[str, int]
     """Families with metadata of all targets, by job."""
     discovered: Mapping[str, int]
-    """By job."""
+    """Targets before relabeling, by job."""
+    failures: Mapping[tuple[str, str], int]
+    """Of discovery that polls, by mechanism and job."""
+    files: Mapping[str, float]
+    """When files of targets had been changed, Unix s."""
 
 
 def observed(scraper: Scraper) -> Scraping:
@@ -38,6 +42,8 @@ def observed(scraper: Scraper) -> Scraping:
         {pool.name: pool.target_limit for pool in pools},
         {pool.name: sum(target.metadata_count for target in pool.active) for pool in pools},
         {pool.name: pool.discovered for pool in pools},
+        scraper.statistics.discovery.refresh_failures.copy(),
+        scraper.statistics.discovery.file_modified_seconds(),
     )
 
 
@@ -60,7 +66,7 @@ SCRAPING: tuple[Row[Scraping], ...] = (
     Row("prometheus_target_reload_length_seconds", "summary", "How long a job took to go on with another config.",
         _summaries(lambda s: s.reload_seconds), _INTERVAL),
     Row("prometheus_target_scrape_pool_sync_total", "counter", "Times that targets were made of what was discovered.",
-        lambda s: {(job,): seconds.read().count for job, seconds in dict(s.statistics.sync_seconds).items()}, _JOB),
+        lambda s: {(job,): seconds.count for job, seconds in dict(s.statistics.sync_seconds).items()}, _JOB),
     Row("prometheus_target_sync_failed_total", "counter", "Discovered targets that no target could be made of.",
         _labelled(lambda s: s.statistics.sync_failed), _JOB),
     Row("prometheus_target_scrape_pool_targets", "gauge", "Targets of a job.", _labelled(lambda s: s.targets), _JOB),
@@ -68,8 +74,6 @@ SCRAPING: tuple[Row[Scraping], ...] = (
         _labelled(lambda s: s.target_limits), _JOB),
     Row("prometheus_target_metadata_cache_entries", "gauge", "Metric families with metadata, target by target.",
         _labelled(lambda s: s.metadata), _JOB),
-    Row("prometheus_sd_discovered_targets", "gauge", "Targets that discovery knows, before relabeling.",
-        lambda s: {("scrape", job): count for job, count in s.discovered.items()}, ("name", "config")),
     Row("prometheus_target_scrape_pools_total", "counter", "Jobs begun, tries that failed included.",
         lambda s: s.statistics.pools),
     Row("prometheus_target_scrape_pools_failed_total", "counter", "Jobs that could not begin.",
