@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +94,7 @@ class Loaded:
     config: Config
     warnings: tuple[str, ...] = ()
     """What works otherwise than the file says: keys that are not built yet, variables that are missing."""
-    text: str = ""
+    text: str = field(default="", repr=False)
     """The file's own text; it may hold secrets."""
     files: tuple[Path, ...] = ()
     """What was read: the file, and those of `scrape_config_files`."""
