@@ -383,7 +383,20 @@ def test_status_of_an_empty_storage(running: Running) -> None:
 def test_answers_before_the_server_is_ready(begin: Begin) -> None:
     client = begin().client
     assert client.data("status/walreplay") == {"min": 0, "max": 0, "current": 0}
-    assert client.data("notifications") == []
+    assert [row["text"] for row in client.data("notifications")] == [
+        "tsdb is starting and replaying the write-ahead log (WAL)."
+    ]
     answer = client.get("/api/v1/targets")
     assert answer.status == 503
     assert answer.headers["x-prometheus-stopping"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [("{}", "15d"), ("{time: 30d}", "30d"), ("{size: 10GiB}", "10GiB"), ("{time: 1h30m, size: 1GiB}", "1h30m or 1GiB")],
+)
+def test_retention(keys: str, shown: str) -> None:
+    from tsdb.server.runtime import retention_text
+
+    retention = config_file.parse(f"storage: {{tsdb: {{retention: {keys}}}}}").storage.tsdb.retention
+    assert retention_text(retention) == shown

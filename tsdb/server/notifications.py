@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from tsdb.server.route import Request
     from tsdb.server.services import Services
 
-STARTING_UP = "Prometheus is starting and replaying the write-ahead log (WAL)."
-SHUTTING_DOWN = "Prometheus is shutting down and gracefully stopping all operations."
-"""Prometheus' words, which its UI shows."""
-
+STARTING_UP = "tsdb is starting and replaying the write-ahead log (WAL)."
+SHUTTING_DOWN = "tsdb is shutting down and gracefully stopping all operations."
 LONGEST_QUEUE = 10
 """Notifications that wait for a subscriber who does not read; further ones are dropped."""
 

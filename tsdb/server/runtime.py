@@ -11,9 +11,11 @@ from typing import Any
 
 import orjson
 
+from tsdb.model.durations import format_duration
 from tsdb.model.errors import BadData
 from tsdb.server import parameters
 from tsdb.server.answer import Answer, rfc3339, success, success_sorted
+from tsdb.server.config import RetentionConfig
 from tsdb.server.route import Request
 from tsdb.server.services import Services
 
@@ -55,14 +57,18 @@ def _runtime_info(services: Services, tasks: int) -> dict[str, Any]:
         "GOMEMLIMIT": _NO_LIMIT,
         "GOGC": "",
         "GODEBUG": "",
-        "storageRetention": retention_text(services),
+        "storageRetention": retention_text(services.config.storage.tsdb.retention),
     }
 
 
-def retention_text(services: Services) -> str:
+def retention_text(retention: RetentionConfig) -> str:
     """``15d``, ``15d or 10GiB``; empty: for ever."""
-    limits = (services.flags.get(f"storage.tsdb.retention.{kind}", "") for kind in ("time", "size"))
-    return " or ".join(limit for limit in limits if limit not in ("", "0s", "0B"))
+    limits = []
+    if retention.time_ms:
+        limits.append(format_duration(retention.time_ms))
+    if retention.size:
+        limits.append(str(retention.size))
+    return " or ".join(limits)
 
 
 async def tsdb(services: Services, request: Request) -> Answer:

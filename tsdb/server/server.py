@@ -27,6 +27,7 @@ from tsdb.server.effective import addresses, shown
 from tsdb.server.json_result import encode_result
 from tsdb.server.metrics import Metrics, version
 from tsdb.server.metrics.scraping import observed
+from tsdb.server.notifications import SHUTTING_DOWN, STARTING_UP
 from tsdb.server.reload import Apply, Load, Reloader
 from tsdb.server.routes import ROUTES
 from tsdb.server.services import Database, Phase, QueryEngine, Services
@@ -110,6 +111,7 @@ class Server:
     async def start(self, *sockets: socket.socket) -> None:
         """Answers on the sockets, which it closes at the end: so far only that it is not ready."""
         services = self.services
+        services.notifications.add(STARTING_UP)
         access = services.access
         tls = access is not None and access.file.current().tls is not None
         self._acceptor = Acceptor(
@@ -143,12 +145,14 @@ class Server:
         await self.reloader.start(watch_ms / 1000 if watch_ms else None)
         services.metrics.ready.set(1)
         services.phase, services.doing = Phase.READY, ""
+        services.notifications.remove(STARTING_UP)
 
     async def stop(self) -> None:
         """Stops accepting, lets requests finish, closes the database."""
         services = self.services
         services.phase, services.doing = Phase.STOPPING, "finishing requests"
         services.metrics.ready.set(0)
+        services.notifications.add(SHUTTING_DOWN)
         services.notifications.close()
         await self.reloader.stop()
         if services.scraper is not None:

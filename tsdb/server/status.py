@@ -18,7 +18,7 @@ async def index(services: Services, request: Request) -> Answer:
     """For who opens the address in a browser."""
     from tsdb.server.routes import ROUTES
 
-    lines = [f"{', '.join(route.methods):10} {route.path:32} {route.doc}" for route in ROUTES]
+    lines = [f"{', '.join(route.methods):10} {route.path:38} {route.doc}" for route in ROUTES]
     return text(200, "\n".join([f"tsdb {version()}: a time-series database server.", "", *lines]))
 
 
