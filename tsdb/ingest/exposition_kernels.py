@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.float_kernels import FLOAT_DONE, FLOAT_SLOW, FLOAT_WRONG, read_float
+from tsdb.ingest.float_kernels import FLOAT_DONE, FLOAT_SLOW, FLOAT_WRONG, read_float, read_number
 from tsdb.ingest.series_cache_kernels import (
     BRACED,
     DROPPED,
@@ -89,6 +89,11 @@ def skip_token(data: NDArray[np.uint8], at: int, end: int, tabs: bool) -> int:
     while at < end and data[at] != 0x20 and data[at] != 0x0A and not (tabs and data[at] == 0x09):
         at += 1
     return at
+
+
+@device
+def ends_token(c: int, format_: int) -> bool:
+    return c == 0x0A or c == 0x20 or (c == 0x09 and format_ == TEXT)
 
 
 @device
@@ -207,13 +212,15 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
     owns = state[EXPLICIT]
     again = state[AGAIN]
     live = state[LIVE]
+    default_time = state[TIME]
+    own_times = state[OWN_TIMES] != 0
+    room = values.size
     result = np.int64(DONE)
     ended = False
     line = at
     while at < size:
         line = at
-        if samples >= values.size or fresh >= new.shape[0] or state[LINES] >= lines.shape[0] \
-                or odds + 4 > odd.shape[0] or examples >= exemplars.shape[0]:
+        if samples >= room:
             result = np.int64(MORE_ROOM)
             break
 
@@ -283,7 +290,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
             entry, place = find_entry(secret, body, at, end, texts, fields, table)
             if entry == 0:
                 begin = np.int64(fields[count, OFFSET])
-                if count + 2 > fields.shape[0] or 2 * count + 2 > table.size or texts.size - begin < end - at:
+                if count + 2 > fields.shape[0] or 4 * count + 4 > 3 * table.size or texts.size - begin < end - at:
                     result = np.int64(MORE_ENTRIES)
                     break
                 entry = count
@@ -311,6 +318,9 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
         if flags & METADATA:
             if seen < last:
                 row = state[LINES]
+                if row == lines.shape[0]:
+                    result = np.int64(MORE_ROOM)
+                    break
                 lines[row, 0], lines[row, 1], lines[row, 2], lines[row, 3] = entry, line, scraped, kept
                 state[LINES] = row + 1
             live += 1 if seen != now else 0
@@ -323,7 +333,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
             continue
 
         # Value, time, exemplar
-        time = state[TIME]
+        time = default_time
         own = False
         exemplar = False
         odd_value = odds
@@ -337,6 +347,9 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                 time = np.int64(load_u64(body, at + 8))
             at += 17
             if kind == EXEMPLAR_RECORD:
+                if examples == exemplars.shape[0]:
+                    result = np.int64(MORE_ROOM)
+                    break
                 exemplar = True
                 for column in range(1, EXEMPLAR_COLUMNS):
                     exemplars[examples, column] = np.int64(load_u64(body, at + 8 * column - 8))
@@ -350,12 +363,17 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                 result = np.int64(NO_VALUE) if at < size else np.int64(NO_EOF)
                 break
             token = at
-            at = skip_token(body, at, size, format_ == TEXT)
-            if at == token:
-                result = np.int64(NO_VALUE)
-                break
-            bits, verdict = read_float(body, token, at)
+            bits, at, verdict = read_number(body, at, size)
+            if verdict == FLOAT_SLOW or at == size or not ends_token(body[at], format_):
+                at = skip_token(body, token, size, format_ == TEXT)
+                if at == token:
+                    result = np.int64(NO_VALUE)
+                    break
+                bits, verdict = read_float(body, token, at)
             if verdict == FLOAT_SLOW:
+                if odds + 4 > odd.shape[0]:
+                    result = np.int64(MORE_ROOM)
+                    break
                 odd[odd_value, 0], odd[odd_value, 2], odd[odd_value, 3] = ODD_VALUE, token, at - token
                 odd_value += 1
             elif verdict == FLOAT_WRONG:
@@ -385,11 +403,17 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                         result = np.int64(BAD_TIMESTAMP)
                         break
                     own = True
+                    if verdict == FLOAT_SLOW and odds + 4 > odd.shape[0]:
+                        result = np.int64(MORE_ROOM)
+                        break
                     if verdict == FLOAT_SLOW:
                         odd[odd_value, 0], odd[odd_value, 2], odd[odd_value, 3] = ODD_TIME, token, at - token
                         odd_value += 1
                 if at + 3 < size and body[at] == 0x20 and body[at + 1] == 0x23 and body[at + 2] == 0x20 \
                         and body[at + 3] == 0x7B:
+                    if odds + 4 > odd.shape[0] or examples == exemplars.shape[0]:
+                        result = np.int64(MORE_ROOM)
+                        break
                     exemplar = True
                     token = at + 3
                     at = skip_braces(body, token, size)
@@ -434,9 +458,12 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
             at += 1
 
         # The sample
-        own = own and state[OWN_TIMES] != 0
-        if not own:
-            time = state[TIME]
+        own = own and own_times
+        time = time if own else default_time
+        place = np.int64(fields[entry, SLOT])
+        if place == UNKNOWN_SLOT and fresh == new.shape[0]:
+            result = np.int64(MORE_ROOM)
+            break
         scraped += 1
         previous = entry
         live += 1 if seen != now else 0
@@ -448,7 +475,6 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                 repeated += 1
             else:
                 sample = samples
-                place = np.int64(fields[entry, SLOT])
                 if place >= 0:
                     sample_row[samples] = np.uint32(known)
                     slot[known] = np.int32(place)
@@ -475,10 +501,10 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                 explicit[samples] = np.uint8(1) if own else np.uint8(0)
                 owns += 1 if own else 0
                 samples += 1
-        for i in range(odds, odd_value):
-            if odd[i, 0] == ODD_VALUE or odd[i, 0] == ODD_TIME:
-                odd[i, 1] = sample if own or odd[i, 0] == ODD_VALUE else -1
-        odds = odd_value
+        while odds < odd_value:
+            if odd[odds, 0] == ODD_VALUE or odd[odds, 0] == ODD_TIME:
+                odd[odds, 1] = sample if own or odd[odds, 0] == ODD_VALUE else -1
+            odds += 1
         if exemplar:
             exemplars[examples, ROW] = sample
             examples += 1

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import multiply_fold
-from tsdb.kernels.intrinsics import float_bits, leading_zeros
+from tsdb.kernels.intrinsics import float_bits, leading_zeros, load_u64, trailing_zeros
 from tsdb.kernels.registry import device
 
 FLOAT_DONE, FLOAT_SLOW, FLOAT_WRONG = range(3)
 
 POWERS = np.array([10.0**i for i in range(23)])
 """f64: the powers of ten that a float holds exactly."""
+
+TENS = np.array([10**i for i in range(9)], np.uint64)
 
 SMALLEST, LARGEST = -342, 308
 """Powers of ten beyond which 19 digits give 0 or infinity."""
@@ -96,6 +98,78 @@ def scaled_bits(mantissa: int, power: int) -> int:
     if exponent >= 0x7FF:
         return INFINITY
     return bits & np.uint64((1 << 52) - 1) | np.uint64(exponent) << np.uint64(52)
+
+
+@device
+def read_digits(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """(u64 value of the first digits from `at` on, up to 8 of them; how many)."""
+    if end - at < 8:
+        value = np.uint64(0)
+        begin = at
+        while at < end and 0x30 <= data[at] <= 0x39:
+            value = value * np.uint64(10) + np.uint64(data[at] - np.uint8(0x30))
+            at += 1
+        return value, at - begin
+    word = load_u64(data, at) ^ np.uint64(0x3030303030303030)
+    other = (word + np.uint64(0x7676767676767676) | word) & np.uint64(0x8080808080808080)
+    count = trailing_zeros(other) >> 3 if other != np.uint64(0) else np.int64(8)
+    if count == 0:
+        return np.uint64(0), count
+    word <<= np.uint64(64 - 8 * count)  # leading zeros
+    word = (word * np.uint64(10) + (word >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    word = (word * np.uint64(100) + (word >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    return word * np.uint64(10_000) + (word >> np.uint64(32)) & np.uint64(0xFFFFFFFF), count
+
+
+@device
+def read_number(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int]:
+    """(u64 bits, position behind, FLOAT_DONE) of the decimal that begins at `at`, or FLOAT_SLOW where it is not a usual
+    one: for `read_float`. Nothing is said of what stands behind it."""
+    negative = at < end and data[at] == 0x2D
+    at += 1 if negative else 0
+    mantissa, digits = read_digits(data, at, end)
+    at += digits
+    exponent = np.int64(0)
+    if digits == 8:
+        more, count = read_digits(data, at, end)
+        if count == 8:
+            return mantissa, at, np.int64(FLOAT_SLOW)
+        mantissa = mantissa * TENS[count] + more
+        digits += count
+        at += count
+    if at < end and data[at] == 0x2E:
+        more, count = read_digits(data, at + 1, end)
+        mantissa = mantissa * TENS[count] + more
+        digits += count
+        exponent = -count
+        at += 1 + count
+        if count == 8:
+            more, count = read_digits(data, at, end)
+            mantissa = mantissa * TENS[count] + more
+            digits += count
+            exponent -= count
+            at += count
+            if count == 8:
+                return mantissa, at, np.int64(FLOAT_SLOW)
+    if digits == 0 or digits > 19:
+        return mantissa, at, np.int64(FLOAT_SLOW)
+    if at < end and data[at] | 0x20 == 0x65:
+        at += 1
+        down = at < end and data[at] == 0x2D
+        at += 1 if down or (at < end and data[at] == 0x2B) else 0
+        more, count = read_digits(data, at, end)
+        if count == 0 or count > 3:
+            return mantissa, at, np.int64(FLOAT_SLOW)
+        exponent += -np.int64(more) if down else np.int64(more)
+        at += count
+    sign = SIGN if negative else np.uint64(0)
+    if mantissa <= np.uint64(1 << 53) and -22 <= exponent <= 22:
+        value = np.float64(np.int64(mantissa))
+        if exponent != 0:
+            value = value / POWERS[-exponent] if exponent < 0 else value * POWERS[exponent]
+        return float_bits(value) | sign, at, np.int64(FLOAT_DONE)
+    bits = scaled_bits(mantissa, exponent)
+    return bits | sign, at, np.int64(FLOAT_SLOW if bits == INFINITY else FLOAT_DONE)
 
 
 @device

@@ -84,6 +84,7 @@ class TargetSeries:
         self._lock = threading.Lock()
         self._reports = _report_rows(secret, labels, reports)
         self._report_slots = KnownRows(np.full(len(reports), UNKNOWN_SLOT, np.int32), np.zeros(len(reports), np.uint64))
+        self._reports_known = not reports
         self._format = Format.TEXT
         self._track_staleness = False
         self._number = 0  # of the last scrape
@@ -149,7 +150,7 @@ class TargetSeries:
         sent = self._sent = _Sent(scrape, scrape.keyed_entries, False, None, self._last)
         self._last, self._live = scrape.number, scrape.live
         if scrape.keyed is None and not scrape.explicit and scrape.again == self._tracked == scrape.samples:
-            if (self._report_slots.slot >= 0).all():
+            if self._reports_known:
                 return self._usual(scrape, ts, bits)
             return self._composed(scrape, _NO_ENTRIES, ts, bits)
         cache = self._cache
@@ -166,7 +167,7 @@ class TargetSeries:
     def end(self, ts: int) -> Batch | None:
         """Stale markers for all that the target had, the reports too: it is gone. None where it never had anything."""
         gone = self._end_tracking()
-        if not gone.size and (self._report_slots.slot < 0).all():
+        if not gone.size and not self._reports_known:
             return None
         return self._composed(None, gone, ts, np.full(self._report_slots.slot.size, STALE_NAN, np.uint64))
 
@@ -183,6 +184,7 @@ class TargetSeries:
             cache.refs[sent.entries] = keyed.ref[:new]
             if sent.reports_keyed:
                 self._report_slots = KnownRows(keyed.slot[new:].copy(), keyed.ref[new:].copy())
+                self._reports_known = bool((self._report_slots.slot >= 0).all())
         scrape = sent.scrape
         if scrape is None or not appended.rejected:
             return [0] * len(REASONS)
@@ -196,7 +198,7 @@ class TargetSeries:
     def forget(self) -> None:
         """After ForgottenSeries: the last batch was not written. Parse the body again, and the batch will have keys."""
         self._cache.forget_slots()
-        self._report_slots = KnownRows(np.full_like(self._report_slots.slot, UNKNOWN_SLOT), self._report_slots.ref)
+        self._reports_known = not self._report_slots.slot.size
         sent = self._sent
         if sent is not None:
             self._last = sent.last
@@ -367,7 +369,7 @@ class TargetSeries:
         """Any batch: samples of a scrape, stale markers of entries that are gone, reports (bits)."""
         cache, sent = self._cache, self._sent
         assert sent is not None
-        reports_known = bool((self._report_slots.slot >= 0).all())
+        reports_known = self._reports_known
         lost = gone[cache.fields[gone, SLOT] < 0]  # to be named again
         gone = gone[cache.fields[gone, SLOT] >= 0]
         known = [KnownRows(cache.fields[gone, SLOT], cache.refs[gone])]

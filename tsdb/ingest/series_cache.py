@@ -41,21 +41,21 @@ class SeriesCache:
     def reserve(self, entries: int, text_bytes: int) -> None:
         """Makes room for so many entries and bytes of text in all."""
         self._resize(max(entries, self.count + 1) + 1, max(text_bytes, self.text_bytes))
-        if self.table.size < 2 * self.fields.shape[0]:
+        if self.table.size < self._places():
             self.drop(np.zeros(self.count, np.bool_))
 
     def drop(self, gone: NDArray[np.bool_]) -> None:
         """Forgets entries, bool[count]. Those that stay are renumbered."""
         keep = (~gone).view(np.uint8)
-        self.table = np.zeros(1 << (2 * self.fields.shape[0] - 1).bit_length(), np.int32)
+        self.table = np.zeros(self._places(), np.int32)
         self.count = int(rebuild_cache(self.secret, keep, self.texts, self.fields, self.refs, self.tracked, self.table,
                                        np.empty(self.count, np.int32), self.count))
 
     def trim(self) -> None:
         """Gives back room that is not needed."""
-        entries, size = self.count + self.count // 8 + 16, self.text_bytes + self.text_bytes // 8 + 512
+        entries, size = self.count + self.count // 16 + 16, self.text_bytes + self.text_bytes // 16 + 256
         self._resize(min(entries, self.fields.shape[0]), min(size, self.texts.size))
-        if self.table.size > 4 * self.fields.shape[0]:
+        if self.table.size > self._places():
             self.drop(np.zeros(self.count, np.bool_))
 
     def forget_slots(self) -> None:
@@ -66,6 +66,10 @@ class SeriesCache:
         """bool[count]: entries with one of these flags."""
         found: NDArray[np.bool_] = (self.fields[: self.count, FLAGS] & flags) != 0
         return found
+
+    def _places(self) -> int:
+        """Size of the table: three quarters of it suffice for all there is room for."""
+        return 1 << (4 * self.fields.shape[0] // 3).bit_length()
 
     def _resize(self, capacity: int, text_bytes: int) -> None:
         self.texts = resized(self.texts, text_bytes)

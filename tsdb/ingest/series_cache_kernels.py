@@ -34,20 +34,22 @@ FORMAT_SHIFT, FORMAT_MASK = 5, 3
 @device
 def same_bytes(a: NDArray[np.uint8], at: int, b: NDArray[np.uint8], begin: int, length: int) -> bool:
     """Whether a[at : at + length] and b[begin : begin + length], both within their arrays, are equal."""
-    i = 0
-    while i + 8 <= length:
-        if load_u64(a, at + i) != load_u64(b, begin + i):
-            return False
-        i += 8
-    if i == length:
+    if length < 8:
+        for i in range(length):
+            if a[at + i] != b[begin + i]:
+                return False
         return True
-    if length >= 8:
-        return load_u64(a, at + length - 8) == load_u64(b, begin + length - 8)
-    while i < length:
-        if a[at + i] != b[begin + i]:
+    last = length - 8
+    i = 0
+    while True:  # 64 bytes without a branch, which would be guessed wrongly once for each text
+        differ = load_u64(a, at + min(i, last)) ^ load_u64(b, begin + min(i, last))
+        for k in range(1, 8):
+            differ |= load_u64(a, at + min(i + 8 * k, last)) ^ load_u64(b, begin + min(i + 8 * k, last))
+        if differ != np.uint64(0):
             return False
-        i += 1
-    return True
+        i += 64
+        if i >= length:
+            return True
 
 
 @device
