@@ -286,7 +286,8 @@ class TargetSeries:
         if problems:
             cache.fields[lines[:, 0], SEEN] = -1  # to be told with the next scrape
             self._drop_from(min((each.entry for each in problems if each.entry >= first_new), default=cache.count))
-            raise_first(body, self._format, problems, int(state[kernels.ADDED] + new[:, 5].sum()))
+            before = new[:, 1] < min(problem.at for problem in problems)
+            raise_first(body, self._format, problems, int(state[kernels.ADDED] + new[before, 5].sum()))
         return metadata_of(said, cache, self._last - METADATA_SCRAPES), keyed
 
     def _keys_of(self, entries: NDArray[np.int64]) -> KeyedRows:
