@@ -99,7 +99,7 @@ parameters as a form in the body too. Answers are sent as zstd or gzip to who as
 | `bad_data` | 400 | a parameter or the expression is wrong |
 | `execution` | 422 | the expression cannot be evaluated, or not within its limits |
 | `timeout` | 503 | the deadline passed, in the queue or in the query |
-| `canceled` | 503 | the client left |
+| `canceled` | 499 | the client left |
 | `internal` | 500 | a bug: the log has the details |
 | `unavailable` | 500, 501 | it is turned off, or not built yet |
 

@@ -152,7 +152,7 @@ def test_eleven_thousand_points(running: Running) -> None:
         (ExecutionError("many-to-many"), 422, "execution", "many-to-many"),
         (NotSupported("not supported yet"), 422, "execution", "not supported yet"),
         (LimitExceeded("too much"), 422, "execution", "too much"),
-        (QueryCanceled("query was canceled"), 503, "canceled", "query was canceled"),
+        (QueryCanceled("query was canceled"), 499, "canceled", "query was canceled"),
         (QueryError("?"), 500, "internal", "?"),
         (TsdbError("!"), 500, "internal", "!"),
     ],

@@ -24,7 +24,7 @@
         │   ├── NotSupported   PromQL that this version does not execute yet  execution        422
         │   └── LimitExceeded  more samples, series or bytes than allowed     execution        422
         ├── QueryTimeout       the deadline passed                            timeout          503
-        ├── QueryCanceled      the client left or somebody cancelled          canceled         503
+        ├── QueryCanceled      the client left or somebody cancelled          canceled         499
         └── NotReady           the server is starting or stopping             unavailable      503
 
 A message names the thing, the place and the remedy.
@@ -164,7 +164,7 @@ class QueryCanceled(QueryError):
     """The client left, or somebody cancelled the query."""
 
     kind = "canceled"
-    status = 503
+    status = 499
 
 
 class NotReady(QueryError):
