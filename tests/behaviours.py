@@ -220,12 +220,12 @@ def _varint(number: int) -> bytes:
     return out + bytes((number,))
 
 
-GOOD = "# HELP good Is good.\n# TYPE good gauge\ngood 1\n# TYPE seconds_total counter\nseconds_total{le=\"x\"} 2.5\n"
+GOOD = "# HELP good Is good.\n# TYPE good gauge\ngood 1\n# TYPE work_seconds_total counter\nwork_seconds_total{le=\"x\"} 2.5\n"
 GOOD_OPENMETRICS = (
-    "# HELP good Is good.\n# TYPE good gauge\ngood 1\n# TYPE seconds counter\n# UNIT seconds seconds\n"
-    'seconds_total{le="x"} 2.5 # {trace_id="abc"} 1\nseconds_created{le="x"} 1.7e9\n# EOF\n'
+    "# HELP good Is good.\n# TYPE good gauge\ngood 1\n# TYPE work_seconds counter\n# UNIT work_seconds seconds\n"
+    'work_seconds_total{le="x"} 2.5 # {trace_id="abc"} 1\nwork_seconds_created{le="x"} 1.7e9\n# EOF\n'
 )
-GOOD_PROTOBUF = protobuf([("good", "Is good.", 1, [({}, 1.0)]), ("seconds_total", "", 0, [({"le": "x"}, 2.5)])])
+GOOD_PROTOBUF = protobuf([("good", "Is good.", 1, [({}, 1.0)]), ("work_seconds_total", "", 0, [({"le": "x"}, 2.5)])])
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
     "/text": Answer(GOOD),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -190,6 +192,8 @@ class Side:
     """/api/v1/series at the end."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Range query over everything."""
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    """The samples of everything."""
     requests: list[Request] = field(default_factory=list)
     """What it asked the targets while the other one was away."""
 
@@ -211,14 +215,20 @@ class Side:
         active = self.client.data("targets")["activeTargets"]
         return len(active) == targets and all(target["health"] != "unknown" for target in active)
 
-    def answers(self, targets: int) -> bool:
-        """As `scraped_all`, of a server that may not listen yet."""
+    def wait_scraped(self, targets: int, timeout: float) -> None:
+        """Until it is ready and `scraped_all`."""
+        assert self.process is not None
+        self.process.wait_ready()
         try:
-            return self.scraped_all(targets)
-        except (OSError, AssertionError):
-            assert self.process is not None
-            assert self.process.running, self.process.tail()
-            return False
+            wait_until(lambda: self.scraped_all(targets), "scraped all", timeout, 0.1)
+        except AssertionError:
+            active = self.client.data("targets")["activeTargets"]
+            jobs = Counter(target["scrapePool"] for target in active)
+            idle = [target["scrapeUrl"] for target in active if target["health"] == "unknown"]
+            raise AssertionError(
+                f"{self.name} has {len(active)} of {targets} targets, {dict(jobs)}; never scraped: {idle}\n"
+                f"{self.process.tail()}"
+            ) from None
 
     def cases(self, pool: str) -> dict[str, str]:
         """Of a pool's targets, the label `case` with its health."""
@@ -273,10 +283,7 @@ def run(theirs: Side, ours: Side, folder: Path) -> Record:
             assert side.process is not None
             stack.callback(side.process.kill)
         for side in record.both:
-            assert side.process is not None
-            side.process.wait_ready()
-        for side in record.both:
-            wait_until(lambda s=side: s.scraped_all(count), f"{side.name} scraped all {count} targets", 30, 0.1)  # type: ignore[misc]
+            side.wait_scraped(count, timeout=30)
         record.begin = time.time() + 1.5 * INTERVAL
         hold(record, "steady", 4)
 
@@ -312,16 +319,14 @@ def run(theirs: Side, ours: Side, folder: Path) -> Record:
             assert side.process is not None
             stack.callback(side.process.kill)
         for side in record.both:
-            assert side.process is not None
-            side.process.wait_ready()
-        for side in record.both:
-            wait_until(lambda s=side: s.scraped_all(count), f"{side.name} scraped all again", 30, 0.1)  # type: ignore[misc]
+            side.wait_scraped(count, timeout=30)
         hold(record, "restarted", 3)
         record.end = time.time() - INTERVAL
         for side in record.both:
             everything = {"match[]": '{job=~".+"}', "start": record.begin - 60, "end": record.end}
             side.series = side.client.data("series", everything)
             side.rows = side.client.query_range('{job=~".+"}', record.begin, record.end, STEP)
+            side.samples = side.client.query(f'{{job=~".+"}}[{math.ceil(record.end - record.begin) + 60}s]', record.end)
             side.targets["end"] = side.client.data("targets")
         ours.stop()
         theirs.requests = listen(targets)

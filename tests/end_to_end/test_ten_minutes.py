@@ -12,10 +12,9 @@ from tests.conftest import Start
 from tests.end_to_end.drop_in import Side
 from tests.end_to_end.test_drop_in import argv_of, assert_none, text
 from tests.end_to_end.timelines import Timeline, difference, timelines
-from tests.processes import TSDB, free_port, wait_until
+from tests.processes import TSDB, free_port
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(1200),
-              pytest.mark.xfail(run=False, reason="Prometheus' flags and scrape options are being built")]
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CONFIG = """\
 global:
@@ -74,7 +73,7 @@ def test_the_same_series_for_ten_minutes(
         for side in both:
             side.start()
         for side in both:
-            wait_until(lambda s=side: s.answers(5), f"{side.name} scraped all", 120, 0.5)  # type: ignore[misc]
+            side.wait_scraped(5, timeout=120)
         begin = time.time() + 2 * STEP
         time.sleep(seconds * 0.6)
         stop = time.time()
@@ -84,7 +83,7 @@ def test_the_same_series_for_ten_minutes(
         for side in both:
             side.start()
         for side in both:
-            wait_until(lambda s=side: s.answers(5), f"{side.name} scraped all again", 120, 0.5)  # type: ignore[misc]
+            side.wait_scraped(5, timeout=120)
         time.sleep(max(0.0, begin + seconds - time.time()))
         end = time.time() - STEP
         assert_same(both[0], both[1], begin, end)
