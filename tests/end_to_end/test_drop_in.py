@@ -29,7 +29,7 @@ DIFFERENT = [
     ("breaks", {"job": "moving"}, "a failed scrape ends all of a target's series; Prometheus leaves out those that it "
                                   "read before what made the scrape fail, a line or the sample over the limit"),
     ("grows", {"job": "limit-samples"}, "the same"),
-    ("", {"job": "interval-changes"}, "a target with a new interval is a new target: whether the markers of the old one "
+    ("", {"job": "interval-changes"}, "a target with a new interval is a new one: whether the markers of the old one "
                                       "come before the first scrape of the new one is chance, in Prometheus too"),
     ("scrape_series_added", {"case": "old-times"}, "series whose only sample is refused count once as added"),
     ("scrape_series_added", {"case": "future-times"}, "the same"),
