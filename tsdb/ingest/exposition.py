@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from tsdb.ingest import exposition_kernels as kernels
+from tsdb.ingest import line_kernels as kernels
 from tsdb.model.errors import UnsupportedMedia
 
 
 class Format(Enum):
-    """The values are those of `exposition_kernels`."""
+    """The values are those of `line_kernels`."""
 
     TEXT = kernels.TEXT
     """https://prometheus.io/docs/instrumenting/exposition_formats/: 0.0.4, and 1.0.0 with quoted UTF-8 names."""

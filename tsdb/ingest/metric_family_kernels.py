@@ -143,7 +143,7 @@ def write_sample(body: NDArray[np.uint8], name: int, name_end: int, ending: int,
     out[at] = SAMPLE_RECORD
     begin = at + 5
     end = write_word(ending, out, copy(body, name, name_end, out, begin))
-    end = copy(labels, 0, labels_size, out, end)
+    end = copy(labels, np.int64(0), labels_size, out, end)
     if label != PLAIN:
         out[end] = SEPARATOR
         end = write_word(label, out, end + 1)
@@ -238,6 +238,8 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
         return NO_ROOM
 
     # Of all types: count or value, sum, and what repeats
+    plain, bucket = np.int64(PLAIN), np.int64(BUCKET)  # a literal would make numba compile a function once more
+    le, quantile = np.int64(LE), np.int64(QUANTILE)
     distribution = type_ == SUMMARY or type_ == HISTOGRAM or type_ == GAUGE_HISTOGRAM
     histogram = distribution and type_ != SUMMARY
     first = second = float_count = np.uint64(0)
@@ -263,12 +265,12 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
             exemplar, exemplar_end = start, at
     if not distribution:
         record = to
-        to = write_sample(body, name, name_end, PLAIN, labels, labels_size, PLAIN, first, first, ts, out, to)
+        to = write_sample(body, name, name_end, plain, labels, labels_size, plain, first, first, ts, out, to)
         return to if exemplar < 0 else add_exemplar(body, exemplar, exemplar_end, out, record, to)
     if float_count << np.uint64(1) != np.uint64(0):
         first = float_count
-    to = write_sample(body, name, name_end, COUNT, labels, labels_size, PLAIN, first, first, ts, out, to)
-    to = write_sample(body, name, name_end, SUM, labels, labels_size, PLAIN, first, second, ts, out, to)
+    to = write_sample(body, name, name_end, np.int64(COUNT), labels, labels_size, plain, first, first, ts, out, to)
+    to = write_sample(body, name, name_end, np.int64(SUM), labels, labels_size, plain, first, second, ts, out, to)
     infinite = not histogram
     at = value
     while at < value_end:
@@ -304,18 +306,18 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
             return NO_ROOM
         record = to
         if not histogram:
-            to = write_sample(body, name, name_end, PLAIN, labels, labels_size, QUANTILE, bound, count, ts, out, to)
+            to = write_sample(body, name, name_end, plain, labels, labels_size, quantile, bound, count, ts, out, to)
             continue
         infinite = bound == INFINITY
         if float_count << np.uint64(1) != np.uint64(0):
             count = float_count
-        to = write_sample(body, name, name_end, BUCKET, labels, labels_size, LE, bound, count, ts, out, to)
+        to = write_sample(body, name, name_end, bucket, labels, labels_size, le, bound, count, ts, out, to)
         if exemplar >= 0:
             to = add_exemplar(body, exemplar, exemplar_end, out, record, to)
             if to < 0:
                 return to
     if not infinite:
-        to = write_sample(body, name, name_end, BUCKET, labels, labels_size, LE, INFINITY, first, ts, out, to)
+        to = write_sample(body, name, name_end, bucket, labels, labels_size, le, INFINITY, first, ts, out, to)
     return to
 
 
@@ -363,10 +365,10 @@ def write_records(body: NDArray[np.uint8], labels: NDArray[np.uint8], out: NDArr
             to = state[OUT]
             if out.size - to < 3 * (8 + name_end - name) + help_end - help_ + unit_end - unit:
                 return MORE_OUTPUT
-            to = write_metadata(0x48, body, name, name_end, help_, help_end, np.int64(-1), out, to)
+            to = write_metadata(np.int64(0x48), body, name, name_end, help_, help_end, np.int64(-1), out, to)
             if unit_end > unit:
-                to = write_metadata(0x55, body, name, name_end, unit, unit_end, type_, out, to)
-            to = write_metadata(0x54, body, name, name_end, name, name, type_, out, to)
+                to = write_metadata(np.int64(0x55), body, name, name_end, unit, unit_end, type_, out, to)
+            to = write_metadata(np.int64(0x54), body, name, name_end, name, name, type_, out, to)
             at = begin
             while at < end:
                 number, _, start, at = read_field(body, at, end)

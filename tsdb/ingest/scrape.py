@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.ingest import exposition_kernels as kernels
+from tsdb.ingest import line_kernels as lines
 from tsdb.ingest.series_cache import resized
 from tsdb.ingest.series_keys import KeyedRows
 from tsdb.model.batch import Metadata
@@ -30,7 +31,7 @@ class ScrapeArrays:
         self.new = np.empty((samples if first else 1, 6), np.int64)
         self.lines = np.empty((samples // 4 + 1 if first else 1, 4), np.int64)
         self.odd = np.empty((8, 4), np.int64)
-        self.exemplars = np.empty((1, kernels.EXEMPLAR_COLUMNS), np.int64)
+        self.exemplars = np.empty((1, lines.EXEMPLAR_COLUMNS), np.int64)
         self.state = np.zeros(kernels.STATE, np.int64)
 
     def keep(self, some: NDArray[np.bool_]) -> None:
@@ -39,7 +40,7 @@ class ScrapeArrays:
         self.entry, self.row = self.entry[:samples][some], self.row[:samples][some]
         self.ts, self.values = self.ts[:samples][some], self.values[:samples][some]
         self.explicit = self.explicit[:samples][some]
-        rows = self.exemplars[: self.state[kernels.EXEMPLARS], kernels.ROW]
+        rows = self.exemplars[: self.state[kernels.EXEMPLARS], lines.ROW]
         moved = np.append(np.where(some, np.cumsum(some) - 1, -1), -1)
         rows[:] = moved[rows]
 
@@ -110,13 +111,13 @@ class Scrape:
 def exemplars_of(arrays: ScrapeArrays, ts: int) -> Exemplars | None:
     """Those of samples that are kept."""
     rows = arrays.exemplars[: arrays.state[kernels.EXEMPLARS]]
-    rows = rows[rows[:, kernels.ROW] >= 0]
+    rows = rows[rows[:, lines.ROW] >= 0]
     if not rows.size:
         return None
     return Exemplars(
-        sample=rows[:, kernels.ROW],
-        ts=np.where(rows[:, kernels.HAS_TIMESTAMP] != 0, rows[:, kernels.TIMESTAMP], ts),
-        value=np.ascontiguousarray(rows[:, kernels.VALUE]).view(np.uint64),
-        begin=rows[:, kernels.LABELS_AT],
-        length=rows[:, kernels.LABELS_LENGTH],
+        sample=rows[:, lines.ROW],
+        ts=np.where(rows[:, lines.HAS_TIMESTAMP] != 0, rows[:, lines.TIMESTAMP], ts),
+        value=np.ascontiguousarray(rows[:, lines.VALUE]).view(np.uint64),
+        begin=rows[:, lines.LABELS_AT],
+        length=rows[:, lines.LABELS_LENGTH],
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsdb.ingest import exposition_kernels as kernels
+from tsdb.ingest import line_kernels as lines
 from tsdb.ingest.exposition import Format
 from tsdb.ingest.label_kernels import EXEMPLAR
 from tsdb.ingest.scrape import ScrapeArrays
@@ -15,16 +16,16 @@ from tsdb.ingest.series_keys import SeriesKeys, WrongSeries
 from tsdb.model.errors import ScrapeRefused
 
 REASONS = {
-    kernels.NO_NAME: "expected a valid start token: a metric name is missing",
-    kernels.BAD_LABELS: "expected label name or brace close",
-    kernels.NO_VALUE: "expected value after metric",
-    kernels.BAD_VALUE: "the value is not a number",
-    kernels.BAD_TIMESTAMP: "the timestamp is not a number, or not one in range",
-    kernels.BEHIND: "expected next entry after value or timestamp",
-    kernels.NO_EOF: "data does not end with # EOF",
-    kernels.BEHIND_EOF: "unexpected data after # EOF",
-    kernels.BAD_EXEMPLAR: "expected value, and perhaps timestamp, after exemplar labels",
-    kernels.BAD_RECORD: "a record is cut off",
+    lines.NO_NAME: "expected a valid start token: a metric name is missing",
+    lines.BAD_LABELS: "expected label name or brace close",
+    lines.NO_VALUE: "expected value after metric",
+    lines.BAD_VALUE: "the value is not a number",
+    lines.BAD_TIMESTAMP: "the timestamp is not a number, or not one in range",
+    lines.BEHIND: "expected next entry after value or timestamp",
+    lines.NO_EOF: "data does not end with # EOF",
+    lines.BEHIND_EOF: "unexpected data after # EOF",
+    lines.BAD_EXEMPLAR: "expected value, and perhaps timestamp, after exemplar labels",
+    lines.BAD_RECORD: "a record is cut off",
 }
 """By error of `read_lines`."""
 
@@ -50,7 +51,7 @@ def kernel_problem(body: bytes, format_: Format, arrays: ScrapeArrays, code: int
     """What `read_lines` stopped at."""
     state = arrays.state
     at, reason = int(state[kernels.AT]), REASONS[code]
-    if code == kernels.BAD_LABELS:
+    if code == lines.BAD_LABELS:
         begin = int(state[kernels.WRONG])
         end = body.find(b"\n", begin)
         grammar = EXEMPLAR if format_ is Format.OPENMETRICS and begin > at else format_.value
@@ -69,14 +70,14 @@ def number_problems(body: bytes, format_: Format, arrays: ScrapeArrays) -> list[
             problems.append(Problem(line, "the value is out of range", before, before))
         elif row < 0:
             continue
-        elif kind == kernels.ODD_VALUE:
+        elif kind == lines.ODD_VALUE:
             arrays.values[row] = np.float64(value).view(np.uint64)
-        elif kind == kernels.ODD_TIME:
+        elif kind == lines.ODD_TIME:
             arrays.ts[row] = _milliseconds(value)
-        elif kind == kernels.ODD_EXEMPLAR:
-            arrays.exemplars[row, kernels.VALUE] = np.float64(value).view(np.int64)
+        elif kind == lines.ODD_EXEMPLAR:
+            arrays.exemplars[row, lines.VALUE] = np.float64(value).view(np.int64)
         else:
-            arrays.exemplars[row, kernels.TIMESTAMP] = _milliseconds(value)
+            arrays.exemplars[row, lines.TIMESTAMP] = _milliseconds(value)
     return problems
 
 
@@ -85,11 +86,11 @@ def exemplar_problems(body: bytes, format_: Format, arrays: ScrapeArrays, keys: 
     rows = arrays.exemplars[: arrays.state[kernels.EXEMPLARS]]
     if format_ is not Format.OPENMETRICS or not rows.size:
         return []
-    begins, lengths = rows[:, kernels.LABELS_AT].copy(), rows[:, kernels.LABELS_LENGTH].copy()
+    begins, lengths = rows[:, lines.LABELS_AT].copy(), rows[:, lines.LABELS_LENGTH].copy()
     try:
         keys.read(np.frombuffer(body, np.uint8), begins, lengths, np.zeros(begins.size, np.uint8), EXEMPLAR)
     except WrongSeries as problem:
-        before = max(int(rows[problem.row, kernels.ROW]), 0)
+        before = max(int(rows[problem.row, lines.ROW]), 0)
         return [Problem(body.rfind(b"\n", 0, int(begins[problem.row])) + 1, str(problem), before, before)]
     return []
 

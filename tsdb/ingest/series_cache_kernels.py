@@ -69,6 +69,23 @@ def find_entry(secret: NDArray[np.uint64], data: NDArray[np.uint8], begin: int, 
         place = (place + 1) & np.int64(mask)
 
 
+@device
+def add_entry(data: NDArray[np.uint8], begin: int, end: int, entry: int, flags: int, following: int,
+              texts: NDArray[np.uint8], fields: NDArray[np.int32], refs: NDArray[np.uint64],
+              tracked: NDArray[np.uint8]) -> None:
+    """Remembers the text data[begin:end] as `entry`, behind all others, before `following`. There is room."""
+    offset = np.int64(fields[entry, OFFSET])
+    for i in range(end - begin):
+        texts[offset + i] = data[begin + i]
+    fields[entry + 1, OFFSET] = np.int32(offset + end - begin)
+    fields[entry, SLOT] = np.int32(UNKNOWN_SLOT)
+    fields[entry, SEEN] = np.int32(-1)
+    fields[entry, NEXT] = np.int32(following)
+    fields[entry, FLAGS] = np.int32(flags)
+    refs[entry] = np.uint64(0)
+    tracked[entry] = np.uint8(0)
+
+
 @kernel("int64(uint64[::1], uint8[::1], uint8[::1], int32[:, ::1], uint64[::1], uint8[::1], int32[::1], int32[::1],"
         " int64)", stage="query")
 def rebuild_cache(secret: NDArray[np.uint64], keep: NDArray[np.uint8], texts: NDArray[np.uint8],
