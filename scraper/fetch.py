@@ -12,8 +12,9 @@ import aiohttp
 from scraper.target import Target
 from tsdb.model.errors import TsdbError
 from tsdb.model.settings import Bytes
-from tsdb.net.client import HttpClient
+from tsdb.net.client import REDIRECTS, HttpClient
 from tsdb.net.failures import RequestFailed, reason
+from tsdb.net.plain import AnswerTooLarge, PlainConnection, request_head
 
 MAX_BODY_BYTES = 256 << 20
 """Largest answer of a job without `body_size_limit`: Prometheus takes what memory there is."""
@@ -41,52 +42,92 @@ def request_headers(target: Target, accept: str, compression: bool) -> dict[str,
     }
 
 
-async def fetch(
-    client: HttpClient, target: Target, headers: Mapping[str, str], limit: int, executor: Executor
-) -> tuple[bytes, str]:
-    """(body, Content-Type) of the target's answer. `limit` is the size in bytes that fails, 0: `MAX_BODY_BYTES`.
+class Fetcher:
+    """Asks one target, mostly over a connection of its own."""
 
-    Raises ScrapeFailed.
-    """
-    reading = False
-    try:
-        async with asyncio.timeout(target.timeout_ms / 1000):
-            async with client.request("GET", target.endpoint, headers=headers) as answer:
-                reading = True
-                if answer.status != 200:
-                    raise ScrapeFailed(f"server returned HTTP status {answer.status} {answer.reason}".rstrip())
-                compressed = answer.headers.get("Content-Encoding") == "gzip"
-                body = await _read(answer.content, limit, compressed)
-            if compressed:
-                body = await _decompressed(body, limit, executor)
-            return body, answer.headers.get("Content-Type", "")
-    except RequestFailed as problem:
-        raise ScrapeFailed(str(problem)) from problem
-    except (TimeoutError, aiohttp.ClientError, OSError, TsdbError) as problem:
-        text = "context deadline exceeded" if isinstance(problem, TimeoutError) else reason(problem)
-        raise ScrapeFailed(text if reading else f'Get "{target.url}": {text}') from problem
+    def __init__(self, target: Target, executor: Executor) -> None:
+        self._target = target
+        self._executor = executor
+        self._connection = PlainConnection(target.endpoint)
+        self._headers: Mapping[str, str] | None = None
+        """What `_head` was made of."""
+        self._head = b""
+        self._redirected = False
+
+    def close(self) -> None:
+        self._connection.close()
+
+    async def fetch(self, client: HttpClient, headers: Mapping[str, str], limit: int) -> tuple[bytes, str]:
+        """(body, Content-Type) of the target's answer. `limit` is the size in bytes that fails, 0: `MAX_BODY_BYTES`.
+
+        Raises ScrapeFailed.
+        """
+        self._reading = False
+        try:
+            async with asyncio.timeout(self._target.timeout_ms / 1000):
+                body, content_type, compressed = await self._ask(client, headers, limit)
+                if compressed:
+                    body = await self._decompressed(body, limit)
+                elif len(body) >= (limit or MAX_BODY_BYTES):
+                    raise AnswerTooLarge
+                return body, content_type
+        except RequestFailed as problem:
+            raise ScrapeFailed(str(problem)) from problem
+        except AnswerTooLarge:
+            raise _too_large(limit) from None
+        except (TimeoutError, aiohttp.ClientError, OSError, TsdbError) as problem:
+            text = "context deadline exceeded" if isinstance(problem, TimeoutError) else reason(problem)
+            reading = self._reading or self._connection.reading
+            raise ScrapeFailed(text if reading else f'Get "{self._target.url}": {text}') from problem
+
+    async def _ask(self, client: HttpClient, headers: Mapping[str, str], limit: int) -> tuple[bytes, str, bool]:
+        """Body, Content-Type, whether the body is compressed."""
+        url = self._target.endpoint
+        plain = None if self._redirected else client.plain_headers(url, headers)
+        if plain is not None:
+            if plain != self._headers:
+                self._head, self._headers = request_head(url, plain), plain
+            answer = await self._connection.get(self._head, _most(limit))
+            if answer.status == 200:
+                return answer.body, answer.content_type, answer.content_encoding == "gzip"
+            if answer.status not in REDIRECTS or not client.follows_redirects:
+                raise _wrong_status(answer.status, answer.reason)
+            self._redirected = True
+        async with client.request("GET", url, headers=headers) as response:
+            self._reading = True
+            if response.status != 200:
+                raise _wrong_status(response.status, response.reason)
+            body = await _read(response.content, limit)
+            compressed = response.headers.get("Content-Encoding") == "gzip"
+            return body, response.headers.get("Content-Type", ""), compressed
+
+    async def _decompressed(self, body: bytes, limit: int) -> bytes:
+        inflate = Inflate(body, limit)
+        if len(body) <= _INLINE_COMPRESSED and inflate.run(_INLINE_BYTES):
+            return inflate.result()
+        await asyncio.get_running_loop().run_in_executor(self._executor, inflate.run, None)
+        return inflate.result()
 
 
-async def _read(content: aiohttp.StreamReader, limit: int, compressed: bool) -> bytes:
+def _wrong_status(status: int, words: str | None) -> ScrapeFailed:
+    return ScrapeFailed(f"server returned HTTP status {status} {words or ''}".rstrip())
+
+
+def _most(limit: int) -> int:
+    """What may come over the wire: what cannot be compressed gets a little longer."""
     most = limit or MAX_BODY_BYTES
-    if compressed:
-        most += (most >> 6) + 1024  # what cannot be compressed gets a little longer
+    return most + (most >> 6) + 1024
+
+
+async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:
     first = await content.readany()
     size, parts = len(first), [first]
     while parts[-1]:
-        if size >= most:
-            raise _too_large(limit)
+        if size >= _most(limit):
+            raise AnswerTooLarge
         parts.append(await content.readany())
         size += len(parts[-1])
     return first if len(parts) == 2 else b"".join(parts)
-
-
-async def _decompressed(body: bytes, limit: int, executor: Executor) -> bytes:
-    inflate = Inflate(body, limit)
-    if len(body) <= _INLINE_COMPRESSED and inflate.run(_INLINE_BYTES):
-        return inflate.result()
-    await asyncio.get_running_loop().run_in_executor(executor, inflate.run, None)
-    return inflate.result()
 
 
 class Inflate:

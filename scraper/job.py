@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from scraper.discovery import discoverers
+from scraper.discovery.statistics import DiscoveryStatistics
 from scraper.failure_log import FailureLog
 from scraper.settings import JobSettings
 from tsdb.ingest.scrape_series import SeriesLimits
@@ -14,7 +16,7 @@ from tsdb.relabel.rules import Relabeling
 class Job:
     """A reload replaces the whole; scrapes under way end with the one that they began with."""
 
-    def __init__(self, settings: JobSettings, user_agent: str) -> None:
+    def __init__(self, settings: JobSettings, user_agent: str, statistics: DiscoveryStatistics) -> None:
         """Raises ConfigError."""
         config = settings.config
         self.settings = settings
@@ -31,6 +33,8 @@ class Job:
             sample_limit=settings.sample_limit,
             legacy_names=settings.legacy_names,
         )
+        self.discoverers = discoverers(config, settings.folder, statistics)
+        """Not running yet."""
         self.failure_log = FailureLog(settings.failure_log) if settings.failure_log is not None else None
         self.client = HttpClient(config, base=settings.folder, user_agent=user_agent)
         self._scrapes = 0

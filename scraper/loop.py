@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scraper.clock import Clock
-from scraper.fetch import BodyTooLarge, ScrapeFailed, fetch, request_headers
+from scraper.fetch import BodyTooLarge, Fetcher, ScrapeFailed, request_headers
 from scraper.job import Job
 from scraper.status import ScraperStatistics, TargetStatus
 from scraper.target import Target
@@ -57,6 +57,7 @@ class TargetLoop:
             interval_ms=target.interval_ms, timeout_ms=target.timeout_ms, read_metadata=lambda: self._series.metadata,
         )
         self._context = context
+        self._fetcher = Fetcher(target, context.executor)
         self._offset_ms = offset_ms
         self._lengths = context.statistics.interval_seconds[format_duration(target.interval_ms)]
         self._take(job)
@@ -78,11 +79,14 @@ class TargetLoop:
         tolerance = min(TOLERANCE_MS, interval / 100)
         now = clock.now()
         self._due = now + (self._offset_ms - now) % interval
-        while not self._leaving and await self._slept_until(self._due):
-            now = clock.now()
-            due, self._due = self._due, self._due + interval
-            await self.scrape(due if abs(now - due) <= tolerance else now)
-            self._due = next_due(self._due, clock.now(), interval, self._offset_ms)
+        try:
+            while not self._leaving and await self._slept_until(self._due):
+                now = clock.now()
+                due, self._due = self._due, self._due + interval
+                await self._scrape_whatever_happens(due if abs(now - due) <= tolerance else now)
+                self._due = next_due(self._due, clock.now(), interval, self._offset_ms)
+        finally:
+            self._fetcher.close()
         if self._began is not None:
             await self._end(self._series, self._due)
 
@@ -102,6 +106,14 @@ class TargetLoop:
         series, self._series = self._series, self._new_series()
         return self._end(series, self._due) if self._began is not None else None
 
+    async def _scrape_whatever_happens(self, ts: int) -> None:
+        """A bug that one answer brings out does not end the target's scrapes."""
+        try:
+            await self.scrape(ts)
+        except Exception as problem:
+            self.status.health, self.status.last_error = "down", f"internal error: {problem!r}; the log has the details"
+            log.exception("scrape ended by a bug", extra={"fields": self._name})
+
     async def scrape(self, ts: int) -> None:
         """One scrape, its samples at `ts` (ms). Failures are told in `up`, the status and the log."""
         job, series, context = self._job, self._series, self._context
@@ -116,9 +128,8 @@ class TargetLoop:
         job.enter()
         try:
             if not error:
-                body, content_type = await fetch(
-                    job.client, self.target, self._headers, job.settings.body_size_limit, context.executor
-                )
+                limit = job.settings.body_size_limit
+                body, content_type = await self._fetcher.fetch(job.client, self._headers, limit)
                 size = len(body)
                 if body:  # an empty answer is no error: all series are gone
                     form = self._format_of(job, content_type)

@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scraper.discovery import discoverers
 from scraper.discovery.groups import Publish, TargetGroup
 from scraper.job import Job
 from scraper.loop import Context, TargetLoop
@@ -43,6 +42,8 @@ class Pool:
 
     def __init__(self, job: Job, context: Context, seed: bytes) -> None:
         self.job = job
+        self._old_jobs: list[Job] = []
+        """Whose scrapes have not all ended."""
         self._context = context
         self._seed = seed
         self._groups: dict[Key, TargetGroup] = {}
@@ -60,8 +61,7 @@ class Pool:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
-        settings = self.job.settings
-        found = discoverers(settings.config, settings.folder, self._context.statistics.discovery)
+        found = self.job.discoverers
         self._silent = set(range(len(found)))
         self._last_sync = -math.inf
         for number, discoverer in enumerate(found):
@@ -78,7 +78,8 @@ class Pool:
             marking = loop.reload(job)
             if marking is not None:
                 self._spawn(marking, f"end of series of {loop.target.url}")
-        self._spawn(old.close(), f"connections of {self.job.name}")
+        self._old_jobs.append(old)
+        self._spawn(self._close(old), f"connections of {self.job.name}")
         if job.settings.discovery == old.settings.discovery:
             await self.sync()
         else:
@@ -93,7 +94,8 @@ class Pool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.job.client.close()
+        for job in (self.job, *self._old_jobs):
+            await job.client.close()
 
     def status(self) -> PoolStatus:
         return PoolStatus(
@@ -203,6 +205,10 @@ class Pool:
             loop.forced_error = error
         for loop in new:
             self._spawn(loop.run(), f"scrape of {loop.target.url}")
+
+    async def _close(self, job: Job) -> None:
+        await job.close()
+        self._old_jobs.remove(job)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -63,8 +63,10 @@ class Scraper:
             settings = JobSettings.of(base, config, folder, self._features)
             pool = self._pools.get(config.job_name)
             unchanged = pool is not None and pool.job.settings == settings
-            prepared[config.job_name] = None if unchanged else Job(settings, self._user_agent)
-        name = f"{socket.getfqdn()}{sorted(base.external_labels.items())}"
+            prepared[config.job_name] = (
+                None if unchanged else Job(settings, self._user_agent, self.statistics.discovery)
+            )
+        name = f"{socket.gethostname()}{sorted(base.external_labels.items())}"
         return Prepared(prepared, hashlib.blake2b(name.encode(), digest_size=8).digest())
 
     async def apply(self, prepared: Prepared) -> None:

@@ -158,6 +158,9 @@ class Targets:
     """URL and headers of each."""
     closed: int = 0
 
+    def plain_headers(self, url: URL, given: Mapping[str, str]) -> None:
+        """All goes through `request`."""
+
     def request(self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, data: bytes | None = None
                 ) -> _Answering:
         self.requests.append((str(url), headers or {}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import random
 import zlib
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from scraper import fetch as fetch_module
 from scraper.config import GlobalConfig, ScrapeConfig
-from scraper.fetch import BodyTooLarge, Inflate, ScrapeFailed, fetch, request_headers
+from scraper.fetch import BodyTooLarge, Fetcher, Inflate, ScrapeFailed, request_headers
 from scraper.settings import JobSettings
 from scraper.target import Target, make_target
-from tests.behaviours import GOOD, TEXT, Answer, hang_in_body, redirect
+from tests.behaviours import GOOD, TEXT, Answer, Exchange, redirect
 from tests.processes import free_port
 from tests.targets import TargetServer
 from tsdb.net.client import HttpClient
@@ -41,13 +41,15 @@ def get(address: str, path: str, limit: int = 0, timeout: str = "5s", **keys: An
     async def go() -> tuple[bytes, str]:
         client = HttpClient(config, base=Path(), user_agent="tsdb/1.2")
         headers = request_headers(target, settings.accept, config.enable_compression)
-        try:
-            with ThreadPoolExecutor(1) as executor:
-                return await fetch(client, target, headers, limit, executor)
-        finally:
-            await client.close()
+        with ThreadPoolExecutor(1) as executor:
+            fetcher = Fetcher(target, executor)
+            try:
+                return await fetcher.fetch(client, headers, limit)
+            finally:
+                fetcher.close()
+                await client.close()
 
-    return asyncio.run(go())
+    return uvloop.run(go())
 
 
 @pytest.mark.parametrize("path", ["/text", "/gzip", "/chunked", "/closes", "/redirect"])
@@ -129,26 +131,32 @@ def test_without_a_limit_there_is_one(server: TargetServer, monkeypatch: pytest.
         assert str(caught.value) == "body size limit exceeded: over 4MiB; body_size_limit can allow more"
 
 
-def test_connections_are_kept(server: TargetServer) -> None:
-    server.behave("/once-more", Answer("a 1\n"))
-    server.behave("/elsewhere", redirect("/once-more"))
-    server.behave("/never", hang_in_body)
+@pytest.mark.parametrize("redirected", [False, True])
+def test_connections_are_kept(redirected: bool, server: TargetServer) -> None:
+    ports = []
+
+    async def note(exchange: Exchange) -> None:
+        ports.append(exchange.writer.get_extra_info("peername")[1])
+        await Answer("a 1\n")(exchange)
+
+    server.behave("/noted", note)
+    server.behave("/elsewhere", redirect("/noted"))
+    config = ScrapeConfig(job_name="j", metrics_path="/elsewhere" if redirected else "/noted")
+    target = make_target(JobSettings.of(GlobalConfig(), config, Path(), frozenset()), Relabeling(()),
+                         {"__address__": server.address}, {})
+    assert isinstance(target, Target)
 
     async def go() -> None:
-        config = ScrapeConfig(job_name="j")
         client = HttpClient(config, base=Path(), user_agent="tsdb")
-        settings = JobSettings.of(GlobalConfig(), config, Path(), frozenset())
         with ThreadPoolExecutor(1) as executor:
+            fetcher = Fetcher(target, executor)
             for _ in range(3):
-                target = make_target(settings, Relabeling(()), {"__address__": server.address,
-                                                                "__metrics_path__": "/once-more"}, {})
-                assert isinstance(target, Target)
-                assert (await fetch(client, target, {}, 0, executor))[0] == b"a 1\n"
+                assert (await fetcher.fetch(client, {}, 0))[0] == b"a 1\n"
+            fetcher.close()
         await client.close()
 
-    asyncio.run(go())
-    ports = {request.headers.get("host") for request in server.requests("/once-more")}
-    assert ports == {server.address}
+    uvloop.run(go())
+    assert len(ports) == 3 and len(set(ports)) == 1
 
 
 @pytest.mark.parametrize("most", [1, 1000, None])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from scraper import job as job_module
 from scraper import pool as pool_module
 from scraper.discovery.groups import Publish, TargetGroup
 from tests.scraper.fakes import Bench, bench, job, settle
@@ -43,7 +44,7 @@ def group(source: str, *addresses: str, labels: Mapping[str, str] | None = None)
 def mechanisms(monkeypatch: pytest.MonkeyPatch) -> list[Mechanism]:
     """Of every job: two."""
     made = [Mechanism(), Mechanism()]
-    monkeypatch.setattr(pool_module, "discoverers", lambda *job: made)
+    monkeypatch.setattr(job_module, "discoverers", lambda *job: made)
     return made
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from tsdb.net.config import HttpClientConfig
@@ -25,7 +26,7 @@ _MOST_REQUESTS = 10
 """A request and its redirects, as in Go."""
 _IDLE_S = 300
 """A connection that nothing was asked through for so long is closed: longer than between two scrapes."""
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _SMALL = 2048
 """Bytes of a redirect's body that are worth reading to keep the connection."""
 _LARGEST_TOKEN = 1 << 20
@@ -41,7 +42,7 @@ class HttpClient:
     """
 
     def __init__(self, config: HttpClientConfig, *, base: Path, user_agent: str, limit: int = 0) -> None:
-        self._follow = config.follow_redirects
+        self.follows_redirects = config.follow_redirects
         self._limit = limit
         self._user_agent = {"User-Agent": user_agent}
         self._headers = ConfiguredHeaders(config, base)
@@ -70,6 +71,18 @@ class HttpClient:
         """
         return _Exchange(self, method, url if isinstance(url, URL) else _parsed(url), headers, data)
 
+    def plain_headers(self, url: URL, given: Mapping[str, str]) -> CIMultiDict[str] | None:
+        """All headers of a request that needs nothing else: it may go through a `PlainConnection`. None where it needs
+        TLS, a proxy or a token. Raises ConfigError as `request` does."""
+        if url.scheme != "http" or self._tokens is not None or url.raw_user is not None:
+            return None
+        if self._proxies.choose(url) is not None:
+            return None
+        headers = self._headers.make(given, trusted=True)
+        for name, value in self._user_agent.items():
+            headers.setdefault(name, value)
+        return headers
+
     async def close(self) -> None:
         """Ends all connections."""
         if self._tokens is not None:
@@ -86,7 +99,7 @@ class HttpClient:
         first, trusted = url, True
         for _ in range(_MOST_REQUESTS):
             answer = await self._send_one(method, url, given, data, trusted)
-            if answer.status not in _REDIRECTS or not self._follow:
+            if answer.status not in REDIRECTS or not self.follows_redirects:
                 return answer
             location = answer.headers.get("Location")
             if location is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 
@@ -28,9 +29,7 @@ def reason(problem: Exception) -> str:
             said = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
             return f"tls: failed to verify certificate: {said.rstrip('.')}"
         case aiohttp.ClientConnectorDNSError():
-            error = problem.os_error
-            unknown = isinstance(error, socket.gaierror) and error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-            return f"dial tcp: lookup {problem.host}: {'no such host' if unknown else _said(error)}"
+            return dial_failure(problem.host, problem.port, problem.os_error)
         case aiohttp.ClientConnectorSSLError():
             return f"tls: {_said(problem.os_error)}"
         case aiohttp.ClientProxyConnectionError():
@@ -38,7 +37,7 @@ def reason(problem: Exception) -> str:
         case aiohttp.ClientConnectorError():
             if problem.os_error.errno is None and problem.ssl is not True and problem.ssl is not None:
                 return "tls: the peer ended the handshake"
-            return f"dial tcp {problem.host}:{problem.port}: connect: {_said(problem.os_error)}"
+            return dial_failure(problem.host, problem.port, problem.os_error)
         case aiohttp.ClientHttpProxyError():
             return f"proxy: {problem.status} {problem.message}"
         case aiohttp.ClientResponseError():
@@ -50,6 +49,18 @@ def reason(problem: Exception) -> str:
         case OSError():
             return _said(problem)
     return str(problem) or type(problem).__name__
+
+
+def dial_failure(host: str, port: int | None, problem: OSError) -> str:
+    """Why there is no connection to a host."""
+    if isinstance(problem, socket.gaierror):
+        unknown = problem.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+        return f"dial tcp: lookup {host}: {'no such host' if unknown else _said(problem)}"
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    found = re.search(r"\[Errno (\d+)\]", str(problem)) if problem.errno is None else None
+    if found is not None:  # several addresses, each with a problem of its own
+        problem = OSError(int(found[1]), "")
+    return f"dial tcp {place}: connect: {_said(problem)}"
 
 
 def _said(problem: OSError) -> str:
