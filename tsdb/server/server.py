@@ -48,6 +48,8 @@ LONGEST_HEADER = 64 << 10
 QUERY_NICE = 5
 """How far threads of queries stand back behind those that take writes and answer health checks."""
 
+_FIRST_QUERY = "sum by (job) (rate(up[5m]))"
+
 Report = Callable[[int, int, str], None]
 """Called as (done, in all, what) while kernels compile."""
 Open = Callable[[Services], tuple[Database, QueryEngine]]
@@ -200,16 +202,30 @@ class Server:
         return scraper
 
 
-def _rehearse(engine: QueryEngine, small: SmallQueries) -> None:
-    """A first query, so that nobody else's has to load the parser and the usual kernels."""
+def _rehearse(services: Services, engine: QueryEngine) -> None:
+    """A first query, so that nobody else's has to load the parser and the usual kernels. In a daemon thread while it
+    waits for kernels to compile, which takes long and must not keep the server from stopping."""
+    from tsdb.kernels import KernelError
+    from tsdb.promql.parser import parse
+
+    lower_priority(QUERY_NICE)
     try:
-        now = time.time_ns() // 1_000_000
-        context = RequestContext.with_timeout(600)
-        result = engine.query_range("sum by (job) (rate(up[5m]))", now - 60_000, now, 15_000, context)
-        list(encode_result(result)[0])
+        parse(_FIRST_QUERY)
         for kernel in registry.registered():
             if kernel.stage != "later":
                 kernel.load()
+        services.queries.submit(_first_query, engine, services.small)
+    except KernelError as problem:
+        log.warning("the first query failed: %s", problem)
+    except RuntimeError:
+        log.debug("no first query: the server has stopped")
+
+
+def _first_query(engine: QueryEngine, small: SmallQueries) -> None:
+    try:
+        now = time.time_ns() // 1_000_000
+        result = engine.query_range(_FIRST_QUERY, now - 60_000, now, 15_000, RequestContext.with_timeout(600))
+        list(encode_result(result)[0])
         small.ready = True
     except TsdbError as problem:
         log.warning("the first query failed: %s", problem)
@@ -291,7 +307,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
                                 default_step_ms=services.config.global_.evaluation_interval, nice=QUERY_NICE,
                                 delayed_name_removal="promql-delayed-name-removal" in services.options.features)
         engine = Engine(storage, options)
-        services.queries.submit(_rehearse, engine, services.small)
+        threading.Thread(target=_rehearse, args=(services, engine), name="rehearsal", daemon=True).start()
         return storage, engine
 
     return open_it
