@@ -163,6 +163,8 @@ def read_number(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, i
         exponent += -np.int64(more) if down else np.int64(more)
         at += count
     sign = SIGN if negative else np.uint64(0)
+    if mantissa == np.uint64(0):
+        return sign, at, np.int64(FLOAT_DONE)
     if mantissa <= np.uint64(1 << 53) and -22 <= exponent <= 22:
         value = np.float64(np.int64(mantissa))
         if exponent != 0:
