@@ -22,6 +22,9 @@ PARAM = "__param_"
 ADDRESS, SCHEME, PATH, INTERVAL, TIMEOUT = (
     "__address__", "__scheme__", "__metrics_path__", "__scrape_interval__", "__scrape_timeout__"
 )
+MOMENTS = 50
+"""Of an interval, at least."""
+LONGEST_MOMENT_MS = 100
 _IN_PATH = "$&+,/:;=@"
 """Characters that Go's net/url leaves in a path, besides letters, digits and ``-_.~``."""
 
@@ -52,9 +55,12 @@ class Target:
 
     def offset_ms(self, seed: bytes) -> int:
         """When within its interval it is scraped: the same after a restart, and spread over all targets. `seed` lets
-        several servers scrape the same targets at different times."""
+        several servers scrape the same targets at different times.
+
+        Targets share moments: scrapes that wake the server together cost it half as much."""
         digest = hashlib.blake2b(seed + self.identity, digest_size=8).digest()
-        return int.from_bytes(digest, "little") % self.interval_ms
+        moment = max(1, min(LONGEST_MOMENT_MS, self.interval_ms // MOMENTS))
+        return int.from_bytes(digest, "little") % (self.interval_ms // moment) * moment
 
 
 def discovered_labels(settings: JobSettings, own: Mapping[str, str], group: Mapping[str, str]) -> dict[str, str]:

@@ -129,6 +129,7 @@ def test_offsets_are_spread_and_stay() -> None:
     assert first == offsets(b"one server") != offsets(b"another")
     assert all(0 <= offset < 1000 for offset in first)
     assert all(20 <= sum(low <= offset < low + 100 for offset in first) <= 65 for low in range(0, 1000, 100))
+    assert all(offset % 20 == 0 for offset in first), "scrapes share moments"
 
 
 def test_accept_header() -> None:
