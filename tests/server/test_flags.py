@@ -16,12 +16,13 @@ import pytest
 
 from tests.client import Client
 from tests.processes import TSDB, Process, free_port, wait_until
+from tsdb import config as config_file
 from tsdb.cli import cli
 from tsdb.config import Config
 from tsdb.flags import FEATURES, FLAGS, Flags, external_url, parse
 from tsdb.flags.table import GONE
 from tsdb.model.errors import ConfigError
-from tsdb.server.effective import effective, shown
+from tsdb.server.effective import addresses, effective, shown
 
 Peer = Callable[[str], Path]
 
@@ -231,6 +232,12 @@ def test_retention(given: dict[str, list[str]], time_ms: int, size: int) -> None
 def test_external_url_and_prefix(given: dict[str, list[str]], url: str, prefix: str) -> None:
     flags = parse(given)
     assert (external_url(flags.external_url, "0.0.0.0:9090"), flags.route_prefix) == (url, prefix)
+
+
+def test_several_addresses_in_the_file() -> None:
+    config = config_file.parse("server: {listen: '127.0.0.1:1, [::1]:2'}")
+    assert addresses(config) == ["127.0.0.1:1", "[::1]:2"]
+    assert addresses(effective(config, parse({"web.listen-address": [":3"]}))) == [":3"]
 
 
 LIMIT = 4

@@ -17,7 +17,9 @@ _YEAR_S = 365 * 86_400.0
 class ServerConfig(Section, frozen=True):
     """The HTTP server."""
 
-    listen: Annotated[str, key("Address and port to serve on; port 0 takes a free one.")] = "127.0.0.1:9090"
+    listen: Annotated[str, key("Address and port to serve on, several with commas; port 0 takes a free one.")] = (
+        "127.0.0.1:9090"
+    )
     max_body_size: Annotated[
         Bytes, key("Largest request body as it is sent.", unit="bytes", reloadable=True)
     ] = Bytes.of("64MiB")
