@@ -14,7 +14,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.tiles import Selection
 from tsdb.promql import Engine, EngineOptions
-from tsdb.server.json_result import encode_result
+from tsdb.server.api.json_result import encode_result
 from tsdb.storage import Storage
 
 SERIES = 10_000

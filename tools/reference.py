@@ -12,11 +12,11 @@ from tsdb.cli import cli
 from tsdb.flags import FEATURES, FLAGS, Flag, Meaning
 from tsdb.model import key_table
 from tsdb.server import metrics
+from tsdb.server.api.routes import ROUTES
+from tsdb.server.http.route import Route
+from tsdb.server.http.web_config import WebConfig
 from tsdb.server.metrics import PROMETHEUS_VERSION
 from tsdb.server.metrics.absent import ABSENT
-from tsdb.server.route import Route
-from tsdb.server.routes import ROUTES
-from tsdb.server.web_config import WebConfig
 
 DOCS = Path(__file__).parent.parent / "docs"
 

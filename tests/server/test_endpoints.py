@@ -23,12 +23,12 @@ from tsdb import config as config_file
 from tsdb.flags import Flags
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import ConfigError
-from tsdb.server.answer import rfc3339
-from tsdb.server.escaping import SCHEMES, escaped, negotiated, written
-from tsdb.server.features import features
-from tsdb.server.global_url import global_url
-from tsdb.server.openapi import document
-from tsdb.server.routes import ROUTES
+from tsdb.server.api.escaping import SCHEMES, escaped, negotiated, written
+from tsdb.server.api.features import features
+from tsdb.server.api.global_url import global_url
+from tsdb.server.api.openapi import document
+from tsdb.server.api.routes import ROUTES
+from tsdb.server.http.answer import rfc3339
 
 # ---- Targets
 
@@ -396,7 +396,7 @@ def test_answers_before_the_server_is_ready(begin: Begin) -> None:
     [("{}", "15d"), ("{time: 30d}", "30d"), ("{size: 10GiB}", "10GiB"), ("{time: 1h30m, size: 1GiB}", "1h30m or 1GiB")],
 )
 def test_retention(keys: str, shown: str) -> None:
-    from tsdb.server.runtime import retention_text
+    from tsdb.server.api.runtime import retention_text
 
     retention = config_file.parse(f"storage: {{tsdb: {{retention: {keys}}}}}").storage.tsdb.retention
     assert retention_text(retention) == shown

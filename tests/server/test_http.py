@@ -17,9 +17,9 @@ from tests.client import Client
 from tests.server.conftest import Begin, Running
 from tsdb.config import Config
 from tsdb.model.settings import Bytes, Duration
+from tsdb.server.api.routes import ROUTES
 from tsdb.server.config import ServerConfig
-from tsdb.server.dispatch import Compressor
-from tsdb.server.routes import ROUTES
+from tsdb.server.http.dispatch import Compressor
 
 
 def test_before_it_is_ready(begin: Begin) -> None:

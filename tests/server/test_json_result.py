@@ -16,8 +16,8 @@ from tests.server.test_json_values import value_twin
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
 from tsdb.promql.result import QueryResult
-from tsdb.server import json_result
-from tsdb.server.json_result import encode_result, encode_series, time_text
+from tsdb.server.api import json_result
+from tsdb.server.api.json_result import encode_result, encode_series, time_text
 
 texts = st.text(max_size=12)
 label_sets = st.lists(st.dictionaries(texts, texts.filter(bool), max_size=4), max_size=8)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tsdb.server.json_result import time_text, value_text
+from tsdb.server.api.json_result import time_text, value_text
 
 
 def value_twin(value: float) -> str:

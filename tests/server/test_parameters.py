@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsdb.server.parameters import MAX_TIME, MIN_TIME, parse_seconds, parse_time, quoted, unescaped_name
+from tsdb.server.api.parameters import MAX_TIME, MIN_TIME, parse_seconds, parse_time, quoted, unescaped_name
 
 
 @pytest.mark.parametrize(

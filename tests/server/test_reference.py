@@ -9,7 +9,7 @@ from tools import reference
 from tsdb import config
 from tsdb.cli import cli
 from tsdb.server import metrics
-from tsdb.server.routes import ROUTES
+from tsdb.server.api.routes import ROUTES
 
 
 @pytest.mark.parametrize("name", reference.PAGES)

@@ -11,8 +11,8 @@ import pytest
 
 from tsdb.config import Config, parse
 from tsdb.model.errors import ConfigError, NotReady
-from tsdb.server.bodies import Memory
 from tsdb.server.config_changes import taken_over
+from tsdb.server.http.bodies import Memory
 from tsdb.server.metrics import Metrics
 from tsdb.server.reload import Apply, Reloader, checksum
 from tsdb.server.services import Services

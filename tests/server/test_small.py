@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.storage.batches import bits, make_batch
-from tsdb.server.small import SmallQueries
+from tsdb.server.api.small import SmallQueries
 from tsdb.storage import Storage
 
 HOUR = 3_600_000

@@ -22,7 +22,7 @@ from tests.server.conftest import Begin, Running
 from tsdb.cli import cli
 from tsdb.flags import Flags
 from tsdb.model.errors import ConfigError
-from tsdb.server import web_config
+from tsdb.server.http import web_config
 from tsdb.server.server import Server
 
 FAKE = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"

@@ -13,7 +13,7 @@ from tests.server.conftest import Begin, Running
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.batch import Appended, Batch, Metadata
 from tsdb.model.errors import Unavailable
-from tsdb.server.lookups import MatcherSets
+from tsdb.server.api.lookups import MatcherSets
 
 
 def now_ms() -> int:

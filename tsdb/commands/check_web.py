@@ -13,7 +13,7 @@ import click
 def web_config(files: tuple[Path, ...]) -> None:
     """Checks web configurations, with the certificates they name. Exit code 1 if one is wrong."""
     from tsdb.model.errors import ConfigError
-    from tsdb.server.web_config import load
+    from tsdb.server.http.web_config import load
 
     wrong = False
     for file in files:

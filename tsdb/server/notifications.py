@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tsdb.server.answer import Answer, dumps, rfc3339, success
+from tsdb.server.http.answer import Answer, dumps, rfc3339, success
 
 if TYPE_CHECKING:
-    from tsdb.server.route import Request
+    from tsdb.server.http.route import Request
     from tsdb.server.services import Services
 
 STARTING_UP = "tsdb is starting and replaying the write-ahead log (WAL)."

@@ -19,20 +19,20 @@ from tsdb.kernels import registry
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ConfigError, TsdbError
 from tsdb.model.threads import lower_priority
-from tsdb.server.access import Access
-from tsdb.server.bodies import Memory
-from tsdb.server.connections import Acceptor
-from tsdb.server.dispatch import Dispatcher
+from tsdb.server.api.json_result import encode_result
+from tsdb.server.api.routes import ROUTES
+from tsdb.server.api.small import SmallQueries
 from tsdb.server.effective import addresses, shown
-from tsdb.server.json_result import encode_result
+from tsdb.server.http.access import Access
+from tsdb.server.http.bodies import Memory
+from tsdb.server.http.connections import Acceptor
+from tsdb.server.http.dispatch import Dispatcher
+from tsdb.server.http.web_config import WebConfigFile
 from tsdb.server.metrics import Metrics, version
 from tsdb.server.metrics.scraping import observed
 from tsdb.server.notifications import SHUTTING_DOWN, STARTING_UP
 from tsdb.server.reload import Apply, Load, Reloader
-from tsdb.server.routes import ROUTES
 from tsdb.server.services import Database, Phase, QueryEngine, Services
-from tsdb.server.small import SmallQueries
-from tsdb.server.web_config import WebConfigFile
 
 if TYPE_CHECKING:
     from scraper.scraper import Scraper

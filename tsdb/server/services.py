@@ -17,11 +17,11 @@ from tsdb.model.batch import Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Queryable
-from tsdb.server.access import Access
-from tsdb.server.bodies import Memory
+from tsdb.server.api.small import SmallQueries
+from tsdb.server.http.access import Access
+from tsdb.server.http.bodies import Memory
 from tsdb.server.metrics import Metrics
 from tsdb.server.notifications import Notifications
-from tsdb.server.small import SmallQueries
 
 if TYPE_CHECKING:
     from scraper.scraper import Scraper

@@ -13,10 +13,10 @@ import orjson
 
 from tsdb.model.durations import format_duration
 from tsdb.model.errors import BadData
-from tsdb.server import parameters
-from tsdb.server.answer import Answer, rfc3339, success, success_sorted
+from tsdb.server.api import parameters
 from tsdb.server.config import RetentionConfig
-from tsdb.server.route import Request
+from tsdb.server.http.answer import Answer, rfc3339, success, success_sorted
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 MOST_ROWS = 10_000
@@ -118,6 +118,6 @@ async def wal_replay(services: Services, request: Request) -> Answer:
 
 async def version(services: Services, request: Request) -> Answer:
     """What /api/v1/status/buildinfo says, without the envelope."""
-    from tsdb.server.status import build
+    from tsdb.server.api.status import build
 
     return Answer(200, [orjson.dumps(build()) + b"\n"])

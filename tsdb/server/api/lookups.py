@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import BadData
 from tsdb.model.matchers import Matcher
-from tsdb.server import parameters
-from tsdb.server.answer import TRUNCATED, Answer, success, success_parts
-from tsdb.server.json_result import encode_series
-from tsdb.server.queries import in_query_thread, new_context
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.api.json_result import encode_series
+from tsdb.server.api.queries import in_query_thread, new_context
+from tsdb.server.http.answer import TRUNCATED, Answer, success, success_parts
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 MatcherSets = Sequence[Sequence[Matcher]]

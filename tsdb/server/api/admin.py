@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tsdb.model.errors import BadData
-from tsdb.server import parameters
-from tsdb.server.answer import Answer, failure
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.http.answer import Answer, failure
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from tsdb.server.answer import Answer, text
-from tsdb.server.web_config import WebConfig, WebConfigFile, refused_names
+from tsdb.server.http.answer import Answer, text
+from tsdb.server.http.web_config import WebConfig, WebConfigFile, refused_names
 
 _NOBODY = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
 """What unknown users' passwords are compared with, and never found right."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tsdb.model.errors import NotReady, TsdbError
-from tsdb.server.answer import TEXT, Answer, text
-from tsdb.server.route import Request
+from tsdb.server.http.answer import TEXT, Answer, text
+from tsdb.server.http.route import Request
 from tsdb.server.services import Phase, Services
 
 _DISABLED = b"Lifecycle API is not enabled."

@@ -8,15 +8,15 @@ from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 
-from tsdb.server.answer import Answer, success, text
+from tsdb.server.http.answer import Answer, success, text
+from tsdb.server.http.route import Request
 from tsdb.server.metrics import PROMETHEUS_VERSION, version
-from tsdb.server.route import Request
 from tsdb.server.services import Phase, Services
 
 
 async def index(services: Services, request: Request) -> Answer:
     """For who opens the address in a browser."""
-    from tsdb.server.routes import ROUTES
+    from tsdb.server.api.routes import ROUTES
 
     lines = [f"{', '.join(route.methods):10} {route.path:38} {route.doc}" for route in ROUTES]
     return text(200, "\n".join([f"tsdb {version()}: a time-series database server.", "", *lines]))

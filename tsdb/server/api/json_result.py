@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
-from tsdb.server.answer import dumps
+from tsdb.server.http.answer import dumps
 
 if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
-from tsdb.server.json_kernels import (
+from tsdb.server.api.json_kernels import (
     CELL_BYTES,
     MATRIX,
     ROW_BYTES,

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from tsdb.server.answer import Answer
+from tsdb.server.http.answer import Answer
+from tsdb.server.http.route import Parameter, Permission, Request, Route
 from tsdb.server.metrics import version
-from tsdb.server.route import Parameter, Permission, Request, Route
 from tsdb.server.services import Services
 
 Shape = dict[str, Any]
@@ -53,7 +53,7 @@ _RESPONSES: Shape = {
 
 
 async def openapi(services: Services, request: Request) -> Answer:
-    from tsdb.server.routes import ROUTES
+    from tsdb.server.api.routes import ROUTES
 
     text = yaml.safe_dump(document(ROUTES, services.external_url), sort_keys=False, allow_unicode=True, width=120)
     return Answer(200, [text.encode()], YAML)

@@ -10,9 +10,9 @@ from typing import Any
 import re2
 from prometheus_client.core import Metric
 
-from tsdb.server import parameters
-from tsdb.server.answer import Answer, success
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.http.answer import Answer, success
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 Shape = dict[str, Any]

@@ -12,11 +12,11 @@ from tsdb.model.durations import format_duration
 from tsdb.model.errors import BadData, ConfigError, ParseError
 from tsdb.model.matchers import Matcher
 from tsdb.relabel.config import RelabelConfig
-from tsdb.server import parameters
-from tsdb.server.answer import Answer, rfc3339, success
-from tsdb.server.global_url import global_url
-from tsdb.server.matching import all_hold
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.api.global_url import global_url
+from tsdb.server.api.matching import all_hold
+from tsdb.server.http.answer import Answer, rfc3339, success
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import ParseError
 from tsdb.model.label_order import label_order, take
 from tsdb.model.tiles import Capture, Selected, Selection, SeriesSet, Symbols
-from tsdb.server import parameters
-from tsdb.server.answer import Answer, text
-from tsdb.server.escaping import negotiated, quoted, written
-from tsdb.server.queries import in_query_thread, new_context
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.api.escaping import negotiated, quoted, written
+from tsdb.server.api.queries import in_query_thread, new_context
+from tsdb.server.http.answer import Answer, text
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 SERIES_OF_A_PART = 2000

@@ -12,10 +12,10 @@ import orjson
 
 from tsdb.model.context import Limits, RequestContext
 from tsdb.model.errors import BadData
-from tsdb.server import parameters
-from tsdb.server.answer import TRUNCATED, Answer, success_parts
-from tsdb.server.json_result import encode_result
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.api.json_result import encode_result
+from tsdb.server.http.answer import TRUNCATED, Answer, success_parts
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 if TYPE_CHECKING:

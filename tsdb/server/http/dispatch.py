@@ -20,10 +20,10 @@ import zstandard
 from aiohttp import web
 
 from tsdb.model.errors import NotReady, TsdbError
-from tsdb.server.answer import Answer, Events, Part, failure, failure_of, text
-from tsdb.server.bodies import BodyError, Held, read_body
-from tsdb.server.cors import Cors
-from tsdb.server.route import Request, Route
+from tsdb.server.http.answer import Answer, Events, Part, failure, failure_of, text
+from tsdb.server.http.bodies import BodyError, Held, read_body
+from tsdb.server.http.cors import Cors
+from tsdb.server.http.route import Request, Route
 from tsdb.server.services import Phase, Services
 
 _COMPRESS_FROM = 1024

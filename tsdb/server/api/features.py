@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tsdb.promql.functions import AGGREGATIONS, FUNCTIONS
-from tsdb.server.answer import Answer, success_sorted
-from tsdb.server.route import Request
+from tsdb.server.http.answer import Answer, success_sorted
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 _OPERATORS = (

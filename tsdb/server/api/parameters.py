@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from tsdb.model.durations import parse_duration
 from tsdb.model.errors import BadData
 from tsdb.model.matchers import Matcher
-from tsdb.server.route import Request
+from tsdb.server.http.route import Request
 
 MIN_TIME = (-(2**63) // 1000 + 1 + 62135596801) * 1000
 MAX_TIME = ((2**63 - 1) // 1000 - 62135596801) * 1000 + 999
@@ -205,7 +205,7 @@ def selectors(request: Request) -> list[tuple[Matcher, ...]]:
 def matcher_sets(request: Request, *, named: bool = False) -> list[tuple[Matcher, ...]]:
     """The selectors of ``match[]``, none of which may select all series. Raises BadData; `named`: with the parameter's
     name in the message."""
-    from tsdb.server.matching import all_hold
+    from tsdb.server.api.matching import all_hold
 
     try:
         found = selectors(request)

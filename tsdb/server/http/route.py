@@ -1,4 +1,4 @@
-"""What a route is, and what its handler is given. The table of all routes is `tsdb.server.routes`."""
+"""What a route is, and what its handler is given. The table of all routes is `tsdb.server.api.routes`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from tsdb.server.answer import Answer
-from tsdb.server.bodies import Held
+from tsdb.server.http.answer import Answer
+from tsdb.server.http.bodies import Held
 
 if TYPE_CHECKING:
     from tsdb.server.services import Services

@@ -10,9 +10,9 @@ from tsdb.promql.ast import Expr, VectorSelector, walk
 from tsdb.promql.parser import parse
 from tsdb.promql.pretty import pretty
 from tsdb.promql.tree import tree
-from tsdb.server import parameters
-from tsdb.server.answer import Answer, success, success_sorted
-from tsdb.server.route import Request
+from tsdb.server.api import parameters
+from tsdb.server.http.answer import Answer, success, success_sorted
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 

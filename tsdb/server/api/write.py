@@ -12,9 +12,9 @@ from tsdb.ingest.remote_write import check_headers, declared_size, decode
 from tsdb.model.batch import REASONS, Appended, Batch
 from tsdb.model.errors import TsdbError, UnsupportedMedia
 from tsdb.model.labels import format_series, labels_of_key
-from tsdb.server.answer import Answer, text
-from tsdb.server.bodies import Held
-from tsdb.server.route import Request
+from tsdb.server.http.answer import Answer, text
+from tsdb.server.http.bodies import Held
+from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
 _AT_ONCE_BYTES = 128 << 10

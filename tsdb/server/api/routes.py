@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tsdb.server import (
+from tsdb.server import notifications
+from tsdb.server.api import (
     admin,
     expressions,
     features,
     federate,
     lifecycle,
     lookups,
-    notifications,
     openapi,
     queries,
     rules,
@@ -19,7 +19,7 @@ from tsdb.server import (
     targets,
     write,
 )
-from tsdb.server.route import Parameter, Permission, Route
+from tsdb.server.http.route import Parameter, Permission, Route
 
 _TIMEOUT = Parameter("timeout", "duration", "How long the answer may take, at most `query.timeout`.")
 _LIMIT = Parameter("limit", "integer", "Most series or names in the answer; 0, as without it: all. A warning tells.")

@@ -1,0 +1,1 @@
+"""The endpoints: routes.py has all of them in one table, the others a module for each kind."""

@@ -1,0 +1,1 @@
+"""What every request passes through: connections, TLS, passwords, dispatch, bodies, answers."""
