@@ -69,7 +69,7 @@ class Head:
     def lose(self, name: str) -> None:
         """The series leaves the head, and its slot becomes another's."""
         for series in self.series:
-            if labels_of_key(series.key)["__name__"] == name:
+            if labels_of_key(series.key).get("__name__") == name:
                 self.refs += 1
                 series.ref, series.key, series.newest = self.refs, b"", None
 

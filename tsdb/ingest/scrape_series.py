@@ -331,6 +331,7 @@ class TargetSeries:
     def _drop_from(self, entry: int) -> None:
         if entry < self._cache.count:
             self._cache.drop(np.arange(self._cache.count) >= entry)
+            self._cache.trim()
 
     def _trackable(self, scrape: Scrape, some: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
         """Entries of samples (only of those in `some`, bool[samples]) that count for staleness."""
