@@ -174,17 +174,16 @@ def right(server: Server, options: argparse.Namespace) -> dict[str, Any]:
     now = round(time.time() * 1000) - 1000
     up = server.scalar('sum(up{job="bench"})', now)
     scraped = server.scalar('sum(scrape_samples_scraped{job="bench"})', now)
-    series = server.scalar('count({job="bench",__name__=~"rpc_.+|worker_.+|process_.+"})', now)
-    wanted = options.targets * options.series
-    return {"up": up, "scraped": scraped, "series": series,
-            "all": up == options.targets and scraped == series == wanted}
+    one = server.scalar('count(rpc_server_0_duration_seconds_bucket{le="+Inf"})', now)
+    return {"up": up, "scraped": scraped, "one metric": one,
+            "all": up == one == options.targets and scraped == options.targets * options.series}
 
 
 def profile(server: Server, options: argparse.Namespace) -> list[str]:
-    """The stacks that hold most of the time, by py-spy."""
+    """Functions by the share of time that they, and what they call, hold the GIL, by py-spy."""
     out = server.folder / "profile.txt"
-    argv = [options.profile, "record", "-d", "20", "-r", "200", "-f", "raw", "-o", out, "-p", str(server.popen.pid)]
-    subprocess.run(argv, check=True, capture_output=True)
+    argv = [options.profile, "record", "--gil", "-F", "-d", "20", "-r", "500", "-f", "raw", "-o", out]
+    subprocess.run([*argv, "-p", str(server.popen.pid)], check=True, capture_output=True)
     counted: dict[str, int] = {}
     for line in out.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
