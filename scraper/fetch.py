@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
 import aiohttp
+from isal import isal_zlib
 
 from scraper.target import Target
 from tsdb.model.errors import TsdbError
@@ -23,6 +23,7 @@ _INLINE_BYTES = 512 << 10
 """Up to these an answer is decompressed where it arrives: a thread and back costs more."""
 _GZIP = 31
 """zlib's window bits for a gzip header."""
+_MAGIC = b"\x1f\x8b\x08"
 
 
 class ScrapeFailed(Exception):
@@ -75,7 +76,7 @@ class Fetcher:
             raise ScrapeFailed(str(problem)) from problem
         except AnswerTooLarge:
             raise _too_large(limit) from None
-        except (TimeoutError, aiohttp.ClientError, OSError, TsdbError) as problem:
+        except (TimeoutError, aiohttp.ClientError, OSError, TsdbError, ValueError) as problem:
             text = "context deadline exceeded" if isinstance(problem, TimeoutError) else reason(problem)
             reading = self._reading or self._connection.reading
             raise ScrapeFailed(text if reading else f'Get "{self._target.url}": {text}') from problem
@@ -136,9 +137,9 @@ class Inflate:
     def __init__(self, body: bytes, limit: int) -> None:
         self._limit = limit
         self._left = body
-        self._object = zlib.decompressobj(_GZIP)
         self._parts: list[bytes] = []
         self._size = 0
+        self._begin()
 
     def run(self, most: int | None) -> bool:
         """Up to `most` bytes more; None: all. True at the end. Raises ScrapeFailed."""
@@ -150,12 +151,11 @@ class Inflate:
             if self._size >= until:
                 return False
             if self._object.eof:
-                self._object = zlib.decompressobj(_GZIP)
+                self._begin()
             try:
                 part = self._object.decompress(self._left, until - self._size)
-            except zlib.error as problem:
-                invalid = "invalid header" if "header" in str(problem) else "invalid checksum or data"
-                raise ScrapeFailed(f"gzip: {invalid}") from problem
+            except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub has it as an instance
+                raise ScrapeFailed("gzip: invalid checksum or data") from problem
             self._left = self._object.unused_data if self._object.eof else self._object.unconsumed_tail
             if not part and not self._left and not self._object.eof:
                 raise ScrapeFailed("unexpected EOF")
@@ -164,6 +164,12 @@ class Inflate:
         if self._size >= limit:
             raise _too_large(self._limit)
         return True
+
+    def _begin(self) -> None:
+        """The next of several members, as ``cat a.gz b.gz`` makes them."""
+        if not self._left.startswith(_MAGIC[: len(self._left)]):
+            raise ScrapeFailed("gzip: invalid header")
+        self._object = isal_zlib.decompressobj(_GZIP)
 
     def result(self) -> bytes:
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)

@@ -77,7 +77,7 @@ PATHS = ("/text", "/gzip", "/empty", "/hang", "/hang-in-body", "/cut", "/cut-chu
 """Behaviours of the target server, each a job."""
 
 OURS = {
-    "broken-gzip": "gzip: invalid checksum or data",  # Go: gzip: invalid checksum
+    "broken-gzip": "unexpected EOF",  # Go: flate: corrupt input
     "redirect-loop": "stopped after 10 redirects",  # with another URL in front
     "untrusted": "tls: failed to verify certificate: ",  # the reason in OpenSSL's words
 }

@@ -17,7 +17,7 @@ from scraper import fetch as fetch_module
 from scraper.config import GlobalConfig, ScrapeConfig
 from scraper.fetch import BodyTooLarge, Fetcher, Inflate, ScrapeFailed, request_headers
 from scraper.settings import JobSettings
-from scraper.target import Target, make_target
+from scraper.target import NoTarget, Target, make_target
 from tests.behaviours import GOOD, TEXT, Answer, Exchange, redirect
 from tests.processes import free_port
 from tests.targets import TargetServer
@@ -80,7 +80,7 @@ def test_request_headers(server: TargetServer) -> None:
         ("/no-http", {}, 'Get "http://{address}/no-http": '),
         ("/404", {}, "server returned HTTP status 404 Not Found"),
         ("/500", {}, "server returned HTTP status 500 Internal Server Error"),
-        ("/broken-gzip", {}, "gzip: invalid checksum or data"),
+        ("/broken-gzip", {}, "unexpected EOF"),
         ("/no-gzip", {}, "gzip: invalid header"),
         ("/redirect-loop", {}, 'Get "http://{address}/redirect-loop": '),
         ("/redirect", {"follow_redirects": False}, "server returned HTTP status 302 Found"),
@@ -105,6 +105,17 @@ def test_nobody_there() -> None:
     with pytest.raises(ScrapeFailed) as caught:
         get("nobody.invalid", "/metrics")
     assert str(caught.value) == 'Get "http://nobody.invalid/metrics": dial tcp: lookup nobody.invalid: no such host'
+
+
+@pytest.mark.parametrize(
+    "address", ["a b:80", "host:99999", ":80", "[::1", "a" * 70 + ".invalid", "..", "h\r\nX: y:80"]
+)
+def test_addresses_that_are_none(address: str) -> None:
+    try:
+        with pytest.raises(ScrapeFailed):
+            get(address, "/metrics")
+    except NoTarget:
+        pass
 
 
 def test_a_certificate_that_is_not_trusted(server: TargetServer) -> None:
@@ -180,6 +191,7 @@ def test_decompression_in_pieces(most: int | None) -> None:
         (gzip.compress(b"x" * 1000)[:-1], "unexpected EOF"),
         (gzip.compress(b"x" * 1000)[:15], "unexpected EOF"),
         (gzip.compress(b"x") + b"rest", "gzip: invalid header"),
+        (gzip.compress(b"x" * 1000)[:-8] + bytes(8), "gzip: invalid checksum or data"),
         (zlib.compress(b"x"), "gzip: invalid header"),
     ],
 )
