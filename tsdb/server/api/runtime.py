@@ -27,7 +27,8 @@ async def config(services: Services, request: Request) -> Answer:
     """The config in effect, without secrets."""
     from tsdb import config as config_file
 
-    return success({"yaml": config_file.shown(services.config)})
+    loop = asyncio.get_running_loop()
+    return success({"yaml": await loop.run_in_executor(services.chores, config_file.shown, services.config)})
 
 
 async def flags(services: Services, request: Request) -> Answer:
