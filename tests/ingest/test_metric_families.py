@@ -214,8 +214,9 @@ def test_all_types() -> None:
     ])
     assert scrape.metadata == [
         Metadata("c_total", "counter", "He\nlp", ""), Metadata("g.ü", "gauge", "", ""),
-        Metadata("u", "unknown", "", ""), Metadata("s", "summary", "", ""), Metadata("h_seconds", "histogram", "", "seconds"),
-        Metadata("gh", "gaugehistogram", "", ""), Metadata("native", "histogram", "", ""),
+        Metadata("u", "unknown", "", ""), Metadata("s", "summary", "", ""),
+        Metadata("h_seconds", "histogram", "", "seconds"), Metadata("gh", "gaugehistogram", "", ""),
+        Metadata("native", "histogram", "", ""),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,17 +17,18 @@ HELP, TYPE, UNIT = "HELP", "TYPE", "UNIT"
 
 _TEXT_TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "summary": "summary",
                "untyped": "unknown"}
-_OPENMETRICS_TYPES = ("counter", "gauge", "histogram", "summary", "unknown", "gaugehistogram", "info", "stateset")
+_OPENMETRICS_TYPES = {name: name for name in (
+    "counter", "gauge", "histogram", "summary", "unknown", "gaugehistogram", "info", "stateset",
+)}
 _PROTOBUF_TYPES = ("counter", "gauge", "summary", "unknown", "histogram", "gaugehistogram")
 """By number of io.prometheus.client.MetricType."""
 
-_NAME = rb'("(?:\\[^\n]|[^"\\\n])*"|[a-zA-Z_:][a-zA-Z0-9_:]*)'
-_TEXT_LINE = re.compile(rb"#[ \t]+(HELP|TYPE)[ \t]+(?:" + _NAME + rb"(?:[^\n]([^\n]*))?)?")
-_OPENMETRICS_LINE = re.compile(rb"# (HELP|TYPE|UNIT) (?:" + _NAME + rb"(?: ([^\n]*))?)?")
+_NAME = r'("(?:\\.|[^"\\])*"|[a-zA-Z_:][a-zA-Z0-9_:]*)'
+_TEXT_LINE = re.compile(r"#[ \t]+(HELP|TYPE)[ \t]+(?:" + _NAME + r"(?:.(.*))?)?")
+_OPENMETRICS_LINE = re.compile(r"# (HELP|TYPE|UNIT) (?:" + _NAME + r"(?: (.*))?)?")
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataLine:
+class MetadataLine(NamedTuple):
     """What one line says of a family."""
 
     kind: str
@@ -42,8 +43,7 @@ def cached_lines(cache: SeriesCache, since: int) -> list[MetadataLine]:
     entries = entries[cache.fields[entries, SEEN] > since]
     entries = entries[np.argsort(cache.fields[entries, SEEN], kind="stable")]
     formats = cache.fields[entries, FLAGS] >> FORMAT_SHIFT & FORMAT_MASK
-    return [read_line(cache.text(entry), Format(number))
-            for entry, number in zip(entries.tolist(), formats.tolist(), strict=True)]
+    return [read_line(text, Format(number)) for text, number in zip(cache.text(entries), formats.tolist(), strict=True)]
 
 
 def families(lines: Iterable[MetadataLine]) -> dict[str, Metadata]:
@@ -71,21 +71,21 @@ def read_line(line: bytes, format_: Format) -> MetadataLine:
     if format_ is Format.PROTOBUF:
         return _read_record(line)
     openmetrics = format_ is Format.OPENMETRICS
-    found = (_OPENMETRICS_LINE if openmetrics else _TEXT_LINE).match(line)
+    found = (_OPENMETRICS_LINE if openmetrics else _TEXT_LINE).match(_decoded(line, "metric name or text"))
     if not found:
         raise ValueError("expected a valid start token")
-    kind = found[1].decode()
-    if found[2] is None:
+    kind, family, text = found.groups()
+    if family is None:
         raise ValueError(f"expected metric name after {kind}")
-    if found[3] is None and (openmetrics or found.end() < len(line)):
+    if text is None and openmetrics:
         raise ValueError(f"expected text in {kind}")
-    family, text = _decoded(found[2], "metric name"), _decoded(found[3] or b"", f"{kind.lower()} text")
+    text = text or ""
     if family[0] == '"':
         family = _unescaped(family[1:-1], quotes=True)
     if kind == HELP:
         return MetadataLine(kind, family, _unescaped(text, quotes=openmetrics))
     if kind == TYPE:
-        types = {name: name for name in _OPENMETRICS_TYPES} if openmetrics else _TEXT_TYPES
+        types = _OPENMETRICS_TYPES if openmetrics else _TEXT_TYPES
         if text not in types:
             raise ValueError(f'invalid metric type "{text}"')
         return MetadataLine(kind, family, types[text])

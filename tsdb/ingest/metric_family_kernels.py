@@ -52,6 +52,8 @@ for _row, _word in ((COUNT, b"_count"), (SUM, b"_sum"), (BUCKET, b"_bucket"), (L
     _WORDS[_row, : len(_word)] = np.frombuffer(_word, np.uint8)
     _WORD_LENGTHS[_row] = len(_word)
 
+_LOW_BITS = np.uint64(0x0101010101010101)
+
 ROOM = 5 + 8 + 8 + 20 + 17 + 40
 """Bytes of a record of a sample besides its name and labels."""
 
@@ -65,8 +67,13 @@ def write_u32(out: NDArray[np.uint8], at: int, value: int) -> None:
 @device
 def copy(data: NDArray[np.uint8], begin: int, end: int, out: NDArray[np.uint8], at: int) -> int:
     """Copies data[begin:end] to out[at:]; returns the position behind it."""
-    for i in range(begin, end):
-        out[at] = data[i]
+    while begin + 8 <= end:
+        store_u64(out, at, load_u64(data, begin))
+        begin += 8
+        at += 8
+    while begin < end:
+        out[at] = data[begin]
+        begin += 1
         at += 1
     return at
 
@@ -74,9 +81,15 @@ def copy(data: NDArray[np.uint8], begin: int, end: int, out: NDArray[np.uint8], 
 @device
 def has_mark(data: NDArray[np.uint8], begin: int, end: int) -> bool:
     """Whether there is a byte that marks something in records, which UTF-8 has not."""
-    for i in range(begin, end):
-        if data[i] >= RAW_BOUND:
+    while begin + 8 <= end:
+        word = ~(load_u64(data, begin) | _LOW_BITS)  # 0 where a byte is 0xfe or 0xff
+        if (word - _LOW_BITS) & ~word & (_LOW_BITS << np.uint64(7)) != np.uint64(0):
             return True
+        begin += 8
+    while begin < end:
+        if data[begin] >= RAW_BOUND:
+            return True
+        begin += 1
     return False
 
 

@@ -268,9 +268,9 @@ class TargetSeries:
         flags = cache.fields[lines[:, 0], FLAGS] & ~(FORMAT_MASK << FORMAT_SHIFT)
         cache.fields[lines[:, 0], FLAGS] = flags | self._format.value << FORMAT_SHIFT
         said, problems, keyed = [], [], None
-        for entry, at, scraped, kept in lines.tolist():
+        for (entry, at, scraped, kept), text in zip(lines.tolist(), cache.text(lines[:, 0]), strict=True):
             try:
-                said.append(read_line(cache.text(entry), self._format))
+                said.append(read_line(text, self._format))
             except ValueError as problem:
                 problems.append(Problem(at, str(problem), scraped, kept, entry))
         try:

@@ -34,9 +34,12 @@ class SeriesCache:
         """Bytes of all arrays."""
         return sum(each.nbytes for each in (self.texts, self.fields, self.refs, self.tracked, self.table))
 
-    def text(self, entry: int) -> bytes:
-        begin, end = self.fields[entry : entry + 2, OFFSET].tolist()
-        return self.texts[begin:end].tobytes()
+    def text(self, entries: NDArray[np.integer]) -> list[bytes]:
+        """Texts of some entries."""
+        begins, ends = self.fields[entries, OFFSET].tolist(), self.fields[entries + 1, OFFSET].tolist()
+        first = min(begins, default=0)
+        raw = self.texts[first : max(ends, default=0)].tobytes()
+        return [raw[begin - first : end - first] for begin, end in zip(begins, ends, strict=True)]
 
     def reserve(self, entries: int, text_bytes: int) -> None:
         """Makes room for so many entries and bytes of text in all."""
