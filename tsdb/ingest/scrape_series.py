@@ -221,7 +221,7 @@ class TargetSeries:
             gone[0] = False
             cache.drop(gone)
             self._tracked = int(np.count_nonzero(cache.tracked[: cache.count]))
-        if cache.fields.shape[0] > cache.count + cache.count // 2 + 64:
+        if not failed and cache.slack > 1.25:
             cache.trim()
         self._number += 1
         if format_ is not self._format:

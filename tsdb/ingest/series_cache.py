@@ -34,6 +34,11 @@ class SeriesCache:
         """Bytes of all arrays."""
         return sum(each.nbytes for each in (self.texts, self.fields, self.refs, self.tracked, self.table))
 
+    @property
+    def slack(self) -> float:
+        """How many times as large as needed the arrays are."""
+        return max(self.fields.shape[0] / (self.count + 64), self.texts.size / (self.text_bytes + 4096))
+
     def text(self, entries: NDArray[np.integer]) -> list[bytes]:
         """Texts of some entries."""
         begins, ends = self.fields[entries, OFFSET].tolist(), self.fields[entries + 1, OFFSET].tolist()
