@@ -16,8 +16,8 @@ import pytest
 from bench.conftest import Measure
 from tests.client import Client
 from tests.processes import free_port, wait_until
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.scrape_series import SeriesLimits, TargetSeries
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.scrape_series import SeriesLimits, TargetSeries
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.batch import Appended, Batch, KnownRows
 

@@ -8,7 +8,7 @@ from scraper.discovery import discoverers
 from scraper.discovery.statistics import DiscoveryStatistics
 from scraper.failure_log import FailureLog
 from scraper.settings import JobSettings
-from tsdb.ingest.scrape_series import SeriesLimits
+from tsdb.ingest.exposition.scrape_series import SeriesLimits
 from tsdb.net.client import HttpClient
 from tsdb.relabel.rules import Relabeling
 

@@ -17,8 +17,8 @@ from scraper.fetch import BodyTooLarge, Fetcher, ScrapeFailed, request_headers
 from scraper.job import Job
 from scraper.status import ScraperStatistics, TargetStatus
 from scraper.target import Target
-from tsdb.ingest.exposition import Format, choose_format
-from tsdb.ingest.scrape_series import Scrape, TargetSeries
+from tsdb.ingest.exposition.formats import Format, choose_format
+from tsdb.ingest.exposition.scrape_series import Scrape, TargetSeries
 from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, TOO_NEW, TOO_OLD, Appended, Batch
 from tsdb.model.durations import format_duration
 from tsdb.model.errors import ForgottenSeries, IngestError, ScrapeRefused

@@ -220,7 +220,10 @@ def _varint(number: int) -> bytes:
     return out + bytes((number,))
 
 
-GOOD = "# HELP good Is good.\n# TYPE good gauge\ngood 1\n# TYPE work_seconds_total counter\nwork_seconds_total{le=\"x\"} 2.5\n"
+GOOD = (
+    "# HELP good Is good.\n# TYPE good gauge\ngood 1\n"
+    "# TYPE work_seconds_total counter\nwork_seconds_total{le=\"x\"} 2.5\n"
+)
 GOOD_OPENMETRICS = (
     "# HELP good Is good.\n# TYPE good gauge\ngood 1\n# TYPE work_seconds counter\n# UNIT work_seconds seconds\n"
     'work_seconds_total{le="x"} 2.5 # {trace_id="abc"} 1\nwork_seconds_created{le="x"} 1.7e9\n# EOF\n'

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.ingest.test_remote_write import SECRET, hashes, key_of
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.scrape_series import Scrape, SeriesLimits, TargetSeries
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.scrape_series import Scrape, SeriesLimits, TargetSeries
 from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, STALE_NAN, Appended, Batch, KnownRows
 from tsdb.model.errors import ForgottenSeries
 from tsdb.model.labels import format_series, labels_of_key

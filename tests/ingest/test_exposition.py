@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.ingest import exposition_twin as twin
 from tests.ingest.head import Head, read, target
 from tests.ingest.test_remote_write import bits, hashes, rows_of
-from tsdb.ingest.bounds import rewritten_bound
-from tsdb.ingest.exposition import Format, choose_format
-from tsdb.ingest.scrape_series import Exemplars, Scrape, SeriesLimits
+from tsdb.ingest.exposition.bounds import rewritten_bound
+from tsdb.ingest.exposition.formats import Format, choose_format
+from tsdb.ingest.exposition.scrape_series import Exemplars, Scrape, SeriesLimits
 from tsdb.model.batch import Batch, Metadata
 from tsdb.model.errors import ScrapeRefused, UnsupportedMedia
 from tsdb.model.labels import format_series, labels_of_key

@@ -15,8 +15,8 @@ from tests.ingest.exposition_twin import bound_text, merge
 from tests.ingest.head import Head, read, target
 from tests.ingest.sender import message, varint
 from tests.ingest.test_remote_write import bits, hashes, rows_of
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.scrape_series import Scrape
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.scrape_series import Scrape
 from tsdb.model.batch import STALE_NAN, Batch, Metadata
 from tsdb.model.errors import ScrapeRefused
 from tsdb.model.labels import labels_of_key

@@ -9,8 +9,8 @@ import pytest
 
 from tests.ingest.head import Head, Written, target
 from tests.ingest.test_remote_write import bits
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.scrape_series import Scrape, SeriesLimits, TargetSeries
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.scrape_series import Scrape, SeriesLimits, TargetSeries
 from tsdb.model.batch import STALE_NAN, Metadata
 from tsdb.model.errors import ForgottenSeries, ScrapeRefused
 

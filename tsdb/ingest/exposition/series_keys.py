@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.ingest import canonical_kernels as canonical
-from tsdb.ingest import label_kernels as kernels
-from tsdb.ingest.bounds import format_bound, rewritten_bound
 from tsdb.ingest.decoded import LABEL_REASONS, IngestLimits
-from tsdb.ingest.series_cache import resized
+from tsdb.ingest.exposition import label_kernels as kernels
+from tsdb.ingest.exposition.bounds import format_bound, rewritten_bound
+from tsdb.ingest.exposition.series_cache import resized
 from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.labels import (
     METRIC_NAME,

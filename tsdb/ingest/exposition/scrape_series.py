@@ -14,21 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest import exposition_kernels as kernels
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.metadata_lines import cached_lines, families, metadata_of, read_line
-from tsdb.ingest.metric_families import transcoded
-from tsdb.ingest.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
-from tsdb.ingest.scrape_batch import join
-from tsdb.ingest.scrape_problems import (
+from tsdb.ingest.exposition import exposition_kernels as kernels
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.metadata_lines import cached_lines, families, metadata_of, read_line
+from tsdb.ingest.exposition.metric_families import transcoded
+from tsdb.ingest.exposition.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
+from tsdb.ingest.exposition.scrape_batch import join
+from tsdb.ingest.exposition.scrape_problems import (
     Problem,
     exemplar_problems,
     kernel_problem,
     number_problems,
     raise_first,
 )
-from tsdb.ingest.series_cache import SeriesCache
-from tsdb.ingest.series_cache_kernels import (
+from tsdb.ingest.exposition.series_cache import SeriesCache
+from tsdb.ingest.exposition.series_cache_kernels import (
     DROPPED,
     FLAGS,
     FORMAT_MASK,
@@ -41,7 +41,7 @@ from tsdb.ingest.series_cache_kernels import (
     TYPE_SHIFT,
     UNKNOWN_SLOT,
 )
-from tsdb.ingest.series_keys import KeyedRows, SeriesKeys, SeriesLimits, WrongSeries, keyed_rows
+from tsdb.ingest.exposition.series_keys import KeyedRows, SeriesKeys, SeriesLimits, WrongSeries, keyed_rows
 from tsdb.model.batch import REASONS, STALE_NAN, Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ScrapeRefused
 from tsdb.model.labels import METRIC_NAME, canonical_key

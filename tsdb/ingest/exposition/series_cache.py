@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.series_cache_kernels import FIELDS, FLAGS, OFFSET, SLOT, UNKNOWN_SLOT, rebuild_cache
+from tsdb.ingest.exposition.series_cache_kernels import FIELDS, FLAGS, OFFSET, SLOT, UNKNOWN_SLOT, rebuild_cache
 
 T = TypeVar("T", bound=np.generic)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.scrape import Scrape
-from tsdb.ingest.series_keys import KeyedRows
+from tsdb.ingest.exposition.scrape import Scrape
+from tsdb.ingest.exposition.series_keys import KeyedRows
 from tsdb.model.batch import STALE_NAN, Batch, KnownRows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from tsdb.ingest import line_kernels as kernels
+from tsdb.ingest.exposition import line_kernels as kernels
 from tsdb.model.errors import UnsupportedMedia
 
 

@@ -28,7 +28,7 @@ TYPE_SHIFT, TYPE_MASK = 3, 3
 """Of a series: the type under which it was first seen. Of a TYPE line: the type of what follows."""
 NO_TYPE, SUMMARY, HISTOGRAM, OTHER_TYPE = range(4)
 FORMAT_SHIFT, FORMAT_MASK = 5, 3
-"""The format (`tsdb.ingest.exposition.Format`) that the text is in."""
+"""The format (`tsdb.ingest.exposition.formats.Format`) that the text is in."""
 
 
 @device

@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.exposition_kernels import EXEMPLAR_RECORD, METADATA_RECORD, SAMPLE_RECORD
+from tsdb.ingest.exposition.exposition_kernels import EXEMPLAR_RECORD, METADATA_RECORD, SAMPLE_RECORD
+from tsdb.ingest.exposition.label_kernels import RAW_BOUND, SEPARATOR
 from tsdb.ingest.float_kernels import INFINITY
-from tsdb.ingest.label_kernels import RAW_BOUND, SEPARATOR
 from tsdb.ingest.protobuf_kernels import (
     BAD_WIRE_TYPE,
     FIXED64,

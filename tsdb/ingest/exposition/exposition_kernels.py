@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.float_kernels import FLOAT_SLOW, FLOAT_WRONG, read_float, read_number
-from tsdb.ingest.line_kernels import (
+from tsdb.ingest.exposition.line_kernels import (
     BAD_LABELS,
     BAD_RECORD,
     BAD_VALUE,
@@ -41,7 +40,7 @@ from tsdb.ingest.line_kernels import (
     skip_token,
     type_on_line,
 )
-from tsdb.ingest.series_cache_kernels import (
+from tsdb.ingest.exposition.series_cache_kernels import (
     BRACED,
     DROPPED,
     FIRST_ROW,
@@ -62,6 +61,7 @@ from tsdb.ingest.series_cache_kernels import (
     find_entry,
     same_bytes,
 )
+from tsdb.ingest.float_kernels import FLOAT_SLOW, FLOAT_WRONG, read_float, read_number
 from tsdb.kernels.intrinsics import load_u32, load_u64
 from tsdb.kernels.registry import kernel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tsdb.ingest import metric_family_kernels as kernels
 from tsdb.ingest import protobuf_kernels as protobuf
+from tsdb.ingest.exposition import metric_family_kernels as kernels
 from tsdb.model.errors import ScrapeRefused
 
 _REASONS = {

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.series_cache import SeriesCache
-from tsdb.ingest.series_cache_kernels import FLAGS, FORMAT_MASK, FORMAT_SHIFT, METADATA, SEEN
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.series_cache import SeriesCache
+from tsdb.ingest.exposition.series_cache_kernels import FLAGS, FORMAT_MASK, FORMAT_SHIFT, METADATA, SEEN
 from tsdb.model.batch import Metadata
 
 HELP, TYPE, UNIT = "HELP", "TYPE", "UNIT"

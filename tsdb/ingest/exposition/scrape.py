@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest import exposition_kernels as kernels
-from tsdb.ingest import line_kernels as lines
-from tsdb.ingest.series_cache import resized
-from tsdb.ingest.series_keys import KeyedRows
+from tsdb.ingest.exposition import exposition_kernels as kernels
+from tsdb.ingest.exposition import line_kernels as lines
+from tsdb.ingest.exposition.series_cache import resized
+from tsdb.ingest.exposition.series_keys import KeyedRows
 from tsdb.model.batch import Metadata
 
 

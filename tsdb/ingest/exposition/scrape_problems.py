@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsdb.ingest import exposition_kernels as kernels
-from tsdb.ingest import line_kernels as lines
-from tsdb.ingest.exposition import Format
-from tsdb.ingest.label_kernels import EXEMPLAR
-from tsdb.ingest.scrape import ScrapeArrays
-from tsdb.ingest.series_keys import SeriesKeys, WrongSeries
+from tsdb.ingest.exposition import exposition_kernels as kernels
+from tsdb.ingest.exposition import line_kernels as lines
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.label_kernels import EXEMPLAR
+from tsdb.ingest.exposition.scrape import ScrapeArrays
+from tsdb.ingest.exposition.series_keys import SeriesKeys, WrongSeries
 from tsdb.model.errors import ScrapeRefused
 
 REASONS = {

@@ -16,8 +16,8 @@ from tsdb.ingest.canonical_kernels import (
     sort_labels,
     write_key,
 )
-from tsdb.ingest.line_kernels import PROTOBUF, TEXT, skip_blanks, skip_name
-from tsdb.ingest.series_cache_kernels import HISTOGRAM, SUMMARY
+from tsdb.ingest.exposition.line_kernels import PROTOBUF, TEXT, skip_blanks, skip_name
+from tsdb.ingest.exposition.series_cache_kernels import HISTOGRAM, SUMMARY
 from tsdb.kernels.hash_kernels import hash_bytes
 from tsdb.kernels.intrinsics import load_u64
 from tsdb.kernels.registry import device, kernel

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.ingest.exposition.series_cache_kernels import HISTOGRAM, NO_TYPE, OTHER_TYPE, SUMMARY
 from tsdb.ingest.float_kernels import FLOAT_DONE, FLOAT_SLOW, FLOAT_WRONG, read_float
-from tsdb.ingest.series_cache_kernels import HISTOGRAM, NO_TYPE, OTHER_TYPE, SUMMARY
 from tsdb.kernels.intrinsics import bits_float, load_u32, load_u64
 from tsdb.kernels.registry import device
 
