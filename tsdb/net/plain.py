@@ -7,7 +7,6 @@ Whatever needs more (TLS, proxies, redirects, tokens) goes through `HttpClient`.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +14,15 @@ from typing import cast
 
 import aiohttp
 from aiohappyeyeballs import start_connection
+from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
 from yarl import URL
 
 from tsdb.net.failures import RequestFailed, dial_failure, reason
 
-_MOST_HEAD = 64 << 10
-"""Bytes of status line and headers."""
-_MOST_CHUNK_LINE = 4096
+_MOST_OVERHEAD = 64 << 10
+"""Bytes of a head, of what stands between two chunks, of trailers: as far as no body comes in the same read."""
 _HAPPY_EYEBALLS_S = 0.25
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([^\r\n]*))?")
-_FIELDS = re.compile(
-    rb"^(content-length|content-type|content-encoding|transfer-encoding|connection)[ \t]*:[ \t]*(.*?)[ \t]*\r?$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_FIELDS = frozenset((b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"))
 
 
 class AnswerTooLarge(aiohttp.ClientError):
@@ -121,32 +115,30 @@ class _Malformed(Exception):
     """What the server says is no HTTP."""
 
 
-_HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSED = range(4)
+class _Stop(Exception):
+    """The parser is to read no further."""
 
 
 class _Protocol(asyncio.Protocol):
-    """Reads one answer after the other."""
+    """Reads one answer after the other; the parser calls the methods `on_…`."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[PlainAnswer] | None = None
         self.usable = True
         """Open, and in between two answers."""
+        self._parser = HttpResponseParser(self)
         self._begin(0)
 
     def _begin(self, most: int) -> None:
         self._most = most
-        self._state = _HEAD
-        self._rest = b""
-        """Of the head, or of a chunk's line."""
+        self.reading = False
+        """Whether the head of the answer is complete, and is of one whose body is read."""
+        self._first = b""
+        self._overhead = 0
+        """Bytes since the last of the body."""
         self._parts: list[bytes] = []
         self._size = 0
-        self._left = 0
-        """Bytes of the body, or of a chunk, to come."""
-        self._in_chunk = False
-        self._in_trailers = False
-        self._keep = True
-        self._answer = PlainAnswer(0, "", "", "", b"")
 
     async def ask(self, head: bytes, most: int) -> PlainAnswer:
         assert self._transport is not None
@@ -162,10 +154,6 @@ class _Protocol(asyncio.Protocol):
         finally:
             self._waiter = None
 
-    @property
-    def reading(self) -> bool:
-        return self._state != _HEAD
-
     def abort(self) -> None:
         self.usable = False
         if self._transport is not None:
@@ -175,150 +163,93 @@ class _Protocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None or self._waiter.done():
-            self.abort()  # nobody asked
-            return
+        if not self._first:
+            self._first = data[:40]
+        self._overhead += len(data)
         try:
-            while self._state == _HEAD:
-                rest = self._read_head(data)
-                if rest is None:
-                    return
-                data = rest
-            if self._state == _CHUNKED:
-                self._read_chunks(data)
+            self._parser.feed_data(data)
+        except HttpParserCallbackError as problem:
+            self._fail(problem.__context__ or problem)
+        except HttpParserError as problem:
+            if self.reading:
+                self._fail(aiohttp.ClientPayloadError("malformed chunked encoding"))
             else:
-                self._read_plain(data)
-        except (_Malformed, aiohttp.ClientError) as problem:
-            self._fail(problem)
+                line = self._first.decode("latin-1").splitlines()[0]
+                self._fail(_Malformed(f"{_quoted(line)}: {problem}"))
+        else:
+            if self._overhead > _MOST_OVERHEAD:
+                self._fail(_Malformed(f"with more than {_MOST_OVERHEAD} bytes of headers"))
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.usable = False
-        if self._waiter is None or self._waiter.done():
-            return
-        if self._state == _UNTIL_CLOSED and problem is None:
-            self._finish()
-        elif self._state != _HEAD:
+        if self.reading and problem is None and self._until_closed:
+            self._finish(False)
+        elif self.reading:
             self._fail(aiohttp.ClientPayloadError("unexpected EOF"))
-        elif self._rest:
+        elif self._first:
             self._fail(_Malformed("that ends within its headers"))
         else:
             self._fail(_Closed(reason(problem) if problem is not None else "EOF"))
 
-    def _read_head(self, data: bytes) -> bytes | None:
-        """What is behind the head; None: more of it is to come."""
-        data = self._rest + data
-        end = data.find(b"\r\n\r\n")
-        if not data.startswith(b"HTTP/1."[: len(data)]):
-            raise _Malformed(_quoted(data[:40].split(b"\r\n")[0]))
-        if end < 0 or end > _MOST_HEAD:
-            if len(data) > _MOST_HEAD:
-                raise _Malformed(f"with more than {_MOST_HEAD} bytes of headers")
-            self._rest = data
-            return None
-        self._rest = b""
-        status = _STATUS.match(data, 0, end)
-        if status is None:
-            raise _Malformed(_quoted(data[:40].split(b"\r\n")[0]))
-        code = int(status[2])
-        if 100 <= code < 200:
-            return data[end + 4 :] or None
-        fields = {name.lower(): value for name, value in _FIELDS.findall(data[:end])}
-        self._answer.status = code
-        self._answer.reason = (status[3] or b"").decode("latin-1")
-        self._answer.content_type = fields.get(b"content-type", b"").decode("latin-1")
-        self._answer.content_encoding = fields.get(b"content-encoding", b"").decode("latin-1")
-        connection = fields.get(b"connection", b"").lower()
-        self._keep = b"close" not in connection and (status[1] == b"1" or b"keep-alive" in connection)
-        length = fields.get(b"content-length")
-        if code != 200:
-            self._keep = False
-            self._finish()
-            return None
-        if fields.get(b"transfer-encoding", b"identity").lower() != b"identity":
-            if fields[b"transfer-encoding"].lower() != b"chunked":
-                raise _Malformed(f"with Transfer-Encoding {_quoted(fields[b'transfer-encoding'])}")
-            self._state = _CHUNKED
-        elif length is not None:
-            if not length.isdigit() or len(length) > 15:
-                raise _Malformed(f"with Content-Length {_quoted(length)}")
-            self._state, self._left = _LENGTH, int(length)
-            self._check_size(self._left)
-        else:
-            self._state, self._keep = _UNTIL_CLOSED, False
-        return data[end + 4 :]
+    def on_message_begin(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            raise _Stop  # it says more than it was asked
+        self._words = ""
+        self._fields: dict[bytes, str] = {}
 
-    def _read_plain(self, data: bytes) -> None:
-        if self._state == _UNTIL_CLOSED:
-            self._take(data)
-            return
-        if not data and self._left:
-            return
-        if len(data) > self._left:
-            data, self._keep = data[: self._left], False  # it says more than it was asked
-        self._left -= len(data)
-        self._take(data)
-        if not self._left:
-            self._finish()
+    def on_status(self, words: bytes) -> None:
+        self._words += words.decode("latin-1")
 
-    def _read_chunks(self, data: bytes) -> None:
-        data, at = self._rest + data, 0
-        self._rest = b""
-        while True:
-            if self._left:
-                part = data[at : at + self._left]
-                self._take(part)
-                at += len(part)
-                self._left -= len(part)
-                if self._left:
-                    return
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                if len(data) - at > _MOST_CHUNK_LINE:
-                    raise aiohttp.ClientPayloadError("malformed chunked encoding")
-                self._rest = data[at:]
-                return
-            line, at = data[at:end], end + 2
-            if self._in_trailers:
-                if not line:
-                    self._keep = self._keep and at == len(data)
-                    self._finish()
-                    return
-            elif self._in_chunk:
-                if line:
-                    raise aiohttp.ClientPayloadError("malformed chunked encoding")
-                self._in_chunk = False
-            else:
-                found = _CHUNK.fullmatch(line)
-                if found is None:
-                    raise aiohttp.ClientPayloadError("malformed chunked encoding")
-                self._left = int(found[1], 16)
-                self._check_size(self._size + self._left)
-                self._in_chunk, self._in_trailers = self._left > 0, self._left == 0
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in _FIELDS and not self.reading:  # not those behind the body
+            self._fields[name] = value.strip().decode("latin-1")
 
-    def _take(self, data: bytes) -> None:
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            return  # the answer is to follow
+        if status != 200:
+            self._finish(False)
+            raise _Stop
+        coding, length = self._fields.get(b"transfer-encoding"), self._fields.get(b"content-length")
+        if coding is not None and coding.lower() != "chunked":
+            raise _Malformed(f"with Transfer-Encoding {_quoted(coding)}")
+        self._until_closed = coding is None and length is None
+        self._check_size(int(length or 0))
+        self.reading = True
+
+    def on_body(self, data: bytes) -> None:
+        self._overhead = 0
         self._size += len(data)
         self._check_size(self._size)
         self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.reading:
+            self._finish(self._parser.should_keep_alive())
 
     def _check_size(self, size: int) -> None:
         if size >= self._most:
             raise AnswerTooLarge
 
-    def _finish(self) -> None:
-        answer, waiter = self._answer, self._waiter
-        answer.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts = []
-        self.usable = self._keep
-        if not self._keep:
+    def _finish(self, keep: bool) -> None:
+        status, content_type = self._parser.get_status_code(), self._fields.get(b"content-type", "")
+        encoding = self._fields.get(b"content-encoding", "")
+        answer = PlainAnswer(status, self._words, content_type, encoding, b"".join(self._parts))
+        self._parts = []  # whoever asked has the body now, and it should be gone when they are done
+        self.usable = keep
+        if not keep:
             self.abort()
-        if waiter is not None and not waiter.done():
-            waiter.set_result(answer)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(answer)
 
-    def _fail(self, problem: Exception) -> None:
+    def _fail(self, problem: BaseException) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(problem)
         self.abort()
 
 
-def _quoted(text: bytes) -> str:
-    return '"' + text.decode("ascii", "backslashreplace").replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + text.encode("ascii", "backslashreplace").decode() + '"'
