@@ -22,6 +22,7 @@ from scraper.pool import Pool
 from scraper.settings import JobSettings
 from scraper.status import PoolStatus, ScraperStatistics
 from tsdb.model.durations import format_duration
+from tsdb.model.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Prepared:
     jobs: dict[str, Job | None]
     """By name; None: the job has not changed."""
     seed: bytes
+    left_out: tuple[str, ...] = ()
+    """Names of jobs that could not be built."""
 
 
 class Scraper:
@@ -55,19 +58,33 @@ class Scraper:
         """In the order of the config."""
         return [pool.status() for pool in self._pools.values()]
 
-    def prepare(self, base: GlobalConfig, jobs: Sequence[ScrapeConfig], folder: Path) -> Prepared:
+    def prepare(
+        self, base: GlobalConfig, jobs: Sequence[ScrapeConfig], folder: Path, *, starting: bool = False
+    ) -> Prepared:
         """Checks and builds what `apply` needs, and changes nothing. Relative file names are relative to `folder`.
-        Raises ConfigError."""
+        Raises ConfigError; when `starting`, a job that cannot be built (a certificate is missing, say) is left out and
+        logged instead, as in Prometheus: there is no older config that could go on, and the other jobs can begin."""
         prepared: dict[str, Job | None] = {}
+        left_out: list[str] = []
         for config in jobs:
             settings = JobSettings.of(base, config, folder, self._features)
             pool = self._pools.get(config.job_name)
             unchanged = pool is not None and pool.job.settings == settings
-            prepared[config.job_name] = (
-                None if unchanged else Job(settings, self._user_agent, self.statistics.discovery)
-            )
+            try:
+                job = None if unchanged else Job(settings, self._user_agent, self.statistics.discovery)
+            except ConfigError as problem:
+                if not starting:
+                    raise ConfigError(f'scrape job "{config.job_name}": {problem}') from problem
+                log.error("scrape job left out until a reload", extra={"fields": {
+                    "scrape_pool": config.job_name, "err": problem,
+                }})
+                self.statistics.pools += 1
+                self.statistics.pools_failed += 1
+                left_out.append(config.job_name)
+            else:
+                prepared[config.job_name] = job
         name = f"{socket.gethostname()}{sorted(base.external_labels.items())}"
-        return Prepared(prepared, hashlib.blake2b(name.encode(), digest_size=8).digest())
+        return Prepared(prepared, hashlib.blake2b(name.encode(), digest_size=8).digest(), tuple(left_out))
 
     async def apply(self, prepared: Prepared) -> None:
         """Puts it into effect. Jobs that have not changed go on as they are, and so do targets of those that have, with

@@ -169,10 +169,24 @@ def test_a_config_that_cannot_be_used_changes_nothing(keys: dict[str, object]) -
     async def go() -> None:
         with bench() as b:
             await b.apply(job("a"))
-            with pytest.raises(ConfigError):
+            with pytest.raises(ConfigError, match=r'^scrape job "broken": '):
                 await b.apply(job("b"), msgspec.structs.replace(job("c"), job_name="broken", **keys))
             assert b.urls == [URL]
             await b.scraper.stop()
+
+    asyncio.run(go())
+
+
+def test_at_the_start_a_job_that_cannot_be_built_stops_no_other(tmp_path: Path) -> None:
+    async def go() -> None:
+        with bench() as b:
+            broken = job("b", job_name="late", scrape_failure_log_file=str(tmp_path / "x" / "y"))
+            prepared = b.scraper.prepare(GlobalConfig(), (job("a"), broken), Path(), starting=True)
+            assert (list(prepared.jobs), prepared.left_out) == (["j"], ("late",))
+            assert (b.scraper.statistics.pools, b.scraper.statistics.pools_failed) == (1, 1)
+            (tmp_path / "x").mkdir()
+            prepared = b.scraper.prepare(GlobalConfig(), (job("a"), broken), Path(), starting=True)
+            assert (list(prepared.jobs), prepared.left_out) == (["j", "late"], ())
 
     asyncio.run(go())
 

@@ -102,6 +102,16 @@ def test_a_config_that_has_not_changed_touches_nothing() -> None:
     run(work)
 
 
+def test_a_part_that_could_not_begin_all_of_it_is_asked_again() -> None:
+    async def work(served: Served) -> None:
+        await served.reloader.start()
+        served.reloader.incomplete = True
+        await served.reloader.reload()
+        assert len(served.part.prepared) == 2 == len(served.part.applied)
+
+    run(work)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

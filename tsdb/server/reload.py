@@ -48,6 +48,8 @@ class Reloader:
         self._services = services
         self._file = file
         self._load = load
+        self.incomplete = False
+        """Set by a part that could not begin all of the first config: a reload tries again, be the file the same."""
         self._parts: list[Prepare] = []
         self._wanted = services.config
         """What the file said last; the config in effect differs in keys that need a restart."""
@@ -134,7 +136,7 @@ class Reloader:
         }})
 
     async def _put_into_effect(self, config: Config, warnings: Sequence[str]) -> None:
-        if config == self._wanted:
+        if config == self._wanted and not self.incomplete:
             return
         running = self._services.config
         effective, pending = taken_over(running, config)

@@ -194,7 +194,8 @@ class Server:
         folder = Path.cwd()  # names in the file were joined to its folder when it was read
 
         def prepare(running: Config | None, config: Config) -> Apply:
-            prepared = scraper.prepare(config.global_, config.scrape_configs, folder)
+            prepared = scraper.prepare(config.global_, config.scrape_configs, folder, starting=running is None)
+            self.reloader.incomplete = bool(prepared.left_out)
             return lambda: scraper.apply(prepared)
 
         self.reloader.add_part(prepare)
