@@ -75,15 +75,27 @@ def _serve(**given: Any) -> None:
         parsed = flags.parse({name: values for name, values in _by_flag(given) if values})
     except ConfigError as problem:
         raise click.UsageError(str(problem), click.get_current_context()) from None
+    _check_machine_code()
     from tsdb.server import logs
     from tsdb.server.run import run
 
     logs.set_up(parsed.log_level, parsed.log_format)
     report, finish = _progress()
     try:
-        run(parsed, report, click.echo)
+        run(parsed, report, click.echo if parsed.log_format != "json" else lambda _: None)
     finally:
         finish()
+
+
+def _check_machine_code() -> None:
+    """Raises ConfigError where the system runs no code that was made in memory, as Debian's unit of Prometheus says."""
+    try:
+        import numba  # noqa: F401
+    except PermissionError as problem:
+        raise ConfigError(
+            "this system refuses memory for compiled kernels (memory that is written, then executed): in a systemd "
+            f"unit set MemoryDenyWriteExecute=no, elsewhere look at SELinux or seccomp ({problem})"
+        ) from problem
 
 
 def _by_flag(given: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -130,6 +142,7 @@ def warmup(data: Path | None) -> None:
     Machine code is kept in $TSDB_CACHE_DIR, or else in the XDG cache (~/.cache/tsdb/kernels), or else in
     DIR/.kernels.
     """
+    _check_machine_code()
     from tsdb import kernels
 
     report, finish = _progress()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -172,6 +173,15 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: tuple[str, ...], words: 
     refused = subprocess.run([TSDB, *arguments], capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2
     assert words in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_without_executable_memory_it_says_so(tmp_path: Path) -> None:
+    """As under MemoryDenyWriteExecute=true, which Debian's unit of Prometheus has: importing numba fails so."""
+    (tmp_path / "numba.py").write_text('raise PermissionError(13, "cannot allocate executable memory")')
+    done = subprocess.run([TSDB, "serve"], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+                          env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"})
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "MemoryDenyWriteExecute=no" in done.stderr
 
 
 def test_flags_without_a_command_are_those_of_serve() -> None:
@@ -368,8 +378,7 @@ def test_log_lines_are_json_and_quit_is_graceful(server: Process) -> None:
     assert server.client.request("POST", "/prom/-/quit").body == b"Requesting termination... Goodbye!"
     wait_until(lambda: not server.running, "the server has ended")
     assert server.stop() == 0
-    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
-    records = [json.loads(line) for line in lines]
+    records = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert all(list(record)[:4] == ["time", "level", "source", "msg"] for record in records)
     assert {record["level"] for record in records} <= {"INFO", "WARN", "ERROR"}
     texts = [record["msg"] for record in records]

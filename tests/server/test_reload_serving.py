@@ -227,7 +227,8 @@ def test_signals_before_it_is_ready_and_while_it_stops(start: Start, tmp_path: P
     assert "evaluation_interval: 7s" in server.client.data("status/config")["yaml"]
     for _ in range(20):
         server.signal(signal.SIGHUP)
-    server.signal(signal.SIGTERM)
+    for _ in range(2):  # to the process and to its group, as `timeout` sends it
+        server.signal(signal.SIGTERM)
     for _ in range(20):
         server.signal(signal.SIGHUP)
     wait_until(lambda: not server.running, "its end")

@@ -191,6 +191,15 @@ def test_directories_that_are_not_for_us(tmp_path: Path, content: bytes, error: 
     assert (tmp_path / "FORMAT").read_bytes() == content
 
 
+def test_a_prometheus_data_directory_is_left_alone(tmp_path: Path) -> None:
+    for name in ("chunks_head", "wal"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "wal" / "00000000").write_bytes(b"records")
+    with pytest.raises(StorageError, match=r"the data of a Prometheus.*--storage\.tsdb\.path"):
+        Storage.open(tmp_path)
+    assert not (tmp_path / "FORMAT").exists() and (tmp_path / "wal" / "00000000").read_bytes() == b"records"
+
+
 def test_read_only_wants_a_data_directory(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="not a data directory"):
         Storage.open(tmp_path, read_only=True)

@@ -78,6 +78,7 @@ async def _serve(
             gc.freeze()  # what is there now stays: no need to look through it again and again
             gc.enable()
             url = server.url
+            log.info("Server is ready to receive web requests.", extra={"fields": {"url": url}})
             say(f"tsdb serves on {url}, data in {data}\nA first query:  curl '{url}/api/v1/query?query=up'")
             sys.stdout.flush()
             await stopping
@@ -94,6 +95,8 @@ def _quit(stop: asyncio.Event) -> None:
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:
+    if stop.is_set() and number == signal.SIGTERM:
+        return  # some supervisors send it to the process, and to its group
     if stop.is_set():
         log.warning("second signal: ending at once; the log is replayed at the next start")
         os._exit(1)

@@ -297,6 +297,9 @@ def _check_format(fs: FileSystem, path: Path, *, create: bool = False) -> None:
     if not fs.exists(file):
         if not create:
             raise StorageError(f"{path} is not a data directory of tsdb: it has no file {FORMAT_NAME}")
+        if fs.exists(path / "chunks_head"):
+            raise StorageError(f"{path} has the data of a Prometheus, which cannot be read yet: give another folder "
+                               "with --storage.tsdb.path, and keep this one for the way back")
         if fs.listdir(path / "wal"):
             raise StorageError(f"{path} has a wal folder but no file {FORMAT_NAME}: it is not ours, or damaged; "
                                "choose another data directory")
