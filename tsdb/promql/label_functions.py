@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import ExecutionError
 from tsdb.model.labels import METRIC_NAME
+from tsdb.model.replacement import Replacement
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.cells import Relabeled, Unique
 from tsdb.promql.groups import NO_SYMBOL, label_values, with_label
 from tsdb.promql.vector import Environment, Operator
-
-_REFERENCE = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
 
 
 def is_label_name(text: str) -> bool:
@@ -39,10 +37,11 @@ def label_replace(env: Environment, child: Operator, target: str, template: str,
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
     if not is_label_name(target):
         raise ExecutionError(f"invalid destination label name in label_replace(): {target}")
+    replacement = Replacement(template, pattern.groupindex, pattern.groups)
 
     def expand(value: str) -> str | None:
         found = pattern.search(value)
-        return None if found is None else _expand(template, found, pattern.groupindex)
+        return None if found is None else replacement.expand((found.group(), *found.groups("")))
 
     def relabel(series: SeriesSet) -> SeriesSet:
         column = label_values(series, source)
@@ -88,21 +87,3 @@ def _set(series: SeriesSet, target: str, column: NDArray[np.uint32], changed: ND
     if target == METRIC_NAME and made.drop_name is not None:
         made = replace(made, drop_name=made.drop_name & ~changed)
     return made
-
-
-def _expand(template: str, found: re.Match[str], names: dict[str, int]) -> str:
-    """Go's Regexp.Expand: ``$1``, ``${1}``, ``$name``, ``${name}``, ``$$``; what does not exist is empty, and what is
-    no reference stays as it is. A name is as long as it can be: ``$1x`` is group "1x"."""
-
-    def group(reference: re.Match[str]) -> str:
-        dollar, braced, bare = reference.groups()
-        if dollar:
-            return "$"
-        name = braced or bare
-        if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
-            number = int(name)
-        else:
-            number = names.get(name, -1)
-        return (found.group(number) or "") if 0 <= number <= (found.re.groups) else ""
-
-    return _REFERENCE.sub(group, template)

@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 from tsdb.model.errors import ConfigError
+from tsdb.model.replacement import Replacement
 from tsdb.relabel.config import RelabelConfig
 from tsdb.relabel.regex import Memo, Regex
-from tsdb.relabel.template import Template
 from tsdb.relabel.validate import is_label_name, validate
 
 Step = Callable[[dict[str, str]], bool]
@@ -106,8 +106,8 @@ def _dropequal(rule: RelabelConfig, legacy_names: bool) -> Step:
 
 def _replace(rule: RelabelConfig, legacy_names: bool) -> Step:
     regex, source = Regex(rule.regex), _source(rule)
-    target = Template(rule.target_label, regex.names, regex.group_count)
-    replacement = Template(rule.replacement, regex.names, regex.group_count)
+    target = Replacement(rule.target_label, regex.names, regex.group_count)
+    replacement = Replacement(rule.replacement, regex.names, regex.group_count)
 
     def result(value: str) -> tuple[str, str] | None:
         """The label that is set, and its value."""
@@ -176,10 +176,10 @@ def _mapped(rule: RelabelConfig, function: Callable[[str], str]) -> Step:
 
 def _labelmap(rule: RelabelConfig, legacy_names: bool) -> Step:
     regex = Regex(rule.regex)
-    template = Template(rule.replacement, regex.names, regex.group_count)
+    replacement = Replacement(rule.replacement, regex.names, regex.group_count)
 
     def renamed(name: str) -> str | None:
-        return regex.substitute(name, template.expand) if regex.matches(name) else None
+        return regex.substitute(name, replacement.expand) if regex.matches(name) else None
 
     new_name = Memo(renamed)
 

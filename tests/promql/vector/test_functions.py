@@ -215,6 +215,8 @@ def test_natural_order() -> None:
         ("dst", "$1x", "src", "(.*)", {"src": "source-value-10"}),
         ("dst", "$name-$$", "src", "(?P<name>s)ource.*", {"dst": "s-$", "src": "source-value-10"}),
         ("dst", "$ ${ ${a-b}", "src", ".*", {"dst": "$ ${ ${a-b}", "src": "source-value-10"}),
+        ("dst", "$1² ${1²} $1ä", "src", "(s).*", {"dst": "s² ${1²} ", "src": "source-value-10"}),
+        ("dst", "[$1$2]", "src", "(x)?s(.*)-10", {"dst": "[ource-value]", "src": "source-value-10"}),
         ("dst", "value", "src", "value", {"src": "source-value-10", "dst": "old"}),
         ("dst", "", "src", ".*", {"src": "source-value-10"}),
         ("dst", "got it", "missing", "", {"dst": "got it", "src": "source-value-10"}),

@@ -1,4 +1,4 @@
-"""Texts with references to a match's groups, as Go's Regexp.Expand reads them."""
+"""What replaces a match of a regex: texts with references to its groups, as Go's Regexp.Expand reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 
-class Template:
+class Replacement:
     """``$1``, ``${1}``, ``$name``, ``${name}``, ``$$``. A name is as long as it can be: ``$1x`` is the group "1x".
 
     A group that is not there is empty; a dollar that begins no reference stays as it is.
