@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,27 @@ def test_the_quickstart_scrapes_itself(start: Start, tmp_path: Path) -> None:
     assert row["metric"] == {"__name__": "up", "job": "tsdb", "instance": address}
     assert row["value"][1] == "1"
     assert server.stop() == 0
+
+
+def test_the_commands_of_the_drop_in_page_run(start: Start, peer: Callable[[str], Path], tmp_path: Path) -> None:
+    page = (EXAMPLES.parent / "docs" / "drop-in.md").read_text()
+    port = free_port()
+    file, data = tmp_path / "prometheus.yml", tmp_path / "data"
+    for name, ours in (("/etc/prometheus/prometheus.yml", file), ("/var/lib/tsdb", data), (":9099", f":{port}")):
+        assert name in page
+        page = page.replace(name, str(ours))
+    file.write_text((EXAMPLES / "quickstart.yml").read_text().replace("9090", str(port)))
+    programs = {"tsdb": TSDB, "promtool": str(peer("promtool")), "curl": "curl"}
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    check, serve, *others = ([programs[line[0]], *line[1:]] for line in lines)
+    assert [Path(argv[0]).name for argv in others] == ["curl", "curl", "promtool", "promtool"]
+    subprocess.run(check, timeout=60, check=True)
+    server = start(serve, port)
+    server.wait_ready()
+    wait_until(lambda: server.client.data("query", {"query": "up"})["result"] != [], "it has scraped itself", 30)
+    for argv in others:
+        subprocess.run(argv, timeout=60, check=True)
 
 
 def test_the_command_has_help_and_a_version() -> None:

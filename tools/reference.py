@@ -24,7 +24,8 @@ CONFIGURATION = """# Configuration
 
 Made from the code's own tables by `python -m tools.reference`: do not edit.
 
-Everything has a default: `tsdb serve` without options and without a file runs. Options win over the file.
+Everything has a default: `tsdb serve` without options and without a file runs. Options win over the file. Who comes
+from Prometheus reads [drop-in.md](drop-in.md) first.
 
 ## Commands
 
@@ -80,7 +81,8 @@ ours. `tsdb check config FILE` checks one, as promtool does it.
 - Secrets, and passwords in URLs, are shown nowhere; of values from the environment `/api/v1/status/config` shows the
   variable's name.
 - The file is read at the start, and again on SIGHUP and `POST /-/reload`: what is reloadable takes effect then, if the
-  whole file is right.
+  whole file is right, and the files that it names can be used. At the start a job whose certificate is missing, say, is
+  left out, with an error in the log, until a reload.
 
 {keys}
 """
@@ -92,7 +94,9 @@ Made from the code's own tables by `python -m tools.reference`: do not edit.
 Answers have the shape of Prometheus {version}: `{{"status":"success","data":…,"warnings":[…],"infos":[…]}}`, the last
 two only where there are any, and `{{"status":"error","errorType":…,"error":…}}`. Times are seconds since 1970
 (`1435781430.781`) or RFC 3339 (`2015-07-01T20:10:30.781Z`), durations are seconds or text such as `5m`. POST takes the
-parameters as a form in the body too. Answers are sent as zstd or gzip to who asks for it.
+parameters as a form in the body too. Answers are sent as zstd or gzip to who asks for it. The permission tells kinds of
+endpoints apart: who reaches the server, with the password where `--web.config.file` wants one, may use all of them, but
+for what a flag has to turn on.
 
 | errorType | status | when |
 | --- | --- | --- |
