@@ -43,6 +43,8 @@ class Context:
     executor: Executor
     clock: Clock
     statistics: ScraperStatistics = field(default_factory=ScraperStatistics)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Scrapes begin when it is set: the kernels that they call are loaded."""
 
 
 class TargetLoop:
@@ -75,6 +77,7 @@ class TargetLoop:
 
     async def run(self) -> None:
         """Stale markers are written only by a loop that was told to leave: a restart of the server is no gap."""
+        await self._context.ready.wait()
         clock, interval = self._context.clock, self.target.interval_ms
         tolerance = min(TOLERANCE_MS, interval / 100)
         now = clock.now()

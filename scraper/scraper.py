@@ -21,8 +21,11 @@ from scraper.loop import Append, Context
 from scraper.pool import Pool
 from scraper.settings import JobSettings
 from scraper.status import PoolStatus, ScraperStatistics
+from tsdb.ingest.exposition.scrape_series import KERNELS
+from tsdb.kernels import KernelError
 from tsdb.model.durations import format_duration
 from tsdb.model.errors import ConfigError
+from tsdb.model.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Scraper:
         self._user_agent = user_agent
         self._features = features
         self._pools: dict[str, Pool] = {}
+        self._loading: asyncio.Task[None] | None = None
 
     @property
     def statistics(self) -> ScraperStatistics:
@@ -89,6 +93,8 @@ class Scraper:
     async def apply(self, prepared: Prepared) -> None:
         """Puts it into effect. Jobs that have not changed go on as they are, and so do targets of those that have, with
         the new settings; jobs that are not in it any more end without stale markers, as in Prometheus."""
+        if prepared.jobs and self._loading is None:
+            self._loading = asyncio.create_task(self._load_kernels())
         statistics = self.statistics
         gone = [pool for name, pool in self._pools.items() if name not in prepared.jobs]
         pools: dict[str, Pool] = {}
@@ -112,7 +118,20 @@ class Scraper:
             statistics.sync_seconds.pop(pool.job.name, None)
             statistics.sync_failed.pop(pool.job.name, None)
 
+    async def _load_kernels(self) -> None:
+        """On a cold start they still compile: an event loop that called one would stand still so long."""
+        missing = [each for each in KERNELS if not each.loaded]
+        try:
+            if missing:
+                await in_thread("kernels of scraping", lambda: [each.load() for each in missing])
+        except KernelError as problem:
+            log.error("scraping cannot begin: %s", problem)
+        else:
+            self._context.ready.set()
+
     async def stop(self) -> None:
         """Ends all scrapes, those under way too. No stale markers: a restart is no gap."""
+        if self._loading is not None:
+            self._loading.cancel()
         pools, self._pools = self._pools, {}
         await asyncio.gather(*(pool.stop() for pool in pools.values()))

@@ -65,11 +65,12 @@ class Kernel(Generic[P, R]):
             self._load()
 
     def _load(self) -> Callable[P, R]:
-        from tsdb.kernels import warmup
+        from tsdb.kernels import cache, warmup
 
+        path = warmup.compiled(self)  # may take long; other kernels load meanwhile
         with _LOAD_LOCK:
             if self._entry is None:
-                self._entry = warmup.load(self)
+                self._entry = cache.build(self, path)
             return self._entry
 
 

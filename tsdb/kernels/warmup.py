@@ -207,20 +207,21 @@ def warm_up(data: Path | None = None, *, wait: registry.Stage | None = "start", 
     return running
 
 
-def load(kernel: Kernel[..., Any]) -> Callable[..., Any]:
-    """The machine code of one kernel, waiting for the warm-up or having a child compile it where it is missing."""
+def compiled(kernel: Kernel[..., Any]) -> Path | None:
+    """Where the machine code of a kernel is, once it is: waits for the warm-up, or has a child compile it. None: there
+    is no folder for it, and the process has to compile it itself."""
     folder = _PROCESS.choose(None)
     if folder is None:
-        return cache.build(kernel, None)
+        return None
     path = cache.path_of(folder, kernel)
-    if not path.exists():
-        running = _PROCESS.running
-        if running is not None and kernel.name in running._left:
-            running.wait_for(kernel.name)
-        else:
-            began = time.monotonic()
-            Warmup(folder, [kernel]).start().wait()
-            log.info("compiled kernel %s in %.1f s", kernel.name, time.monotonic() - began)
-    else:
+    if path.exists():
         os.utime(path.parent)
-    return cache.build(kernel, path)
+        return path
+    running = _PROCESS.running
+    if running is not None and kernel.name in running._left:
+        running.wait_for(kernel.name)
+    else:
+        began = time.monotonic()
+        Warmup(folder, [kernel]).start().wait()
+        log.info("compiled kernel %s in %.1f s", kernel.name, time.monotonic() - began)
+    return path

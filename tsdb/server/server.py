@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
@@ -18,7 +17,7 @@ from tsdb.flags import Flags
 from tsdb.kernels import registry
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ConfigError, TsdbError
-from tsdb.model.threads import lower_priority
+from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.api.routes import ROUTES
 from tsdb.server.api.small import SmallQueries
@@ -230,34 +229,6 @@ def _first_query(engine: QueryEngine, small: SmallQueries) -> None:
         small.ready = True
     except TsdbError as problem:
         log.warning("the first query failed: %s", problem)
-
-
-async def in_thread(name: str, work: Callable[[], T]) -> T:
-    """Runs `work` in a daemon thread of its own: if the process has to end before it is done, it ends."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, problem: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if problem is not None:
-            done.set_exception(problem)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, problem = None, None
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - raised by who awaits
-            problem = error
-        try:
-            loop.call_soon_threadsafe(settle, result, problem)
-        except RuntimeError:
-            log.debug("%s ended after the loop", name)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await done
 
 
 def open_storage(data: Path, report: Report | None) -> Open:

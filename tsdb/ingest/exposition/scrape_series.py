@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from tsdb.ingest.exposition import exposition_kernels as kernels
 from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.label_kernels import read_series
 from tsdb.ingest.exposition.metadata_lines import cached_lines, families, metadata_of, read_line
 from tsdb.ingest.exposition.metric_families import transcoded
+from tsdb.ingest.exposition.metric_family_kernels import write_records
 from tsdb.ingest.exposition.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
 from tsdb.ingest.exposition.scrape_batch import join
 from tsdb.ingest.exposition.scrape_problems import (
@@ -40,6 +42,7 @@ from tsdb.ingest.exposition.series_cache_kernels import (
     TYPE_MASK,
     TYPE_SHIFT,
     UNKNOWN_SLOT,
+    rebuild_cache,
 )
 from tsdb.ingest.exposition.series_keys import KeyedRows, SeriesKeys, SeriesLimits, WrongSeries, keyed_rows
 from tsdb.model.batch import REASONS, STALE_NAN, Appended, Batch, KnownRows, Metadata
@@ -48,6 +51,8 @@ from tsdb.model.labels import METRIC_NAME, canonical_key
 
 __all__ = ["Exemplars", "Scrape", "ScrapeRefused", "SeriesLimits", "TargetSeries"]
 
+KERNELS = (kernels.read_lines, read_series, rebuild_cache, write_records)
+"""What scrapes call: to be loaded before, since a kernel that still compiles holds up who calls it."""
 METADATA_SCRAPES = 10
 """Metadata is remembered for so many scrapes after its last line, as in Prometheus."""
 _NO_ENTRIES = np.empty(0, np.int64)
