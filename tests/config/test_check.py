@@ -45,7 +45,7 @@ CASES = [
     (["rules.yml"], 0, "1 rule files found"),
     (["no_token.yml"], 1, "error checking authorization credentials or bearer token file"),
     (["--syntax-only", "no_token.yml"], 0, "valid"),
-    (["no_ca.yml"], 0, "WARNING: tls_config.ca_file:"),
+    (["no_ca.yml"], 0, 'WARNING: scrape job "a": tls_config.ca_file: "'),
     (["no_cert.yml"], 1, "error checking client cert file"),
     (["no_sd.yml"], 0, 'for file_sd in scrape job "a" does not exist'),
     (["sd.yml"], 0, "valid"),

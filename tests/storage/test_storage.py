@@ -191,11 +191,18 @@ def test_directories_that_are_not_for_us(tmp_path: Path, content: bytes, error: 
     assert (tmp_path / "FORMAT").read_bytes() == content
 
 
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(StorageError, match=rf"{file} cannot be opened: File exists: look at the disk"):
+        Storage.open(file)
+
+
 def test_a_prometheus_data_directory_is_left_alone(tmp_path: Path) -> None:
     for name in ("chunks_head", "wal"):
         (tmp_path / name).mkdir()
     (tmp_path / "wal" / "00000000").write_bytes(b"records")
-    with pytest.raises(StorageError, match=r"the data of a Prometheus.*--storage\.tsdb\.path"):
+    with pytest.raises(StorageError, match=r"the data of a Prometheus.*another folder"):
         Storage.open(tmp_path)
     assert not (tmp_path / "FORMAT").exists() and (tmp_path / "wal" / "00000000").read_bytes() == b"records"
 

@@ -51,16 +51,16 @@ def findings(loaded: Loaded, syntax_only: bool) -> Iterator[Finding]:
         yield from _rule_files(made.rule_files)
     for job in made.scrape_configs:
         if not syntax_only:
-            yield from _client_files(job)
+            yield from _client_files(job, f'scrape job "{job.job_name}"')
             yield from _file_targets(job, f'scrape job "{job.job_name}"', loaded)
         _check_targets(job, job.static_configs, loaded, job.file or str(loaded.files[0]))
     for manager in made.alerting.alertmanagers:
         if not syntax_only:
-            yield from _client_files(manager)
+            yield from _client_files(manager, "alertmanagers")
             yield from _file_targets(manager, "alertmanagers", None)
     for remote in (*made.remote_write, *made.remote_read):
         if not syntax_only:
-            yield from ((Level.WARNING, text) for _, text in _client_files(remote))
+            yield from ((Level.WARNING, text) for _, text in _client_files(remote, "remote_write or remote_read"))
 
 
 def lint_findings(loaded: Loaded, wanted: set[str], lookback_ms: int) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _rule_files(patterns: Sequence[str]) -> Iterator[Finding]:
         yield Level.SUCCESS, f"{count} rule files found"
 
 
-def _client_files(client: HttpClientConfig) -> Iterator[Finding]:
+def _client_files(client: HttpClientConfig, whose: str) -> Iterator[Finding]:
     """Promtool looks for those of authorization and of our certificate; Prometheus stops where the others are missing,
     or fails its requests."""
     authorization, tls = client.authorization, client.tls_config
@@ -102,7 +102,7 @@ def _client_files(client: HttpClientConfig) -> Iterator[Finding]:
         named |= {f"http_headers.{header}.files[{index}]": file for index, file in enumerate(values.files)}
     for key, file in named.items():
         if file and not os.path.exists(file):  # noqa: PTH110
-            yield Level.WARNING, f'{key}: "{file}" does not exist'
+            yield Level.WARNING, f'{whose}: {key}: "{file}" does not exist'
 
 
 def _tls_files(prefix: str, tls: TlsConfig) -> Mapping[str, str]:

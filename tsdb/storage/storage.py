@@ -138,13 +138,13 @@ class Storage:
             fs.mkdir(path)
             lock = fs.lock(path)
         except OSError as problem:
-            raise StorageError(f"the data directory {path} cannot be opened: {problem}") from problem
+            raise _cannot_open(path, problem) from problem
         try:
             _check_format(fs, path, create=True)
             return cls(fs, path, options, lock, progress)
         except OSError as problem:
             lock.release()
-            raise StorageError(f"the data directory {path} cannot be opened: {problem}") from problem
+            raise _cannot_open(path, problem) from problem
         except BaseException:
             lock.release()
             raise
@@ -292,6 +292,12 @@ class Storage:
                 self._lock.release()
 
 
+def _cannot_open(path: Path, problem: OSError) -> StorageError:
+    where = f" ({problem.filename})" if problem.filename not in (None, str(path)) else ""
+    return StorageError(f"the data directory {path} cannot be opened: {problem.strerror or problem}{where}: "
+                        "look at the disk and at the folder's owner, or give another folder (--storage.tsdb.path)")
+
+
 def _check_format(fs: FileSystem, path: Path, *, create: bool = False) -> None:
     file = path / FORMAT_NAME
     if not fs.exists(file):
@@ -299,7 +305,7 @@ def _check_format(fs: FileSystem, path: Path, *, create: bool = False) -> None:
             raise StorageError(f"{path} is not a data directory of tsdb: it has no file {FORMAT_NAME}")
         if fs.exists(path / "chunks_head"):
             raise StorageError(f"{path} has the data of a Prometheus, which cannot be read yet: give another folder "
-                               "with --storage.tsdb.path, and keep this one for the way back")
+                               "(--storage.tsdb.path), and keep this one for the way back")
         if fs.listdir(path / "wal"):
             raise StorageError(f"{path} has a wal folder but no file {FORMAT_NAME}: it is not ours, or damaged; "
                                "choose another data directory")
