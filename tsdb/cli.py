@@ -20,6 +20,7 @@ HELP = """A time-series database server that speaks Prometheus' protocols.
 
 \b
 Start one:         tsdb serve
+Like Prometheus:   tsdb --config.file=prometheus.yml --storage.tsdb.path=data
 Ask it:            curl 'http://127.0.0.1:9090/api/v1/query?query=up'
 Send it samples:   in prometheus.yml,
                      remote_write: [{url: http://127.0.0.1:9090/api/v1/write}]
