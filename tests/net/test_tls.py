@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,18 @@ def test_tls(tls: TlsConfig, expected: str, host: str, server: dict[str, Any], c
     if maximum:
         context.maximum_version = maximum
     assert expected in outcome(certificates, context, tls)
+
+
+def test_a_server_without_tls(certificates: Certificates) -> None:
+    async def go() -> None:
+        async with serving() as site, client(certificates.folder) as subject:
+            url = site.url().replace("http:", "https:")
+            expected = f'Get "{url}": http: server gave HTTP response to HTTPS client'
+            with pytest.raises(aiohttp.ClientError, match=re.escape(expected)):
+                async with subject.request("GET", url):
+                    pass
+
+    uvloop.run(go())
 
 
 def test_inline(certificates: Certificates) -> None:

@@ -31,6 +31,8 @@ def reason(problem: Exception) -> str:
         case aiohttp.ClientConnectorDNSError():
             return dial_failure(problem.host, problem.port, problem.os_error)
         case aiohttp.ClientConnectorSSLError():
+            if getattr(problem.os_error, "reason", None) == "WRONG_VERSION_NUMBER":
+                return "http: server gave HTTP response to HTTPS client"
             return f"tls: {_said(problem.os_error)}"
         case aiohttp.ClientProxyConnectionError():
             return f"proxyconnect tcp: dial tcp {problem.host}:{problem.port}: connect: {_said(problem.os_error)}"
