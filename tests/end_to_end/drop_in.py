@@ -322,12 +322,13 @@ def run(theirs: Side, ours: Side, folder: Path) -> Record:
             side.wait_scraped(count, timeout=30)
         hold(record, "restarted", 3)
         record.end = time.time() - INTERVAL
+        for side in record.both:  # before the large answers, whose reading holds up the targets in this process
+            side.targets["end"] = side.client.data("targets")
         for side in record.both:
             everything = {"match[]": '{job=~".+"}', "start": record.begin - 60, "end": record.end}
             side.series = side.client.data("series", everything)
             side.rows = side.client.query_range('{job=~".+"}', record.begin, record.end, STEP)
             side.samples = side.client.query(f'{{job=~".+"}}[{math.ceil(record.end - record.begin) + 60}s]', record.end)
-            side.targets["end"] = side.client.data("targets")
         ours.stop()
         theirs.requests = listen(targets)
         theirs.stop()

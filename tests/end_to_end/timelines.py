@@ -27,7 +27,7 @@ def timelines(rows: Iterable[Mapping[str, Any]], begin: float, end: float, step:
               constant: Callable[[Labels], bool], blind: tuple[float, float] = (0, 0)) -> dict[Labels, Timeline]:
     """Of each series of a range query; where it is not `constant` by nature, only whether it is there counts.
 
-    Within `blind` (Unix s) nothing is seen to change.
+    What changes within `blind` (Unix s) is not seen until it changes again.
     """
     grid = [begin + i * step for i in range(math.floor((end - begin) / step + 1e-6) + 1)]
     out = {}
@@ -36,8 +36,16 @@ def timelines(rows: Iterable[Mapping[str, Any]], begin: float, end: float, step:
         keep = constant(labels)
         values = {round((t - begin) / step): v if keep else "some" for t, v in row["values"]}
         cells: list[tuple[str | None, float]] = []
+        hidden: str | None = ""
         for i, at in enumerate(grid):
-            cells.append((cells[-1][0] if cells and blind[0] <= at <= blind[1] else values.get(i), at))
+            value = values.get(i)
+            if cells and blind[0] <= at <= blind[1]:
+                hidden, value = value, cells[-1][0]
+            elif value == hidden:
+                value = cells[-1][0]
+            else:
+                hidden = ""
+            cells.append((value, at))
         out[labels] = [Run(value, next(group)[1]) for value, group in itertools.groupby(cells, lambda cell: cell[0])]
     return out
 
