@@ -37,12 +37,12 @@ class Config(Section, frozen=True, rename={"global_": "global"}):
     ] = UNTOLD
     runtime: Annotated[RuntimeConfig, key("Of Prometheus' process.", reloadable=True)] = RuntimeConfig()
     alerting: Annotated[
-        AlertingConfig, key("Where alerts are sent.", reloadable=True, built=False)
+        AlertingConfig, key("Where alerts are sent.", reloadable=True, built=False, without="no alert is sent")
     ] = AlertingConfig()
     rule_files: Annotated[
         tuple[str, ...],
         key("Files of recording and alerting rules; the last part of a name may be a pattern.", reloadable=True,
-            built=False, file=True),
+            built=False, file=True, without="no rule is evaluated, no alert fires"),
     ] = ()
     scrape_config_files: Annotated[
         tuple[str, ...],
@@ -57,10 +57,12 @@ class Config(Section, frozen=True, rename={"global_": "global"}):
         TracingConfig | None, key("Where traces of our own requests are sent.", reloadable=True, built=False)
     ] = None
     remote_write: Annotated[
-        tuple[RemoteWriteConfig, ...], key("Systems that samples are sent to.", reloadable=True, built=False)
+        tuple[RemoteWriteConfig, ...],
+        key("Systems that samples are sent to.", reloadable=True, built=False, without="nothing is sent"),
     ] = ()
     remote_read: Annotated[
-        tuple[RemoteReadConfig, ...], key("Systems that samples are read from.", reloadable=True, built=False)
+        tuple[RemoteReadConfig, ...],
+        key("Systems that samples are read from.", reloadable=True, built=False, without="nothing is read"),
     ] = ()
     otlp: Annotated[
         OtlpConfig, key("How OpenTelemetry's names become labels.", reloadable=True, built=False)

@@ -41,7 +41,7 @@ CASES = [
     (["good.yml", "unknown.yml"], 1, "good.yml is a valid config file"),
     (["none.yml"], 1, "cannot read the config file: No such file"),
     (["no_rules.yml"], 1, "does not point to an existing file"),
-    (["--syntax-only", "no_rules.yml"], 0, "rule_files: not built yet: ignored"),
+    (["--syntax-only", "no_rules.yml"], 0, "rule_files: not built yet: no rule is evaluated"),
     (["rules.yml"], 0, "1 rule files found"),
     (["no_token.yml"], 1, "error checking authorization credentials or bearer token file"),
     (["--syntax-only", "no_token.yml"], 0, "valid"),

@@ -99,8 +99,8 @@ scrape_configs:
 otlp: {translation_strategy: UnderscoreEscapingWithSuffixes}
 """)
     assert config.load(file).warnings == (
-        f"{file}:2:1: rule_files: not built yet: ignored",
-        f"{file}:3:1: remote_write: not built yet: ignored",
+        f"{file}:2:1: rule_files: not built yet: no rule is evaluated, no alert fires",
+        f"{file}:3:1: remote_write: not built yet: nothing is sent",
         f"{file}:7:17 and 1 more: scrape_configs[].consul_sd_configs: not built yet: no targets come from it",
         f"{file}:7:51: scrape_configs[].scrape_native_histograms: not built yet: ignored",
     )
