@@ -194,7 +194,7 @@ def test_directories_that_are_not_for_us(tmp_path: Path, content: bytes, error: 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
-    with pytest.raises(StorageError, match=rf"{file} cannot be opened: File exists: look at the disk"):
+    with pytest.raises(StorageError, match=rf"{file} cannot be opened: Not a directory: look at the disk"):
         Storage.open(file)
 
 
@@ -204,6 +204,7 @@ def test_a_prometheus_data_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "wal" / "00000000").write_bytes(b"records")
     with pytest.raises(StorageError, match=r"the data of a Prometheus.*another folder"):
         Storage.open(tmp_path)
+    assert not (tmp_path / "LOCK").exists(), "nothing is written to a folder that is not ours"
     assert not (tmp_path / "FORMAT").exists() and (tmp_path / "wal" / "00000000").read_bytes() == b"records"
 
 

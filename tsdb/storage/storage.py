@@ -135,6 +135,7 @@ class Storage:
             if read_only:
                 _check_format(fs, path)
                 return cls._open_beside_writer(fs, path, options, progress)
+            _refuse_what_is_not_ours(fs, path)
             fs.mkdir(path)
             lock = fs.lock(path)
         except OSError as problem:
@@ -303,12 +304,7 @@ def _check_format(fs: FileSystem, path: Path, *, create: bool = False) -> None:
     if not fs.exists(file):
         if not create:
             raise StorageError(f"{path} is not a data directory of tsdb: it has no file {FORMAT_NAME}")
-        if fs.exists(path / "chunks_head"):
-            raise StorageError(f"{path} has the data of a Prometheus, which cannot be read yet: give another folder "
-                               "(--storage.tsdb.path), and keep this one for the way back")
-        if fs.listdir(path / "wal"):
-            raise StorageError(f"{path} has a wal folder but no file {FORMAT_NAME}: it is not ours, or damaged; "
-                               "choose another data directory")
+        _refuse_what_is_not_ours(fs, path)
         write_file_atomically(fs, file, f"tsdb {FORMAT}\n".encode())
         return
     words = read_file(fs, file).split()
@@ -316,3 +312,15 @@ def _check_format(fs: FileSystem, path: Path, *, create: bool = False) -> None:
         raise StorageError(f"{file} is not what tsdb writes: choose another data directory")
     if int(words[1]) > FORMAT:
         raise FormatTooNew(f"{path} has format {int(words[1])}, this tsdb reads up to {FORMAT}: use a newer tsdb")
+
+
+def _refuse_what_is_not_ours(fs: FileSystem, path: Path) -> None:
+    """Looks at a folder without a FORMAT file before anything is written to it."""
+    if fs.exists(path / FORMAT_NAME):
+        return
+    if fs.exists(path / "chunks_head"):
+        raise StorageError(f"{path} has the data of a Prometheus, which cannot be read yet: give another folder "
+                           "(--storage.tsdb.path), and keep this one for the way back")
+    if fs.listdir(path / "wal"):
+        raise StorageError(f"{path} has a wal folder but no file {FORMAT_NAME}: it is not ours, or damaged; "
+                           "choose another data directory")
