@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,8 @@ class Prepared:
     jobs: dict[str, Job | None]
     """By name; None: the job has not changed."""
     seed: bytes
-    left_out: tuple[str, ...] = ()
-    """Names of jobs that could not be built."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Jobs that cannot be built, and are not to stop the others: why, by name."""
 
 
 class Scraper:
@@ -52,6 +52,7 @@ class Scraper:
         self._user_agent = user_agent
         self._features = features
         self._pools: dict[str, Pool] = {}
+        self._left_out: Mapping[str, str] = {}
         self._loading: asyncio.Task[None] | None = None
 
     @property
@@ -66,10 +67,11 @@ class Scraper:
         self, base: GlobalConfig, jobs: Sequence[ScrapeConfig], folder: Path, *, starting: bool = False
     ) -> Prepared:
         """Checks and builds what `apply` needs, and changes nothing. Relative file names are relative to `folder`.
-        Raises ConfigError; when `starting`, a job that cannot be built (a certificate is missing, say) is left out and
-        logged instead, as in Prometheus: there is no older config that could go on, and the other jobs can begin."""
+        Raises ConfigError for a job that cannot be built (a certificate is missing, say). When `starting`, it is left
+        out instead, as in Prometheus: there is no older config that could go on, and the other jobs can begin. It stays
+        left out by later configs for as long as the error is the same: they change what else they change."""
         prepared: dict[str, Job | None] = {}
-        left_out: list[str] = []
+        left_out: dict[str, str] = {}
         for config in jobs:
             settings = JobSettings.of(base, config, folder, self._features)
             pool = self._pools.get(config.job_name)
@@ -77,18 +79,13 @@ class Scraper:
             try:
                 job = None if unchanged else Job(settings, self._user_agent, self.statistics.discovery)
             except ConfigError as problem:
-                if not starting:
+                if not starting and self._left_out.get(config.job_name) != str(problem):
                     raise ConfigError(f'scrape job "{config.job_name}": {problem}') from problem
-                log.error("scrape job left out until a reload", extra={"fields": {
-                    "scrape_pool": config.job_name, "err": problem,
-                }})
-                self.statistics.pools += 1
-                self.statistics.pools_failed += 1
-                left_out.append(config.job_name)
+                left_out[config.job_name] = str(problem)
             else:
                 prepared[config.job_name] = job
         name = f"{socket.gethostname()}{sorted(base.external_labels.items())}"
-        return Prepared(prepared, hashlib.blake2b(name.encode(), digest_size=8).digest(), tuple(left_out))
+        return Prepared(prepared, hashlib.blake2b(name.encode(), digest_size=8).digest(), left_out)
 
     async def apply(self, prepared: Prepared) -> None:
         """Puts it into effect. Jobs that have not changed go on as they are, and so do targets of those that have, with
@@ -112,6 +109,11 @@ class Scraper:
                 lengths = statistics.reload_seconds[format_duration(job.settings.interval)]
                 lengths.observe(self._context.clock.elapsed() - began)
             pools[name] = pool
+        for name, problem in prepared.left_out.items():
+            log.error("scrape job left out until a reload", extra={"fields": {"scrape_pool": name, "err": problem}})
+            statistics.pools += 1
+            statistics.pools_failed += 1
+        self._left_out = prepared.left_out
         self._pools = pools
         await asyncio.gather(*(pool.stop() for pool in gone))
         for pool in gone:

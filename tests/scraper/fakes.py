@@ -206,8 +206,8 @@ class Bench:
         self.scraper = Scraper(self.storage.append, self.storage.secret, executor, user_agent="tsdb/test",
                                features=features, clock=self.clock)
 
-    async def apply(self, *jobs: ScrapeConfig, base: GlobalConfig | None = None) -> None:
-        prepared = self.scraper.prepare(base or GlobalConfig(), jobs, Path())
+    async def apply(self, *jobs: ScrapeConfig, base: GlobalConfig | None = None, starting: bool = False) -> None:
+        prepared = self.scraper.prepare(base or GlobalConfig(), jobs, Path(), starting=starting)
         for job in prepared.jobs.values():
             if job is not None:
                 job.client = self.targets  # type: ignore[assignment]

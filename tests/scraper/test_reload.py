@@ -180,13 +180,32 @@ def test_a_config_that_cannot_be_used_changes_nothing(keys: dict[str, object]) -
 def test_at_the_start_a_job_that_cannot_be_built_stops_no_other(tmp_path: Path) -> None:
     async def go() -> None:
         with bench() as b:
-            broken = job("b", job_name="late", scrape_failure_log_file=str(tmp_path / "x" / "y"))
-            prepared = b.scraper.prepare(GlobalConfig(), (job("a"), broken), Path(), starting=True)
-            assert (list(prepared.jobs), prepared.left_out) == (["j"], ("late",))
-            assert (b.scraper.statistics.pools, b.scraper.statistics.pools_failed) == (1, 1)
+            late = job("b", job_name="late", scrape_failure_log_file=str(tmp_path / "x" / "y"))
+            broken = msgspec.structs.replace(late, scrape_failure_log_file=str(tmp_path / "z" / "y"))
+            statistics = b.scraper.statistics
+
+            def pools() -> list[str]:
+                return [pool.name for pool in b.scraper.pools()]
+
+            await b.apply(job("a"), late, starting=True)
+            assert pools() == ["j"]
+            assert (statistics.pools, statistics.pools_failed) == (2, 1)
+            await b.apply(job("c"), late)
+            assert pools() == ["j"], "it is left out already: others may change"
+            assert b.urls == ["http://c/metrics"]
+            assert (statistics.pools, statistics.pools_failed) == (3, 2)
+            with pytest.raises(ConfigError, match=r'^scrape job "late": '):
+                await b.apply(job("a"), broken)
+            with pytest.raises(ConfigError, match=r'^scrape job "other": '):
+                await b.apply(job("a"), msgspec.structs.replace(late, job_name="other"))
             (tmp_path / "x").mkdir()
-            prepared = b.scraper.prepare(GlobalConfig(), (job("a"), broken), Path(), starting=True)
-            assert (list(prepared.jobs), prepared.left_out) == (["j", "late"], ())
+            await b.apply(job("c"), late)
+            assert pools() == ["j", "late"]
+            assert (statistics.pools, statistics.pools_failed) == (4, 2)
+            with pytest.raises(ConfigError, match=r'^scrape job "late": '):
+                await b.apply(job("a"), broken)
+            assert b.urls == ["http://b/metrics", "http://c/metrics"], "a job that runs fails the reload as a whole"
+            await b.scraper.stop()
 
     asyncio.run(go())
 

@@ -177,6 +177,27 @@ def test_a_broken_file_and_its_end(targets: TargetServer, start_tsdb: StartTsdb,
     assert client.data("status/runtimeinfo")["reloadConfigSuccess"] is True
 
 
+def test_a_job_that_could_not_begin_holds_up_no_reload(
+    targets: TargetServer, start_tsdb: StartTsdb, tmp_path: Path
+) -> None:
+    file, log = tmp_path / "prometheus.yml", tmp_path / "later" / "failures.log"
+    late = job("stays", [targets.address], f", scrape_failure_log_file: {log}")
+    write(file, job("changes", [targets.address]), late)
+    client = start_tsdb("--config.file", str(file), "--web.enable-lifecycle").client
+    for count, name in enumerate(("changes", "comes"), 1):
+        write(file, job(name, [targets.address]), late)
+        assert client.request("POST", "/-/reload").status == 200
+        wait_until(lambda name=name: up(client, name) == {targets.address: "1"}, "a scrape")  # type: ignore[misc]
+        [notice] = client.data("notifications")
+        assert notice["text"].startswith('Scrape job "stays" is left out: ') and str(log) in notice["text"]
+        assert client.data("scrape_pools") == {"scrapePools": [name]}
+        assert metric(client, "prometheus_target_scrape_pools_failed_total") == count + 1
+    log.parent.mkdir()
+    assert client.request("POST", "/-/reload").status == 200
+    wait_until(lambda: up(client, "stays") == {targets.address: "1"}, "the job that was left out")
+    assert client.data("notifications") == []
+
+
 def test_limits_of_queries_follow_and_the_rest_is_named(start_tsdb: StartTsdb, tmp_path: Path) -> None:
     file = tmp_path / "tsdb.yml"
     file.write_text("global: {evaluation_interval: 1m}")

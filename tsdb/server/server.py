@@ -191,11 +191,23 @@ class Server:
         features = services.options.features
         scraper = Scraper(append, database.secret, services.ingest, user_agent=f"tsdb/{version()}", features=features)
         folder = Path.cwd()  # names in the file were joined to its folder when it was read
+        told: list[str] = []
 
         def prepare(running: Config | None, config: Config) -> Apply:
             prepared = scraper.prepare(config.global_, config.scrape_configs, folder, starting=running is None)
-            self.reloader.incomplete = bool(prepared.left_out)
-            return lambda: scraper.apply(prepared)
+
+            async def apply() -> None:
+                self.reloader.incomplete = bool(prepared.left_out)
+                texts = [f'Scrape job "{name}" is left out: {why}' for name, why in prepared.left_out.items()]
+                for text in told:
+                    if text not in texts:
+                        services.notifications.remove(text)
+                for text in texts:
+                    services.notifications.add(text)
+                told[:] = texts
+                await scraper.apply(prepared)
+
+            return apply
 
         self.reloader.add_part(prepare)
         services.metrics.add_scraping(lambda: observed(scraper))
