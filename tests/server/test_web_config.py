@@ -17,7 +17,7 @@ import trustme
 from click.testing import CliRunner
 
 from tests.client import Answer
-from tests.processes import Process, free_port
+from tests.processes import Process, free_port, wait_until
 from tests.server.conftest import Begin, Running
 from tsdb.cli import cli
 from tsdb.flags import Flags
@@ -193,8 +193,40 @@ def test_rate_limit(begin: Begin, tmp_path: Path) -> None:
     assert answers[3].body == b"Too Many Requests\n"
 
 
-def test_tls(begin: Begin, tmp_path: Path, authority: trustme.CA, stranger: trustme.CA,
-             caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("said", "answer", "reason"),
+    [
+        (b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n",
+         b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+         "client sent an HTTP request to an HTTPS server"),
+        (b"SSH-2.0-x\r\n" * 9, b"", "WRONG_VERSION_NUMBER"),
+        (b"\x16\x03\x01\xff\xff", b"", ""),
+        (b"", b"", ""),
+    ],
+)
+def test_who_speaks_no_tls(begin: Begin, tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture,
+                           said: bytes, answer: bytes, reason: str) -> None:
+    write_certificate(authority, tmp_path)
+    (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: cert.pem, key_file: key.pem}")
+    running = begin(flags=Flags(web_config_file=tmp_path / "web.yml", max_connections=2))
+    with caplog.at_level(logging.WARNING):
+        for number in range(3):  # they must not take places
+            with socket.create_connection(("127.0.0.1", running.port), timeout=30) as sock:
+                remote = "{}:{}".format(*sock.getsockname())
+                sock.sendall(said)
+                if not answer:
+                    sock.shutdown(socket.SHUT_WR)
+                found = sock.makefile("rb").read()
+                assert found == answer or (not answer and found.startswith(b"\x15")), "an alert at most"
+                if not number:
+                    wait_until(lambda: "TLS connection refused" in caplog.text, "a line of log")
+                    [record] = [record for record in caplog.records if record.message == "TLS connection refused"]
+                    fields = record.__dict__["fields"]
+                    assert fields["remote"] == remote and reason in fields["err"]
+    assert get(running.port, trusting(authority))[0] == 200
+
+
+def test_tls(begin: Begin, tmp_path: Path, authority: trustme.CA, stranger: trustme.CA) -> None:
     write_certificate(authority, tmp_path)
     file = tmp_path / "web.yml"
     file.write_text("tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n" + USERS)
@@ -204,10 +236,6 @@ def test_tls(begin: Begin, tmp_path: Path, authority: trustme.CA, stranger: trus
     assert status == 401
     with pytest.raises(ssl.SSLCertVerificationError):
         get(running.port, trusting(stranger))
-    with caplog.at_level(logging.WARNING), socket.create_connection(("127.0.0.1", running.port), timeout=30) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert not sock.recv(100).startswith(b"HTTP")
-    assert len([record for record in caplog.records if record.message == "TLS connection refused"]) <= 1
 
     write_certificate(authority, tmp_path)  # renewed
     assert get(running.port, trusting(authority))[1]["serialNumber"] != first["serialNumber"]

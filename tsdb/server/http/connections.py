@@ -16,6 +16,9 @@ from aiohttp import http_exceptions, web
 log = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT_S = 10.0
+_HTTP = (b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO")
+"""What a client that was to speak TLS is answered for, as by Go's server."""
+_NO_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 _SETTLE_S = 0.05
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE_S = 1.0
@@ -160,7 +163,7 @@ class Acceptor(web.Server):
                 self._pause()
                 return
             try:
-                sock, _ = listening.accept()
+                sock, place = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as problem:
@@ -172,35 +175,54 @@ class Acceptor(web.Server):
                 return
             sock.setblocking(False)
             self.open += 1
-            task = self._loop.create_task(self._begin(sock))
+            task = self._loop.create_task(self._begin(sock, _address(place)))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
-    async def _begin(self, sock: socket.socket) -> None:
+    async def _begin(self, sock: socket.socket, remote: str) -> None:
         context = self._context() if self._context is not None else None
-        timeout = HANDSHAKE_TIMEOUT_S if context is not None else None
         connection = self()
         try:
+            if context is None:
+                await self._loop.connect_accepted_socket(lambda: connection, sock)
+                return
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                first = await _peek(sock, len(_HTTP[0]))
+            if first in _HTTP:
+                sock.recv(1 << 16)  # closing a socket with unread bytes would take the answer back
+                sock.send(_NO_TLS)
+                raise ConnectionError("client sent an HTTP request to an HTTPS server")
             await self._loop.connect_accepted_socket(
-                lambda: connection, sock, ssl=context, ssl_handshake_timeout=timeout
+                lambda: connection, sock, ssl=context, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
             )
         except (OSError, TimeoutError) as problem:  # ssl.SSLError is an OSError
-            remote = _remote(sock)
             sock.close()
             connection.release()
-            self.refused.warn(remote=remote, err=problem)
+            self.refused.warn(remote=remote, err=str(problem) or "no handshake in time")
         except BaseException:
             sock.close()
             connection.release()
             raise
 
 
-def _remote(end: asyncio.BaseTransport | socket.socket) -> str:
-    if isinstance(end, socket.socket):
-        try:
-            name = end.getpeername()
-        except OSError:
-            return ""
-    else:
-        name = end.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""
+async def _peek(sock: socket.socket, most: int) -> bytes:
+    """The first bytes that come, which stay to be read."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(sock, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock)
+    return sock.recv(most, socket.MSG_PEEK)
+
+
+def _remote(transport: asyncio.BaseTransport) -> str:
+    return _address(transport.get_extra_info("peername"))
+
+
+def _address(name: object) -> str:
+    if not isinstance(name, tuple):
+        return ""
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
