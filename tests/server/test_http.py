@@ -67,6 +67,22 @@ def test_the_index_lists_all_routes(running: Running) -> None:
     assert all(route.path in text and route.doc in text for route in ROUTES)
 
 
+@pytest.mark.parametrize(
+    "path", ["/-/healthy", "/metrics", "/nothere", "/api/v1/query?query=(", "/api/v1/notifications/live"]
+)
+def test_nobody_is_told_what_the_server_is_made_of(running: Running, path: str) -> None:
+    """As Prometheus; answers to what is no HTTP, and those that are streamed, included."""
+    for start_line in (f"GET {path} HTTP/1.1", "GET / nonsense"):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=30) as sock:
+            sock.sendall(f"{start_line}\r\nHost: a\r\n\r\n".encode())
+            head = b""
+            while b"\r\n\r\n" not in head:
+                part = sock.recv(1 << 16)
+                assert part
+                head += part
+        assert head.startswith(b"HTTP/1.") and b"\r\nserver:" not in head.lower()
+
+
 def test_cors(running: Running) -> None:
     path = "/api/v1/labels"
     assert running.client.get(path).headers["vary"] == "Origin"

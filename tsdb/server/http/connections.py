@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,12 @@ class Throttled:
         more = {"more": self._silent} if self._silent else {}
         log.warning(self._message, extra={"fields": {**fields, **more}})
         self._next, self._silent = now + self._every_s, 0
+
+
+class _Request(web.BaseRequest):
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Called with what is about to be sent: aiohttp would tell its version and Python's to everybody."""
+        del response.headers["Server"]
 
 
 class Connection(web.RequestHandler):  # type: ignore[type-arg, misc, unused-ignore]
@@ -101,7 +107,7 @@ class Acceptor(web.Server):
         self, handler: Callable[[web.BaseRequest], Any], *, limit: int, context: Callable[[], ssl.SSLContext] | None,
         admit: Admit | None = None, **options: Any,
     ) -> None:
-        super().__init__(handler, handler_cancellation=True)
+        super().__init__(handler, request_factory=self._request, handler_cancellation=True)
         self.admit = admit
         self.broken = Throttled("broken request")
         self.refused = Throttled("TLS connection refused")
@@ -139,6 +145,12 @@ class Acceptor(web.Server):
 
     def __call__(self) -> Connection:
         return Connection(self, self, loop=self._loop, **self._options)
+
+    def _request(
+        self, message: Any, payload: StreamReader, protocol: web.RequestHandler, writer: Any,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return _Request(message, payload, protocol, writer, task, self._loop)
 
     def ended(self) -> None:
         """A connection is gone: there is room for another."""
