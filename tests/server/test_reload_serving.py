@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.behaviours import Answer, Exchange
 from tests.client import Client
 from tests.conftest import Start, StartTsdb
 from tests.processes import TSDB, Process, free_port, wait_until
 from tests.targets import TargetServer
+from tsdb import config
 
 INTERVAL_S = 0.5
 FIRST = "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\n"
@@ -209,6 +211,7 @@ def test_limits_of_queries_follow_and_the_rest_is_named(start_tsdb: StartTsdb, t
         return found
 
     assert steps() == "10"
+    assert client.data("status/config")["yaml"] == config.shown(config.load(file).config), "no flags"
     file.write_text("global: {evaluation_interval: 2m}\nserver: {listen: ':1', max_body_size: 10B}\n"
                     "query: {max_samples: 5}\nstorage: {wal: {sync: os}, tsdb: {retention: {time: 3d}}}")
     hang_up(server)
@@ -217,6 +220,9 @@ def test_limits_of_queries_follow_and_the_rest_is_named(start_tsdb: StartTsdb, t
     assert line.endswith(" keys=storage.wal.sync")
     flags = client.data("status/flags")
     assert flags["query.max-samples"] == "1000" and flags["storage.tsdb.retention.time"] == "3d"
+    own = yaml.safe_load(client.data("status/config")["yaml"])
+    assert own["query"] == {"max_samples": 5}, "as the file says, the flag holds"
+    assert (own["server"], own["storage"]) == ({"max_body_size": "10B"}, {"tsdb": {"retention": {"time": "3d"}}})
     refused = client.request("POST", "/api/v1/query", b"query=1&time=1700000000", {
         "Content-Type": "application/x-www-form-urlencoded"})
     assert refused.status == 413

@@ -20,6 +20,7 @@ from typing import TypeVar
 from tsdb.config import Config
 from tsdb.model.errors import ConfigError, NotReady, TsdbError
 from tsdb.server.config_changes import taken_over
+from tsdb.server.effective import effective
 from tsdb.server.services import Services
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ FAILED = "Configuration reload has failed."
 """The notification, in Prometheus' words."""
 
 Load = Callable[[], tuple[Config, Sequence[str]]]
-"""Reads and checks the config, flags on top of it: (config, warnings). Raises ConfigError. Runs in a thread."""
+"""Reads and checks the config, without the flags: (config, warnings). Raises ConfigError. Runs in a thread."""
 
 Apply = Callable[[], Awaitable[None]]
 """Puts into effect what was prepared. Cannot fail."""
@@ -51,8 +52,8 @@ class Reloader:
         self.incomplete = False
         """Set by a part that could not begin all of the first config: a reload tries again, be the file the same."""
         self._parts: list[Prepare] = []
-        self._wanted = services.config
-        """What the file said last; the config in effect differs in keys that need a restart."""
+        self._wanted = services.file_config or services.config
+        """What the file said last; the config in effect differs in flags, and in keys that need a restart."""
         self._opened = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
@@ -138,12 +139,14 @@ class Reloader:
     async def _put_into_effect(self, config: Config, warnings: Sequence[str]) -> None:
         if config == self._wanted and not self.incomplete:
             return
-        running = self._services.config
-        effective, pending = taken_over(running, config)
-        prepared = [prepare(running, effective) for prepare in self._parts]
+        services = self._services
+        running = services.config
+        wanted, pending = taken_over(running, effective(config, services.options))
+        prepared = [prepare(running, wanted) for prepare in self._parts]
         # From here on nothing fails.
+        services.file_config, _ = taken_over(services.file_config or running, config)
+        services.config = wanted
         self._wanted = config
-        self._services.config = effective
         for warning in warnings:
             log.warning(warning)
         if pending:

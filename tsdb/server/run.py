@@ -19,7 +19,7 @@ from tsdb import config as config_file
 from tsdb.config import Config
 from tsdb.flags import Flags
 from tsdb.server import malloc
-from tsdb.server.effective import addresses, effective
+from tsdb.server.effective import addresses
 from tsdb.server.metrics import version
 from tsdb.server.server import Report, Server, listen, open_storage
 
@@ -39,7 +39,7 @@ def run(flags: Flags, report: Report | None, say: Callable[[str], None]) -> None
 
     def load() -> tuple[Config, Sequence[str]]:
         loaded = config_file.load(file) if file is not None else config_file.Loaded(Config())
-        return effective(loaded.config, flags), loaded.warnings
+        return loaded.config, loaded.warnings
 
     config, warnings = load()
     for warning in (*flags.warnings, *warnings):
@@ -48,8 +48,8 @@ def run(flags: Flags, report: Report | None, say: Callable[[str], None]) -> None
     malloc.tune()
     with ExitStack() as at_end:
         server = Server(config, file, load if file is not None else None, flags)
-        sockets = [at_end.enter_context(listen(address)) for address in addresses(config)]
-        path = Path(config.storage.tsdb.path)
+        sockets = [at_end.enter_context(listen(address)) for address in addresses(server.services.config)]
+        path = Path(server.services.config.storage.tsdb.path)
         log.info("starting", extra={"fields": {"version": version(), "config": file or "none", "data": path}})
         runner = at_end.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_serve(server, sockets, path, early, report, say))

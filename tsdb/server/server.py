@@ -21,7 +21,7 @@ from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.api.routes import ROUTES
 from tsdb.server.api.small import SmallQueries
-from tsdb.server.effective import addresses, shown
+from tsdb.server.effective import addresses, effective, shown
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.http.connections import Acceptor
@@ -76,9 +76,10 @@ class Server:
     def __init__(
         self, config: Config, file: Path | None = None, load: Load | None = None, flags: Flags | None = None
     ) -> None:
-        """`config` is the one in effect, flags included. `file` is the config file, if there is one, and `load` reads
-        it again. Raises ConfigError where the web configuration is wrong."""
+        """`config` is the config file's, flags are put on top of it. `file` is that file, if there is one, and `load`
+        reads it again. Raises ConfigError where the web configuration is wrong."""
         options = flags or Flags()
+        file_config, config = config, effective(config, options)
         cores = len(os.sched_getaffinity(0))
         concurrency = config.query.max_concurrency or max(2, min(cores, 8))
         self._concurrency = concurrency
@@ -90,6 +91,7 @@ class Server:
             config,
             metrics,
             memory,
+            file_config=file_config,
             options=options,
             flags=shown(config, options, concurrency),
             external_url=flag_table.external_url(options.external_url, addresses(config)[0]),

@@ -81,10 +81,12 @@ async def nothing_to_reload() -> None:
 @dataclass
 class Services:
     config: Config
-    """In effect; replaced as a whole by a reload."""
+    """In effect, flags included; replaced as a whole by a reload."""
     metrics: Metrics
     memory: Memory
     """What the bodies of requests under way hold."""
+    file_config: Config | None = None
+    """The same without the flags, as it is shown to users; None: no flag says anything."""
     options: Flags = field(default_factory=Flags)
     """Values of the flags that the server was started with."""
     external_url: str = ""

@@ -24,11 +24,12 @@ _NO_LIMIT = 2**63 - 1
 
 
 async def config(services: Services, request: Request) -> Answer:
-    """The config in effect, without secrets."""
+    """The config in effect, without secrets, and without what flags say: those are shown by themselves."""
     from tsdb import config as config_file
 
     loop = asyncio.get_running_loop()
-    return success({"yaml": await loop.run_in_executor(services.chores, config_file.shown, services.config)})
+    shown = services.file_config or services.config
+    return success({"yaml": await loop.run_in_executor(services.chores, config_file.shown, shown)})
 
 
 async def flags(services: Services, request: Request) -> Answer:
