@@ -17,7 +17,7 @@ _FILE_NAME = re.compile(r"[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)", re.DO
 class StaticConfig(Section, frozen=True):
     """Targets that are named here."""
 
-    targets: Annotated[tuple[str, ...], key("`host:port` of each target.")] = ()
+    targets: Annotated[tuple[str, ...], key("`host:port` of each target.", always=True)] = ()
     labels: Annotated[dict[str, str], key("Labels given to all series of these targets.")] = field(default_factory=dict)
 
     def checked(self, place: Place) -> StaticConfig:

@@ -27,12 +27,14 @@ scrape_config_files: ["included*.yml"]
 scrape_configs:
 - job_name: prometheus
   honor_labels: true
-  static_configs: [{targets: [localhost:9090, localhost:9191], labels: {my: label, your: "1"}}, {targets: ["[::1]:1"]}]
+  static_configs: [{targets: [localhost:9090, localhost:9191], labels: {my: label, your: "1"}}, {targets: ["[::1]:1"]},
+                   {targets: []}, {labels: {a: b}}, {}]
   file_sd_configs: [{files: ["foo/*.json", /a/b.yml], refresh_interval: 10m}]
   relabel_configs:
   - {source_labels: [job, __meta_dns_name], regex: "(.*)some-[regex]", target_label: job, replacement: "foo-${1}"}
   - {source_labels: [abc], target_label: cde}
   - {replacement: static, target_label: abc}
+  - {source_labels: [a], regex: (.*), target_label: b}
   - {action: labelmap, regex: ""}
   - {source_labels: [a], regex: , target_label: b, replacement: , separator: }
   - {action: HashMod, modulus: 8, source_labels: [a, b], target_label: c, separator: "#"}

@@ -13,6 +13,12 @@ Action = Literal["replace", "lowercase", "uppercase", "keep", "drop", "keepequal
                  "labeldrop", "labelkeep"]
 
 
+class _Unsaid(str):
+    """A text that the file does not give."""
+
+    __slots__ = ()
+
+
 class RelabelConfig(Section, frozen=True):
     """A rule that rewrites labels, or drops what has them. Rules are applied in order."""
 
@@ -22,7 +28,7 @@ class RelabelConfig(Section, frozen=True):
     separator: Annotated[str, key("What joins the values.", empty="")] = ";"
     regex: Annotated[
         str, key("RE2 expression. It must match the whole text; `.` matches line ends too.", empty="")
-    ] = "(.*)"
+    ] = _Unsaid("(.*)")
     modulus: Annotated[int, key("For `hashmod`: the hash modulo this.", most=2**64 - 1)] = 0
     target_label: Annotated[
         str, key("Label that gets the result; for `replace` it may hold groups of the expression, `${1}`.")
@@ -42,9 +48,9 @@ class RelabelConfig(Section, frozen=True):
     ] = "replace"
 
     def shown_form(self, made: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The expression is left out where it is the default one, and null where it is empty."""
+        """The expression is left out where the file does not give it, and null where it is empty."""
         shown = {name: made.get(name) for name in self.shown_order() if name in made or (name == "regex")}
-        if self.regex == RelabelConfig().regex:
+        if isinstance(self.regex, _Unsaid):
             del shown["regex"]
         return shown
 
