@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tsdb.model.errors import ConfigError
 from tsdb.model.settings import Secret
 from tsdb.net.client import HttpClient
 from tsdb.net.config import Authorization, BasicAuth, HttpClientConfig, HttpHeader
-from tsdb.net.failures import RequestFailed, reason
+from tsdb.net.failures import RequestFailed, dial_failure, reason
 
 
 def basic(text: str) -> str:
@@ -270,12 +271,32 @@ def test_errors_say_what_prometheus_says(folder: Path) -> None:
 
             refused = 'Get "http://127.0.0.1:1/a": dial tcp 127.0.0.1:1: connect: connection refused'
             assert await error("http://127.0.0.1:1/a") == refused
+            resolved = r'Get "http://localhost:1/": dial tcp (127\.0\.0\.1|\[::1\]):1: connect: connection refused'
+            assert re.fullmatch(resolved, await error("http://localhost:1/"))
             unknown = 'Get "http://nowhere.invalid/": dial tcp: lookup nowhere.invalid: '
             assert (await error("http://nowhere.invalid/")).startswith(unknown)
             site.respond = _hang_up
             assert await error(site.url()) == f'Get "{site.url()}": EOF'
 
     uvloop.run(go())
+
+
+@pytest.mark.parametrize(
+    ("problem", "place"),
+    [
+        (OSError(111, "Connect call failed ('10.0.0.1', 9090)"), "10.0.0.1:9090: connect: connection refused"),
+        (OSError(111, "Connect call failed ('::1', 9090, 0, 0)"), "[::1]:9090: connect: connection refused"),
+        (OSError(111, "Multiple exceptions: [Errno 111] Connect call failed ('::1', 9090, 0, 0), "
+                      "[Errno 111] Connect call failed ('127.0.0.1', 9090)"),
+         "[::1]:9090: connect: connection refused"),
+        (OSError("Multiple exceptions: [Errno 113] Connect call failed ('10.0.0.1', 9090), [Errno 101] x"),
+         "10.0.0.1:9090: connect: no route to host"),
+        (OSError("Multiple exceptions: [Errno 101] x, [Errno 22] y"), "a:9090: connect: network is unreachable"),
+        (OSError(101, "Network is unreachable"), "a:9090: connect: network is unreachable"),
+    ],
+)
+def test_which_address_was_tried(problem: OSError, place: str) -> None:
+    assert dial_failure("a", 9090, problem) == f"dial tcp {place}"
 
 
 def _hang_up(request: web.BaseRequest) -> web.Response:

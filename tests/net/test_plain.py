@@ -221,7 +221,7 @@ def test_nobody_there_and_no_such_host() -> None:
     assert str(caught.value) == (
         f'Get "http://127.0.0.1:{port}/": dial tcp 127.0.0.1:{port}: connect: connection refused'
     )
-    with pytest.raises(RequestFailed, match=rf"dial tcp localhost:{port}: connect: connection refused"):
+    with pytest.raises(RequestFailed, match=rf"dial tcp (127\.0\.0\.1|\[::1\]):{port}: connect: connection refused"):
         uvloop.run(get(f"http://localhost:{port}/"))
     with pytest.raises(RequestFailed, match=r"dial tcp: lookup nobody\.invalid: no such host"):
         uvloop.run(get("http://nobody.invalid/"))

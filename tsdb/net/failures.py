@@ -12,6 +12,10 @@ from yarl import URL
 
 from tsdb.model.settings import redacted
 
+_NUMBER = r"\[Errno (\d+)\]"
+_TRIED = re.compile(rf"{_NUMBER} Connect call failed \('([^']+)'")
+"""What asyncio and uvloop say of an address that could not be reached; of several, of each."""
+
 
 class RequestFailed(aiohttp.ClientError):
     """A request has no answer: method, URL without a password, and the reason."""
@@ -35,7 +39,7 @@ def reason(problem: Exception) -> str:
                 return "http: server gave HTTP response to HTTPS client"
             return f"tls: {_said(problem.os_error)}"
         case aiohttp.ClientProxyConnectionError():
-            return f"proxyconnect tcp: dial tcp {problem.host}:{problem.port}: connect: {_said(problem.os_error)}"
+            return f"proxyconnect tcp: {dial_failure(problem.host, problem.port, problem.os_error)}"
         case aiohttp.ClientConnectorError():
             if problem.os_error.errno is None and problem.ssl is not True and problem.ssl is not None:
                 return "tls: the peer ended the handshake"
@@ -54,14 +58,16 @@ def reason(problem: Exception) -> str:
 
 
 def dial_failure(host: str, port: int | None, problem: OSError) -> str:
-    """Why there is no connection to a host."""
+    """Why there is no connection to a host: with the address that was tried first, where the error tells it."""
     if isinstance(problem, socket.gaierror):
         unknown = problem.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
         return f"dial tcp: lookup {host}: {'no such host' if unknown else _said(problem)}"
+    tried = _TRIED.search(str(problem))
+    if tried is not None:
+        host, problem = tried[2], OSError(int(tried[1]), "")
+    elif problem.errno is None and (found := re.search(_NUMBER, str(problem))):
+        problem = OSError(int(found[1]), "")  # several addresses, each with a problem of its own
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    found = re.search(r"\[Errno (\d+)\]", str(problem)) if problem.errno is None else None
-    if found is not None:  # several addresses, each with a problem of its own
-        problem = OSError(int(found[1]), "")
     return f"dial tcp {place}: connect: {_said(problem)}"
 
 
