@@ -132,7 +132,8 @@ def test_defaults_and_docs() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"query.timeout": ["5x"]}, '--query.timeout: "5x": not a valid duration string: "5x"'),
+        ({"query.timeout": ["5x"]}, '--query.timeout: not a valid duration string: "5x"'),
+        ({"web.max-connections": ["5x"]}, '--web.max-connections: "5x": give a number'),
         ({"query.timeout": [""]}, "not a valid duration"),
         ({"query.timeout": ["1m", "2m"]}, "--query.timeout is given twice: remove one"),
         ({"web.max-connections": ["x"]}, "give a number"),

@@ -114,7 +114,8 @@ def _read(flag: Flag, text: str) -> Any:
     try:
         return flag.kind.parse(text)
     except ValueError as problem:
-        raise ConfigError(f'--{flag.name}: "{text}": {problem}') from None
+        value, reason = f'"{text}"', str(problem)
+        raise ConfigError(f"--{flag.name}: {reason if value in reason else f'{value}: {reason}'}") from None
 
 
 def _typed(values: Mapping[str, Any], texts: dict[str, str], given: frozenset[str]) -> Flags:
