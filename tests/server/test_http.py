@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tests.client import Client
 from tests.server.conftest import Begin, Running
 from tsdb.config import Config
+from tsdb.flags import Flags
 from tsdb.model.settings import Bytes, Duration
-from tsdb.server.api.routes import ROUTES
+from tsdb.server.api.routes import PAGES, ROUTES
 from tsdb.server.config import ServerConfig
 from tsdb.server.http.dispatch import Compressor
 
@@ -65,6 +66,24 @@ def test_methods(running: Running, method: str, path: str, status: int, allow: s
 def test_the_index_lists_all_routes(running: Running) -> None:
     text = running.client.get("/").body.decode()
     assert all(route.path in text and route.doc in text for route in ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix", "target"),
+    [
+        (Flags(), "", "/"),
+        (Flags(external_url="http://h/pre", route_prefix="/pre"), "/pre", "/pre/"),
+        (Flags(external_url="http://h/pre"), "", "/pre/"),  # behind a proxy that takes it away
+    ],
+)
+def test_pages_of_prometheus_lead_to_the_index(begin: Begin, options: Flags, prefix: str, target: str) -> None:
+    client = begin(flags=options).client
+    assert {"/graph", "/query", "/alerts", "/targets", "/status"} < {page.path for page in PAGES}
+    for page in PAGES:
+        answer = client.get(f"{prefix}{page.path}?g0.expr=up")
+        assert (answer.status, answer.headers["location"]) == (302, target)
+        assert client.request("POST", f"{prefix}{page.path}").status == 405
+    assert client.get(f"{prefix}/").status == 200
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import ConfigError, TsdbError
 from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
-from tsdb.server.api.routes import ROUTES
+from tsdb.server.api.routes import PAGES, ROUTES
 from tsdb.server.api.small import SmallQueries
 from tsdb.server.effective import addresses, effective, shown
 from tsdb.server.http.access import Access
@@ -117,7 +117,7 @@ class Server:
         access = services.access
         tls = access is not None and access.file.current().tls is not None
         self._acceptor = Acceptor(
-            Dispatcher(services, ROUTES),
+            Dispatcher(services, (*ROUTES, *PAGES)),
             limit=services.options.max_connections,
             context=access.context if access is not None and tls else None,
             admit=access.refused_client if access is not None and tls else None,

@@ -233,3 +233,12 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(("GET",), "/version", Permission.READ, runtime.version, "As buildinfo, bare.", needs_storage=False),
 )
+
+PAGES: tuple[Route, ...] = tuple(
+    Route(("GET",), path, Permission.PUBLIC, status.to_index, "To the list of routes.", needs_storage=False)
+    for path in (
+        "/alertmanager-discovery", "/alerts", "/config", "/flags", "/graph", "/query", "/rules", "/service-discovery",
+        "/status", "/targets", "/tsdb-status",
+    )
+)
+"""Pages of Prometheus' UI, which links in alerts and bookmarks lead to. They are no part of the API."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from typing import Any
+from urllib.parse import urlsplit
 
 from prometheus_client.exposition import choose_encoder
 
@@ -20,6 +21,11 @@ async def index(services: Services, request: Request) -> Answer:
 
     lines = [f"{', '.join(route.methods):10} {route.path:38} {route.doc}" for route in ROUTES]
     return text(200, "\n".join([f"tsdb {version()}: a time-series database server.", "", *lines]))
+
+
+async def to_index(services: Services, request: Request) -> Answer:
+    """As Prometheus' own redirects: to a path below that of the external URL."""
+    return text(302, "Found", {"Location": f"{urlsplit(services.external_url).path}/"})
 
 
 async def healthy(services: Services, request: Request) -> Answer:
