@@ -82,7 +82,7 @@ ours. `tsdb check config FILE` checks one, as promtool does it.
   variable's name.
 - The file is read at the start, and again on SIGHUP and `POST /-/reload`: what is reloadable takes effect then, if the
   whole file is right, and the files that it names can be used. At the start a job whose certificate is missing, say, is
-  left out, with an error in the log, until a reload.
+  left out, with an error in the log and a notification, until a reload can begin it; others are not held up by it.
 
 {keys}
 """

@@ -141,7 +141,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("GET",), "/api/v1/status/config", Permission.READ, runtime.config,
-        "The config in effect, as YAML without secrets.",
+        "The config in effect, as YAML without secrets, and without what flags say.",
     ),
     Route(("GET",), "/api/v1/status/flags", Permission.READ, runtime.flags, "Values of all flags."),
     Route(
