@@ -1,0 +1,280 @@
+"""A block, opened: found by matchers, decoded in tiles, removed when its last reader lets go."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.kernels.crc32c_kernels import checksum
+from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.model.matchers import Matcher
+from tsdb.model.tiles import SeriesSet, Symbols
+from tsdb.storage.block import chunk_kernels
+from tsdb.storage.block.folders import remove_block
+from tsdb.storage.block.layout import (
+    CHUNKS_HEADER_BYTES,
+    CHUNKS_MAGIC,
+    CHUNKS_NAME,
+    CHUNKS_VERSION,
+    FINGERPRINT_BYTES,
+    INDEX_NAME,
+    MAX_CHUNK_BYTES,
+    META_NAME,
+)
+from tsdb.storage.block.match_kernels import gather_pairs
+from tsdb.storage.block.matching import Matching
+from tsdb.storage.block.meta import VERSION, BlockMeta
+from tsdb.storage.block.sections import Index, check_header, damaged
+from tsdb.storage.block.symbols import BlockSymbols, SymbolTable
+from tsdb.wal.files import FileSystem, Mapping
+
+SCRATCH_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRanges:
+    """For n rows, their chunks that touch mint..maxt."""
+
+    mint: int
+    """ms, inclusive"""
+    maxt: int
+    """ms, inclusive"""
+    begin: NDArray[np.int64]
+    """i64[n]: numbers of chunks in the block"""
+    end: NDArray[np.int64]
+    """i64[n]"""
+    samples: NDArray[np.int64]
+    """i64[n]: how many these chunks hold, some of them perhaps beyond mint..maxt"""
+
+
+class Block:
+    """An open block. Rows (i32) are the numbers of its series, which are sorted by labels. Any thread may read.
+
+    Everything that is read is checked first: the index in pages, when they are first touched, and each chunk every
+    time it is decoded. Methods that read raise Corruption.
+    """
+
+    def __init__(self, fs: FileSystem, path: Path, meta: BlockMeta, index: Index, mappings: Sequence[Mapping]) -> None:
+        """See `open`."""
+        self.path = path
+        self.meta = meta
+        self.index = index
+        self.chunks: NDArray[np.uint8] = mappings[1].array
+        """The mapped file of chunks, not checked."""
+        self.symbols = SymbolTable(index)
+        self._matching = Matching(index, self.symbols)
+        self._fs = fs
+        self._mappings = mappings
+        self._lock = threading.Lock()
+        self._readers = 1
+        self._removed = False
+
+    @classmethod
+    def open(cls, fs: FileSystem, path: Path) -> Self:
+        """Maps a block; reads meta.json and the table of contents. The caller is its first reader.
+
+        Raises Corruption, FormatTooNew, OSError.
+        """
+        text = _read(fs, path / META_NAME)
+        mappings = [_map(fs, path / INDEX_NAME)]
+        try:
+            index = Index(path / INDEX_NAME, mappings[0].array)
+            meta = _meta(path / META_NAME, text, index)
+            mappings.append(_map(fs, path / CHUNKS_NAME))
+            chunks = mappings[1].array
+            check_header(path / CHUNKS_NAME, chunks[:CHUNKS_HEADER_BYTES].tobytes(), CHUNKS_MAGIC, CHUNKS_VERSION,
+                         "chunks")
+            expected = int(index["chunk_offset"].part(index.chunks, index.chunks + 1)[0])
+            if chunks.size != expected:
+                raise damaged(path / CHUNKS_NAME, f"has {chunks.size} bytes, not {expected}")
+            return cls(fs, path, meta, index, mappings)
+        except Exception:
+            for mapping in mappings:
+                mapping.close()
+            raise
+
+    def __len__(self) -> int:
+        """How many series it has."""
+        return self.index.series
+
+    def acquire(self) -> None:
+        """One more reader. Only while there is one: under the lock of the list that has the block."""
+        with self._lock:
+            if self._readers == 0:
+                raise ValueError(f"{self.path} is closed")
+            self._readers += 1
+
+    def release(self) -> None:
+        """A reader lets go. The last one closes the block, and removes its folder if it was to be removed. OSError."""
+        with self._lock:
+            self._readers -= 1
+            last = self._readers == 0
+        if last:
+            self.index.close()
+            self.chunks = np.zeros(0, np.uint8)
+            for mapping in self._mappings:
+                mapping.close()
+            if self._removed:
+                remove_block(self._fs, self.path)
+
+    def remove_when_released(self) -> None:
+        """The folder goes when the last reader lets go."""
+        self._removed = True
+
+    def find(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
+        """Rows of the series that satisfy all matchers: i32, sorted. BadData for a regex that is none."""
+        return self._matching.find(matchers)
+
+    def series_set(self, rows: NDArray[np.int32], symbols: Symbols | None = None) -> SeriesSet:
+        """Label sets of rows; ids are those of the block's symbols, `symbols` by default new ones."""
+        offsets, pairs = self.pairs(rows)
+        at = pairs.astype(np.int64)
+        return SeriesSet(offsets, self.index["pair_name"].at(at), self.index["pair_value"].at(at),
+                         symbols or BlockSymbols(self.symbols))
+
+    def pairs(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """(offsets i64[n + 1], pairs u32[]) of rows: those of row i are at offsets[i]:offsets[i + 1]."""
+        offset, label = self.index["label_offset"], self.index["label_pair"]
+        at = rows.astype(np.int64)
+        begin, end = offset.at(at), offset.at(at + 1)
+        label.check_spans(begin, end)
+        offsets = np.zeros(rows.size + 1, np.int64)
+        np.cumsum(end.astype(np.int64) - begin, out=offsets[1:])
+        out = np.empty(int(offsets[-1]), np.uint32)
+        gather_pairs(rows, offset.array, label.array, offsets, out)
+        return offsets, out
+
+    def fingerprints(self, rows: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """u8[n, 16]: BLAKE2b of the canonical keys of rows."""
+        section = self.index["fingerprint"]
+        at = rows.astype(np.int64)
+        section.check_spans(at * FINGERPRINT_BYTES, (at + 1) * FINGERPRINT_BYTES)
+        return section.array.reshape(-1, FINGERPRINT_BYTES)[rows]
+
+    def label_names(self, rows: NDArray[np.int32] | None = None) -> list[str]:
+        """Sorted names of the labels of rows, by default of all."""
+        if rows is None:
+            names = self.symbols.names()
+        else:
+            names = np.unique(self.index["pair_name"].at(self._used_pairs(rows)))
+        return [text.decode() for text in self.symbols.texts(names.astype(np.int64))]
+
+    def label_values(self, name: str, rows: NDArray[np.int32] | None = None) -> list[str]:
+        """Sorted values of a label, among rows, by default among all series."""
+        low, high = self.symbols.pairs_of(name.encode("utf-8", "surrogateescape"))
+        values = self.index["pair_value"].part(low, high)
+        if rows is not None:
+            used = self._used_pairs(rows)
+            values = self.index["pair_value"].at(used[(used >= low) & (used < high)])
+        return [text.decode() for text in self.symbols.texts(values.astype(np.int64))]
+
+    def chunk_ranges(self, rows: NDArray[np.int32], mint: int, maxt: int) -> ChunkRanges:
+        """Where the chunks of rows are that touch mint..maxt (ms, inclusive)."""
+        index = self.index
+        at = rows.astype(np.int64)
+        first, past = index["series_chunk"].at(at), index["series_chunk"].at(at + 1)
+        for name in ("chunk_mint", "chunk_maxt", "chunk_samples"):
+            index[name].check_spans(first, past)
+        begin, end, most = (np.empty(rows.size, np.int64) for _ in range(3))
+        chunk_kernels.chunk_ranges(
+            rows, index["series_chunk"].array, index["chunk_mint"].raw, index["chunk_maxt"].raw,
+            index["chunk_mint"].width, self.meta.mint, mint, maxt, index["chunk_samples"].array, begin, end, most,
+        )
+        return ChunkRanges(mint, maxt, begin, end, most)
+
+    def decode(self, ranges: ChunkRanges, first: int, end: int,
+               ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+        """Decodes rows first:end of `chunk_ranges`, as for a `Tile`: (begin i64[rows], end i64[rows], ts i64[] ms,
+        values u64[] bits)."""
+        index = self.index
+        begins, ends = ranges.begin[first:end], ranges.end[first:end]
+        for name in ("chunk_mint", "chunk_maxt", "chunk_samples", "chunk_form"):
+            index[name].check_spans(begins, ends)
+        index["chunk_offset"].check_spans(begins, ends + 1)
+        room = int(ranges.samples[first:end].sum())
+        out_begin, out_end = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
+        ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
+        state, chunk = chunk_kernels.decode_rows(
+            begins, ends, ranges.mint, ranges.maxt, self.chunks, index["chunk_mint"].raw, index["chunk_maxt"].raw,
+            index["chunk_offset"].raw, index["chunk_mint"].width, index["chunk_offset"].width, self.meta.mint,
+            index["chunk_samples"].array, index["chunk_form"].raw, np.empty(24, np.uint8),
+            np.empty(SCRATCH_WORDS, np.uint64), out_begin, out_end, ts, values,
+        )
+        if state == chunk_kernels.UNKNOWN_FORM:
+            raise FormatTooNew(f"{self.path}: chunk {chunk} is of a kind or codec that this tsdb does not read: "
+                               "use a newer tsdb")
+        if state != chunk_kernels.SOUND:
+            raise damaged(self.path / CHUNKS_NAME, f"chunk {chunk} is damaged")
+        return out_begin, out_end, ts, values
+
+    def problems(self) -> Iterator[Corruption]:
+        """Reads every byte; all that is damaged, at most one for each section, and one for the file of chunks."""
+        index = self.index
+        wrong = False
+        for problem in index.problems():
+            wrong = True
+            yield problem
+        if not wrong:
+            found = chunk_kernels.check_chunks(
+                0, index.chunks, self.chunks, index["chunk_mint"].raw, index["chunk_maxt"].raw,
+                index["chunk_offset"].raw, index["chunk_mint"].width, index["chunk_offset"].width, self.meta.mint,
+                index["chunk_samples"].array, index["chunk_form"].raw, np.empty(24, np.uint8),
+            )
+            if found < index.chunks:
+                yield damaged(self.path / CHUNKS_NAME, f"chunk {found} is damaged")
+
+    def verify(self) -> None:
+        """Reads every byte. Raises Corruption for the first that is damaged."""
+        for problem in self.problems():
+            raise problem
+
+    def _used_pairs(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        used = np.zeros(self.index["pair_name"].size, np.bool_)
+        used[self.pairs(rows)[1]] = True
+        return np.flatnonzero(used)
+
+
+def _read(fs: FileSystem, path: Path) -> bytes:
+    try:
+        file = fs.open(path)
+    except FileNotFoundError:
+        raise damaged(path, "is missing") from None
+    try:
+        return file.pread(file.size(), 0)
+    finally:
+        file.close()
+
+
+def _map(fs: FileSystem, path: Path) -> Mapping:
+    try:
+        file = fs.open(path)
+    except FileNotFoundError:
+        raise damaged(path, "is missing") from None
+    try:
+        if file.size() == 0:
+            raise damaged(path, "is empty")
+        return file.map(file.size())
+    finally:
+        file.close()
+
+
+def _meta(path: Path, text: bytes, index: Index) -> BlockMeta:
+    try:
+        version = json.loads(text)["version"]
+        if isinstance(version, int) and version > VERSION:
+            raise FormatTooNew(f"{path}: has format {version}, this tsdb reads up to {VERSION}: use a newer tsdb")
+        if int(checksum(0, np.frombuffer(text, np.uint8))) != index.meta_crc:
+            raise damaged(path, "is not as it was written")
+        meta = BlockMeta.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise damaged(path, f"is not readable ({problem})") from None
+    if (meta.ulid, meta.mint, meta.maxt) != (index.ulid, index.mint, index.maxt) or path.parent.name != meta.ulid:
+        raise damaged(path, "belongs to another block")
+    return meta

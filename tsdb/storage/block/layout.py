@@ -1,0 +1,76 @@
+"""Names, sizes and fixed parts of a block's files; docs/formats.md draws them."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+META_NAME, INDEX_NAME, CHUNKS_NAME = "meta.json", "index", "chunks"
+FILES = (META_NAME, INDEX_NAME, CHUNKS_NAME)
+TEMPORARY = ".tmp"
+
+INDEX_MAGIC, CHUNKS_MAGIC = b"TSDBINDX", b"TSDBDATA"
+INDEX_VERSION = CHUNKS_VERSION = 1
+
+HEADER = struct.Struct("<8sII")
+"""magic, version, crc32c of both. Both files begin with it."""
+INDEX_HEADER_BYTES = 64
+CHUNKS_HEADER_BYTES = HEADER.size
+ALIGNMENT = 64
+PAGE = 1 << 14
+"""Bytes of a section with a checksum of their own: they are checked when they are first touched."""
+
+CONTENTS = struct.Struct("<26s6xqqQII")
+"""ulid, mint, maxt, samples, crc32c of meta.json, bytes of a page."""
+ENTRY = struct.Struct("<24s4sIQQ")
+"""Of a section: name, dtype, crc32c of its pages' checksums, offset, length in bytes."""
+FOOTER = struct.Struct("<QIIII8s")
+"""Of the index: offset, length and crc32c of the table of contents, version, crc32c of all this, magic."""
+
+PAGE_CRC = "page_crc"
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "symbol_offset": ("<u4", "<u8"),
+    "symbol_bytes": ("|u1",),
+    "name_symbol": ("<u4",),
+    "name_pair": ("<u4",),
+    "pair_name": ("<u4",),
+    "pair_value": ("<u4",),
+    "posting_offset": ("<u4",),
+    "posting": ("<u4",),
+    "label_offset": ("<u4",),
+    "label_pair": ("<u4",),
+    "fingerprint": ("|u1",),
+    "series_chunk": ("<u4",),
+    "chunk_mint": ("<u4", "<u8"),
+    "chunk_maxt": ("<u4", "<u8"),
+    "chunk_offset": ("<u4", "<u8"),
+    "chunk_samples": ("<u2",),
+    "chunk_form": ("|u1",),
+    PAGE_CRC: ("<u4",),
+}
+"""Sections of the index in their order, with the types that each may have."""
+
+FINGERPRINT_BYTES = 16
+MAX_SAMPLES = (1 << 16) - 1
+"""Of a chunk."""
+MAX_CHUNK_BYTES = 1 << 20
+MAX_ITEMS = (1 << 32) - 1
+"""Labels, or chunks, of a block."""
+
+KIND_FLOAT = 0
+CODEC_GORILLA = 1
+START_TIMES = 0x80
+
+
+def form(kind: int, codec: int, *, start_times: bool = False) -> int:
+    """What a chunk is, in a byte: kind (0 … 7), codec (0 … 15), and whether start times stand beside the samples."""
+    return kind | codec << 3 | (START_TIMES if start_times else 0)
+
+
+FLOATS = form(KIND_FLOAT, CODEC_GORILLA)
+
+
+def narrowest(greatest: int) -> np.dtype[np.unsignedinteger]:
+    """u32 where `greatest` fits, else u64."""
+    return np.dtype(np.uint32 if greatest < 1 << 32 else np.uint64)

@@ -1,0 +1,110 @@
+"""Matchers to rows: what each means in terms of label pairs, then algebra of posting lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.model.matchers import Matcher
+from tsdb.storage.block.match_kernels import keep_labelled, keep_listed, mark_listed
+from tsdb.storage.block.sections import Index, damaged
+from tsdb.storage.block.symbols import SymbolTable
+from tsdb.storage.regexes import ValueFilter
+
+MOST_KNOWN = 64
+"""Matchers whose pairs are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A matcher in terms of the pairs low:high of its label."""
+
+    low: int
+    wanted: NDArray[np.uint8]
+    """u8[high - low]: which pairs satisfy it"""
+    absent: bool
+    """Whether a series without the label does."""
+    lists: NDArray[np.int64]
+    """Pairs i64[]: the series are those on these lists; where `absent`, those that are not."""
+    size: int
+    """Rows on these lists."""
+
+
+class Matching:
+    """Resolves matchers over one block. Any thread may."""
+
+    def __init__(self, index: Index, symbols: SymbolTable) -> None:
+        self._index = index
+        self._symbols = symbols
+        self._offset, self._posting = index["posting_offset"], index["posting"]
+        self._known: dict[Matcher, Condition] = {}
+
+    def find(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
+        """Rows of the series that satisfy all matchers: i32, sorted. Raises BadData for a regex that is none."""
+        conditions = [self._condition(matcher) for matcher in matchers]
+        including = sorted((each for each in conditions if not each.absent), key=lambda each: each.size)
+        excluding = sorted((each for each in conditions if each.absent and each.size), key=lambda each: -each.size)
+        if including and including[0].size == 0:
+            return np.zeros(0, np.int32)
+        found = self._collect(including[0]) if including else np.arange(self._index.series, dtype=np.int32)
+        for condition in [*including[1:], *excluding]:
+            if found.size:
+                found = found[: self._keep(found, condition)]
+        return found
+
+    def _condition(self, matcher: Matcher) -> Condition:
+        found = self._known.get(matcher)
+        if found is None:
+            found = self._resolve(matcher)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[matcher] = found
+        return found
+
+    def _resolve(self, matcher: Matcher) -> Condition:
+        tested = ValueFilter(matcher)
+        absent = tested.matches("")
+        low, high = self._symbols.pairs_of(matcher.name.encode("utf-8", "surrogateescape"))
+        if tested.literals is not None:
+            wanted = np.full(high - low, matcher.negative, np.uint8)
+            for text in tested.literals:
+                pair = self._symbols.find_pair(low, high, text.encode("utf-8", "surrogateescape"))
+                if pair >= 0:
+                    wanted[pair - low] = not matcher.negative
+        elif tested.all_non_empty:
+            wanted = np.ones(high - low, np.uint8)
+        else:
+            wanted = tested.among(self._symbols.values(low, high)).astype(np.uint8)
+        lists = low + np.flatnonzero(wanted == 0 if absent else wanted)
+        size = int((self._offset.at(lists + 1).astype(np.int64) - self._offset.at(lists)).sum())
+        return Condition(low, wanted, absent, lists, size)
+
+    def _collect(self, condition: Condition) -> NDArray[np.int32]:
+        if condition.lists.size == 1:
+            rows = self._list(int(condition.lists[0])).astype(np.int32)
+            if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self._index.series:
+                raise self._beyond()
+            return rows
+        self._posting.check_spans(self._offset.at(condition.lists), self._offset.at(condition.lists + 1))
+        marks = np.zeros(self._index.series, np.uint8)
+        if not mark_listed(condition.lists, self._offset.array, self._posting.array, marks):
+            raise self._beyond()
+        return np.flatnonzero(marks).astype(np.int32)
+
+    def _keep(self, rows: NDArray[np.int32], condition: Condition) -> int:
+        if condition.lists.size == 1:
+            return keep_listed(rows, self._list(int(condition.lists[0])), not condition.absent)
+        offset, pairs = self._index["label_offset"], self._index["label_pair"]
+        at = rows.astype(np.int64)
+        pairs.check_spans(offset.at(at), offset.at(at + 1))
+        return keep_labelled(rows, condition.low, condition.wanted, condition.absent, offset.array, pairs.array)
+
+    def _list(self, pair: int) -> NDArray[np.uint32]:
+        begin, end = self._offset.part(pair, pair + 2).tolist()
+        return self._posting.part(begin, end)
+
+    def _beyond(self) -> Exception:
+        return damaged(self._index.path, "section posting names series that there are not")

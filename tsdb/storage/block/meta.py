@@ -1,0 +1,75 @@
+"""meta.json: what a block is and what it was made of, with Prometheus' fields."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a block holds."""
+
+    samples: int = 0
+    series: int = 0
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A block that was compacted into another one; times as in `BlockMeta`."""
+
+    ulid: str
+    mint: int
+    maxt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """`level` 1: from the head. `sources`: level-1 blocks (ULIDs) whose data it has; `parents`: what it replaces."""
+
+    level: int = 1
+    sources: tuple[str, ...] = ()
+    parents: tuple[Parent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMeta:
+    """A block: samples with mint <= ts < maxt (ms)."""
+
+    ulid: str
+    mint: int
+    maxt: int
+    stats: Stats = field(default_factory=Stats)
+    compaction: Compaction = field(default_factory=Compaction)
+
+    def to_json(self) -> bytes:
+        stats, compaction = self.stats, self.compaction
+        made_of: dict[str, Any] = {"level": compaction.level, "sources": list(compaction.sources)}
+        if compaction.parents:
+            made_of["parents"] = [
+                {"ulid": each.ulid, "minTime": each.mint, "maxTime": each.maxt} for each in compaction.parents
+            ]
+        document = {
+            "ulid": self.ulid, "minTime": self.mint, "maxTime": self.maxt,
+            "stats": {"numSamples": stats.samples, "numSeries": stats.series, "numChunks": stats.chunks},
+            "compaction": made_of, "version": VERSION,
+        }
+        return json.dumps(document, indent="\t").encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> BlockMeta:
+        """Raises ValueError, KeyError or TypeError for what is no meta.json; `version` is the caller's to check."""
+        document = json.loads(data)
+        stats, made_of = document["stats"], document["compaction"]
+        parents = tuple(
+            Parent(str(each["ulid"]), int(each["minTime"]), int(each["maxTime"])) for each in made_of.get("parents", ())
+        )
+        return cls(
+            str(document["ulid"]), int(document["minTime"]), int(document["maxTime"]),
+            Stats(int(stats["numSamples"]), int(stats["numSeries"]), int(stats["numChunks"])),
+            Compaction(int(made_of["level"]), tuple(map(str, made_of["sources"])), parents),
+        )

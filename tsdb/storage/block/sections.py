@@ -1,0 +1,213 @@
+"""The sections of an index, mapped: opening reads the table of contents only; pages are checked when first touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.kernels.crc32c_kernels import checksum
+from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.storage.block.chunk_kernels import page_checksums
+from tsdb.storage.block.layout import (
+    ALIGNMENT,
+    CONTENTS,
+    ENTRY,
+    FINGERPRINT_BYTES,
+    FOOTER,
+    HEADER,
+    INDEX_HEADER_BYTES,
+    INDEX_MAGIC,
+    INDEX_VERSION,
+    PAGE_CRC,
+    SECTIONS,
+)
+
+REMEDY = ("move the block's folder out of the data directory, or put a copy from a snapshot in its place; "
+          "all other blocks stay readable")
+
+
+def damaged(path: Path, what: str) -> Corruption:
+    return Corruption(f"{path}: {what}: {REMEDY}")
+
+
+def check_header(path: Path, data: bytes, magic: bytes, version: int, what: str) -> None:
+    """Raises Corruption, or FormatTooNew. `data` are the first bytes of a file."""
+    if len(data) < HEADER.size or not data.startswith(magic):
+        raise damaged(path, f"is cut short, or not {what} of tsdb")
+    _, found, crc = HEADER.unpack_from(data)
+    if crc != int(checksum(0, np.frombuffer(data[: HEADER.size - 4], np.uint8))):
+        raise damaged(path, "the header is damaged")
+    if found > version:
+        raise FormatTooNew(f"{path}: has format {found}, this tsdb reads up to {version}: use a newer tsdb")
+
+
+class Section:
+    """A mapped array of the index. Take what you need by `part`, `at` or, for kernels, `check…` and `array`."""
+
+    def __init__(self, path: Path, name: str, raw: NDArray[np.uint8], dtype: str, crcs: NDArray[np.uint32],
+                 page: int) -> None:
+        self.name = name
+        self.raw = raw
+        """Its bytes."""
+        self.array: NDArray[Any] = raw.view(dtype)
+        """Not checked yet."""
+        self._path = path
+        self._crcs = crcs
+        self._page = page
+        self._unchecked = np.ones(crcs.size, np.bool_)  # set by any thread, to the same
+        self._whole = crcs.size == 0
+
+    @property
+    def size(self) -> int:
+        return int(self.array.size)
+
+    @property
+    def width(self) -> int:
+        """Bytes of an item."""
+        return int(self.array.itemsize)
+
+    def close(self) -> None:
+        self.raw = np.zeros(0, np.uint8)
+        self.array = self.array[:0].copy()
+
+    def part(self, begin: int, end: int) -> NDArray[Any]:
+        """Items begin:end, which must be there. Corruption."""
+        if not 0 <= begin <= end <= self.size:
+            raise damaged(self._path, f"section {self.name} has {self.size} items, not {end}")
+        if not self._whole and begin < end:
+            first, last = begin * self.width // self._page, (end * self.width - 1) // self._page
+            if self._unchecked[first : last + 1].any():
+                self._check(first + np.flatnonzero(self._unchecked[first : last + 1]))
+        return self.array[begin:end]
+
+    def all(self) -> NDArray[Any]:
+        """Everything. Corruption."""
+        return self.part(0, self.size)
+
+    def at(self, items: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """The given items. Corruption."""
+        self.check_spans(items, items + 1)
+        found: NDArray[Any] = self.array[items]
+        return found
+
+    def check_spans(self, begin: NDArray[np.integer[Any]], end: NDArray[np.integer[Any]]) -> None:
+        """Checks the items begin[i]:end[i], so that kernels may read them from `array`. Corruption."""
+        if begin.size == 0:
+            return
+        if int(begin.min()) < 0 or int(end.max()) > self.size or (begin > end).any():
+            raise damaged(self._path, f"items beyond the end of section {self.name} are meant")
+        if self._whole:
+            return
+        first = begin.astype(np.int64) * self.width // self._page
+        past = (end.astype(np.int64) * self.width + self._page - 1) // self._page
+        some = end > begin
+        pages = self._crcs.size
+        depth = np.bincount(first[some], minlength=pages + 1) - np.bincount(past[some], minlength=pages + 1)
+        self._check(np.flatnonzero((np.cumsum(depth)[:pages] > 0) & self._unchecked))
+
+    def _check(self, pages: NDArray[np.int64]) -> None:
+        found = np.empty(pages.size, np.uint32)
+        page_checksums(self.raw, self._page, pages, found)
+        wrong = pages[found != self._crcs[pages]]
+        if wrong.size:
+            at = int(wrong[0]) * self._page
+            raise damaged(self._path, f"section {self.name} is damaged within {self._page} bytes from its byte {at} on")
+        self._unchecked[pages] = False
+        self._whole = not self._unchecked.any()
+
+
+class Index:
+    """The mapped index of a block: its sections by name, and what its table of contents says of the block."""
+
+    def __init__(self, path: Path, data: NDArray[np.uint8]) -> None:
+        """`data` is the mapped file. Raises Corruption, FormatTooNew."""
+        self.path = path
+        check_header(path, data[:INDEX_HEADER_BYTES].tobytes(), INDEX_MAGIC, INDEX_VERSION, "an index")
+        contents = self._contents(data)
+        ulid, self.mint, self.maxt, self.samples, self.meta_crc, page = CONTENTS.unpack_from(contents)
+        self.ulid = ulid.decode("ascii", "replace")
+        entries = {}
+        for at in range(CONTENTS.size, len(contents), ENTRY.size):
+            name, dtype, crc, offset, length = ENTRY.unpack_from(contents, at)
+            entries[name.rstrip(b"\0").decode("ascii", "replace")] = (
+                dtype.rstrip(b"\0").decode("ascii", "replace"), crc, offset, length)
+        self._sections = self._map(data, entries, page)
+        self._check_sizes()
+
+    def __getitem__(self, name: str) -> Section:
+        return self._sections[name]
+
+    @property
+    def series(self) -> int:
+        return self["fingerprint"].size // FINGERPRINT_BYTES
+
+    @property
+    def chunks(self) -> int:
+        return self["chunk_form"].size
+
+    def close(self) -> None:
+        """Lets go of the memory."""
+        for section in self._sections.values():
+            section.close()
+
+    def problems(self) -> Iterator[Corruption]:
+        """Checks every byte of every section."""
+        for section in self._sections.values():
+            try:
+                section.all()
+            except Corruption as problem:
+                yield problem
+
+    def _contents(self, data: NDArray[np.uint8]) -> bytes:
+        if data.size < INDEX_HEADER_BYTES + CONTENTS.size + FOOTER.size:
+            raise damaged(self.path, "is cut short")
+        footer = data[-FOOTER.size :].tobytes()
+        offset, length, crc, _, own, magic = FOOTER.unpack(footer)
+        if magic != INDEX_MAGIC or own != int(checksum(0, np.frombuffer(footer[:-12], np.uint8))):
+            raise damaged(self.path, "its end is cut off or damaged")
+        found = data[offset : offset + length]
+        if found.size != length or int(checksum(0, found)) != crc or (length - CONTENTS.size) % ENTRY.size:
+            raise damaged(self.path, "the table of contents is damaged")
+        return found.tobytes()
+
+    def _map(self, data: NDArray[np.uint8], entries: dict[str, tuple[str, int, int, int]], page: int,
+             ) -> dict[str, Section]:
+        missing = [name for name, dtypes in SECTIONS.items() if name not in entries or entries[name][0] not in dtypes]
+        if missing or page % ALIGNMENT or page == 0:
+            raise damaged(self.path, f"the table of contents names no usable section {', '.join(missing)}")
+        raws = {}
+        for name, (dtype, _, offset, length) in entries.items():
+            raws[name] = data[offset : offset + length]
+            if raws[name].size != length or offset % ALIGNMENT or length % np.dtype(dtype).itemsize:
+                raise damaged(self.path, f"section {name} is not where the table of contents says")
+        crcs = raws[PAGE_CRC].view("<u4")
+        if int(checksum(0, raws[PAGE_CRC])) != entries[PAGE_CRC][1]:
+            raise damaged(self.path, f"section {PAGE_CRC} is damaged")
+        sections = {}
+        at = 0
+        for name, (dtype, crc, _, length) in entries.items():
+            if name != PAGE_CRC:
+                pages = -(-length // page)
+                own = crcs[at : at + pages]
+                at += pages
+                if own.size != pages or int(checksum(0, own.view(np.uint8))) != crc:
+                    raise damaged(self.path, f"the checksums of section {name} are damaged")
+                sections[name] = Section(self.path, name, raws[name], dtype, own, page)
+        return sections
+
+    def _check_sizes(self) -> None:
+        size = {name: section.size for name, section in self._sections.items()}
+        series, pairs, chunks = self.series, size["pair_name"], self.chunks
+        expected = {
+            "fingerprint": series * FINGERPRINT_BYTES, "label_offset": series + 1, "series_chunk": series + 1,
+            "pair_value": pairs, "posting_offset": pairs + 1, "posting": size["label_pair"],
+            "name_pair": size["name_symbol"] + 1, "chunk_mint": chunks, "chunk_maxt": chunks,
+            "chunk_samples": chunks, "chunk_offset": chunks + 1,
+        }
+        wrong = [name for name, items in expected.items() if size[name] != items]
+        if wrong or size["symbol_offset"] == 0 or self["chunk_mint"].width != self["chunk_maxt"].width:
+            raise damaged(self.path, f"sections do not fit together: {', '.join(wrong)}")
