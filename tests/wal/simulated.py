@@ -184,7 +184,8 @@ class SimulatedFileSystem:
         self._chance = chance or random.Random(0)
         self._names: dict[Path, _Inode] = {}
         self._disk_names: dict[Path, _Inode] = {}
-        self._unsynced_names: list[tuple[str, Path, Path, _Inode]] = []
+        self._unsynced_names: list[tuple[str, Path, Path, _Inode | None]] = []
+        """Operation, from, to, and the file: None for a folder."""
 
     def begin(self, name: str, path: Path) -> bool:
         """Counts an operation. False: do nothing and say that it is done."""
@@ -238,7 +239,7 @@ class SimulatedFileSystem:
                 inodes[id(old)] = made
         if keep:
             following._disk_names = {path: inodes.get(id(inode), inode) for path, inode in self._disk_names.items()}
-            following._unsynced_names = [(operation, source, target, inodes.get(id(inode), inode))
+            following._unsynced_names = [(operation, source, target, inode and inodes.get(id(inode), inode))
                                          for operation, source, target, inode in self._unsynced_names]
         else:
             following._disk_names = dict(following._names)
@@ -284,17 +285,20 @@ class SimulatedFileSystem:
         return file
 
     def exists(self, path: Path) -> bool:
-        return path in self._names
+        return any(found == path or path in found.parents for found in self._names)
 
     def listdir(self, path: Path) -> list[str]:
-        return sorted(found.name for found in self._names if found.parent == path)
+        return sorted({found.relative_to(path).parts[0] for found in self._names if path in found.parents})
 
     def mkdir(self, path: Path) -> None:
-        """Folders are there already."""
+        """Folders are there as long as there is a file in them."""
 
     def rename(self, source: Path, target: Path) -> None:
+        if source not in self._names:
+            assert self.exists(source), f"no {source}"
+            assert not self.exists(target), "a folder that is not empty is not replaced"
         if self.begin("rename", target):
-            self._name("rename", source, target, self._names[source])
+            self._name("rename", source, target, self._names.get(source))
 
     def unlink(self, path: Path) -> None:
         if path in self._names and self.begin("unlink", path):
@@ -305,6 +309,15 @@ class SimulatedFileSystem:
 
     def sync_directory(self, path: Path) -> None:
         if self.begin("sync_directory", path):
+            for number, (operation, source, target, inode) in enumerate(self._unsynced_names):
+                if inode is None and target.parent == path:
+                    _apply(self._disk_names, operation, source, target, None)
+                    # Names made in the folder before are still to be synced, in the folder as it is called now.
+                    self._unsynced_names[:number] = [
+                        entry if entry[2].parent != source else (entry[0], target / entry[1].name,
+                                                                 target / entry[2].name, entry[3])
+                        for entry in self._unsynced_names[:number]
+                    ]
             self._disk_names = {
                 name: inode for name, inode in self._disk_names.items() if name.parent != path or name in self._names
             } | {name: inode for name, inode in self._names.items() if name.parent == path}
@@ -319,14 +332,17 @@ class SimulatedFileSystem:
         self.locked.add(directory)
         return SimulatedLock(self, directory)
 
-    def _name(self, operation: str, source: Path, target: Path, inode: _Inode) -> None:
+    def _name(self, operation: str, source: Path, target: Path, inode: _Inode | None) -> None:
         _apply(self._names, operation, source, target, inode)
         self._unsynced_names.append((operation, source, target, inode))
 
 
-def _apply(names: dict[Path, _Inode], operation: str, source: Path, target: Path, inode: _Inode) -> None:
+def _apply(names: dict[Path, _Inode], operation: str, source: Path, target: Path, inode: _Inode | None) -> None:
     if operation == "unlink":
         names.pop(target, None)
+    elif inode is None:
+        for path in [path for path in names if source in path.parents]:
+            names[target / path.relative_to(source)] = names.pop(path)
     else:
         names.pop(source, None)
         names[target] = inode

@@ -63,8 +63,7 @@ def test_all_that_is_written_is_read(content: Content, wanted: list[Matcher], mi
         stats = block.meta.stats
         assert (stats.series, stats.chunks) == (len(everything), sum(map(len, content.values())))
         assert stats.samples == sum(map(len, everything.values()))
-        cut = {labels: [each for each in samples if mint <= each[0] <= maxt] for labels, samples in everything.items()}
-        assert read_block(block, mint=mint, maxt=maxt) == cut
+        assert read_block(block, mint=mint, maxt=maxt) == expected(content, mint, maxt)
 
         rows = block.find(wanted)
         assert (np.diff(rows) > 0).all()
