@@ -1,4 +1,4 @@
-"""Blocks are written and removed; whenever the process is killed or power cut, each is there as a whole or not at all."""
+"""Blocks are written and removed; whenever the process dies or power is cut, each is there as a whole or not at all."""
 
 from __future__ import annotations
 

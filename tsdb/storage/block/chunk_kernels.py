@@ -44,7 +44,7 @@ def chunk_crc(header: NDArray[np.uint8], mint: int, maxt: int, samples: int, for
     return crc32c(crc32c(np.uint32(0), header, 0, 24), data, start, end)
 
 
-@kernel(types.UniTuple(int64, 2)(int64, U64, I64, I64, I64, I64, U8, U8, U8), stage="later")
+@kernel(types.UniTuple(int64, 2)(int64, U64, I64, I64, I64, I64, BYTES, U8, U8), stage="later")
 def copy_chunks(start: int, address: NDArray[np.uint64], length: NDArray[np.int64], mint: NDArray[np.int64],
                 maxt: NDArray[np.int64], samples: NDArray[np.int64], form: NDArray[np.uint8],
                 header: NDArray[np.uint8], out: NDArray[np.uint8]) -> tuple[int, int]:

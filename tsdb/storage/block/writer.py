@@ -149,7 +149,7 @@ class _ChunkWriter:
         done = 0
         while done < piece.mint.size:
             done, size = copy_chunks(done, piece.address, piece.length, piece.mint, piece.maxt, piece.samples,
-                                     piece.form, self._header, self._buffer)
+                                     read_only(piece.form), self._header, self._buffer)
             write_all(self._file, self._buffer.data[:size], self._at)
             self._at += size
 
