@@ -14,7 +14,7 @@ from tests.wal.simulated import SimulatedFileSystem
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.matchers import Matcher, MatchType
-from tsdb.storage.block import Block, new_ulid, write_block
+from tsdb.storage.block import Block, new_ulid, write_block, writer
 from tsdb.storage.block.layout import (
     CHUNKS_HEADER_BYTES,
     CHUNKS_NAME,
@@ -167,6 +167,18 @@ def test_sources_that_break_their_contract() -> None:
         with pytest.raises(ValueError, match=message):
             write_block(fs, FOLDER, PlainSource({labels: chunks}))
         assert fs.paths() == []
+
+
+def test_sections_of_a_later_version_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = SimulatedFileSystem()
+    with monkeypatch.context() as later:
+        later.setattr(writer, "SECTIONS", {"later": ("<f16",), **SECTIONS})
+        known = writer._write_index
+        later.setattr(writer, "_write_index", lambda fs, path, sections, *rest: known(
+            fs, path, {**sections, "later": np.zeros(3, np.longdouble)}, *rest))
+        write_block(fs, FOLDER, PlainSource(CONTENT), ulid=ULID)
+    assert answers(fs)[2] == expected(CONTENT)
+    Block.open(fs, PATH).verify()
 
 
 def test_index_padding_is_nobodys(written: SimulatedFileSystem) -> None:

@@ -133,13 +133,18 @@ class Index:
         entries = {}
         for at in range(CONTENTS.size, len(contents), ENTRY.size):
             name, dtype, crc, offset, length = ENTRY.unpack_from(contents, at)
-            entries[name.rstrip(b"\0").decode("ascii", "replace")] = (
-                dtype.rstrip(b"\0").decode("ascii", "replace"), crc, offset, length)
+            text = name.rstrip(b"\0").decode("ascii", "replace")
+            kind = dtype.rstrip(b"\0").decode("ascii", "replace") if text in SECTIONS else "|u1"
+            entries[text] = (kind, crc, offset, length)
         self._sections = self._map(data, entries, page)
         self._check_sizes()
 
     def __getitem__(self, name: str) -> Section:
         return self._sections[name]
+
+    def names(self) -> list[str]:
+        """The sections that there are."""
+        return list(self._sections)
 
     @property
     def series(self) -> int:
