@@ -49,12 +49,14 @@ class SmallQueries:
         if shape is None:
             return False
         steps = 1 if step <= 0 else (end - start) // step + 1
-        work = 0
+        room = MOST_WORK
         for matchers, width in shape:
-            series = database.series_at_most(matchers, MOST_SERIES)
-            work += series * ((end - start + (width or lookback)) // SAMPLE_MS + CHUNK_SAMPLES + steps)
-            if series > MOST_SERIES or work > MOST_WORK:
+            each = (end - start + (width or lookback)) // SAMPLE_MS + CHUNK_SAMPLES + steps
+            enough = min(MOST_SERIES, room // each)
+            series = database.series_at_most(matchers, enough)
+            if series > enough:
                 return False
+            room -= series * each
         return steps <= MOST_WORK
 
 
