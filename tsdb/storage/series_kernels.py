@@ -220,8 +220,8 @@ def create(
                     symbol_offset[symbol] = np.uint64(where)
                     symbol_length[symbol] = np.uint32(size)
                     counters[SYMBOL_BYTES] = where + size
-                    counters[SYMBOLS] = symbol + 1
                     put(symbol_table, hashed, symbol)
+                    counters[SYMBOLS] = symbol + 1  # after it can be found: who counts it may keep what is missing
                 pair_ids = (pair_ids[1], symbol)
                 at += size
             name, value = pair_ids
@@ -231,8 +231,8 @@ def create(
                 pair = counters[PAIRS]
                 pair_name[pair] = np.uint32(name)
                 pair_value[pair] = np.uint32(value)
-                counters[PAIRS] = pair + 1
                 put(pair_table, hashed, pair)
+                counters[PAIRS] = pair + 1
             labels[first_label + count] = np.uint32(pair)
             count += 1
         where = counters[KEY_BYTES]
