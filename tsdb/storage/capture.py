@@ -185,11 +185,6 @@ def find_slots(head: Head, index: Index, matcher_sets: Sequence[Sequence[Matcher
     return slots[:kept]
 
 
-def all_touch(head: Head, mint: int, maxt: int) -> bool:
-    """Whether surely every series has a sample within mint..maxt (ms): its newest one."""
-    return head.max_ts <= maxt and bool((head.records["last_ts"][: head.table.size] >= mint).all())
-
-
 def _cut(ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Borders of tiles: at most TILE_ROWS rows, and about TILE_SAMPLES samples; `ends` i64[rows] is cumulative."""
     rows = ends.size

@@ -27,12 +27,13 @@ from tsdb.model.label_order import label_order, take
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Selection, SeriesSet
 from tsdb.storage.appender import Appender
-from tsdb.storage.capture import HeadCapture, HeadSymbols, all_touch, find_slots, label_sets
+from tsdb.storage.capture import HeadCapture, HeadSymbols, find_slots, label_sets
 from tsdb.storage.cardinality import Cardinality, cardinality
 from tsdb.storage.head import Head
 from tsdb.storage.index import Index
 from tsdb.storage.layout import NO_TS
 from tsdb.storage.maintenance import Maintenance
+from tsdb.storage.names import Names
 from tsdb.storage.recovery import Progress, recover
 from tsdb.storage.retention import Retention
 from tsdb.storage.windows import Windows
@@ -104,6 +105,7 @@ class Storage:
         self._metadata: dict[str, Metadata] = {}
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only))
         self._index = Index(self._head.table)
+        self._names = Names(self._head, self._index)
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
         self._closed = False
@@ -200,11 +202,10 @@ class Storage:
                     ) -> list[str]:
         """Sorted names of labels of series with a chunk that touches mint..maxt (ms)."""
         table = self._head.table
-        if not matcher_sets and all_touch(self._head, mint, maxt):
-            names = np.unique(table.pair_name[: table.pairs])
-        else:
-            slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
-            names = np.unique(table.pair_name[self._index.used_pairs(slots)])
+        if not matcher_sets and self._names.all_touch(mint, maxt):
+            return list(self._names.every(None))
+        slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
+        names = np.unique(table.pair_name[self._index.used_pairs(slots)])
         return sorted(map(table.text, names.tolist()))
 
     def label_values(self, name: str, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
@@ -214,12 +215,17 @@ class Storage:
         symbol = table.find_symbol(name)
         if symbol < 0:
             return []
-        if not matcher_sets and all_touch(self._head, mint, maxt):
-            pairs = self._index.pairs_of(symbol)
-        else:
-            pairs = self._index.used_pairs(find_slots(self._head, self._index, matcher_sets, mint, maxt))
-            pairs = pairs[table.pair_name[pairs] == symbol]
+        if not matcher_sets and self._names.all_touch(mint, maxt):
+            return list(self._names.every(name))
+        pairs = self._index.used_pairs(find_slots(self._head, self._index, matcher_sets, mint, maxt))
+        pairs = pairs[table.pair_name[pairs] == symbol]
         return sorted(map(table.text, table.pair_value[pairs].tolist()))
+
+    def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
+        """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
+        takes no work; else None."""
+        names = self._names.at_hand(label, mint, maxt)
+        return None if names is None else list(names)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                ) -> SeriesSet:

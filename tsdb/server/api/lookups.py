@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from tsdb.model.context import RequestContext
 from tsdb.model.errors import BadData
-from tsdb.model.matchers import Matcher
 from tsdb.server.api import parameters
 from tsdb.server.api.json_result import encode_series
 from tsdb.server.api.queries import in_query_thread, new_context
@@ -14,14 +10,9 @@ from tsdb.server.http.answer import TRUNCATED, Answer, success, success_parts
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
-MatcherSets = Sequence[Sequence[Matcher]]
-
 
 async def label_names(services: Services, request: Request) -> Answer:
-    def look_up(matchers: MatcherSets, mint: int, maxt: int, context: RequestContext) -> list[str]:
-        return services.storage.label_names(matchers, mint, maxt, context)
-
-    return await _names(services, request, look_up)
+    return await _names(services, request, None)
 
 
 async def label_values(services: Services, request: Request) -> Answer:
@@ -36,26 +27,32 @@ async def label_values(services: Services, request: Request) -> Answer:
         shown = "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in escaped)
         raise BadData(f'invalid label name: "{shown}"')
 
-    def look_up(matchers: MatcherSets, mint: int, maxt: int, context: RequestContext) -> list[str]:
-        return services.storage.label_values(name, matchers, mint, maxt, context)
-
-    return await _names(services, request, look_up)
+    return await _names(services, request, name)
 
 
-async def _names(
-    services: Services, request: Request, look_up: Callable[[MatcherSets, int, int, RequestContext], list[str]]
-) -> Answer:
+async def _names(services: Services, request: Request, label: str | None) -> Answer:
+    """Values of a label; None: names of labels. On the event loop where they are known from the last time."""
     limit = parameters.limit(request)
     mint = parameters.time_or(request, "start", parameters.MIN_TIME)
     maxt = parameters.time_or(request, "end", parameters.MAX_TIME)
     context = new_context(services, request)
+    storage = services.storage
+
+    def answer(names: list[str]) -> Answer:
+        kept, cut = parameters.names_within(names, limit)
+        return success(kept, [TRUNCATED] if cut else ())
 
     def work() -> Answer:
         context.check()
         matchers = parameters.matcher_sets(request)
-        names, cut = parameters.names_within(look_up(matchers, mint, maxt, context), limit)
-        return success(names, [TRUNCATED] if cut else ())
+        if label is None:
+            return answer(storage.label_names(matchers, mint, maxt, context))
+        return answer(storage.label_values(label, matchers, mint, maxt, context))
 
+    if "match[]" not in request.form:
+        known = storage.names_at_hand(label, mint, maxt)
+        if known is not None:
+            return answer(known)
     return await in_query_thread(services, context, work)
 
 
