@@ -57,11 +57,15 @@ def test_select(series: list[dict[str, str]], wanted: list[Matcher], in_base: in
         rows, _ = head.table.resolve(batch)
         head.table.create(batch.row_hash, batch.keys, batch.row_offset, batch.row_length, rows)
         index.select(wanted)  # so that what is kept for a matcher must be brought up to date
-    found = [labels_of_key(head.table.key(slot)) for slot in index.select(wanted).tolist()]
+    slots = index.select(wanted)
+    found = [labels_of_key(head.table.key(slot)) for slot in slots.tolist()]
     distinct = {tuple(sorted(labels.items())) for labels in made}
     expected = {labels for labels in distinct if all(satisfies(dict(labels), matcher) for matcher in wanted)}
     assert {tuple(sorted(labels.items())) for labels in found} == expected
     assert len(found) == len(expected)
+    again = slots.tolist()
+    slots[:] = 0  # the caller's own
+    assert index.select(wanted).tolist() == again
 
 
 @given(st.lists(st.text(max_size=6), max_size=50), patterns)

@@ -22,6 +22,9 @@ LARGEST_DELTA = 100_000
 """Series: scanning the labels of so many takes about a millisecond."""
 MOST_KNOWN = 1000
 """Matchers whose pairs are kept."""
+MOST_KEPT = 500
+"""Selections that are kept, each of at most `LARGEST_KEPT` slots: 2 MB together."""
+LARGEST_KEPT = 1000
 QUICK_POSTINGS = 2000
 """Slots that can be filtered in microseconds."""
 NOTHING = np.zeros(0, np.uint8)
@@ -68,6 +71,8 @@ class Index:
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
         self._known: dict[Matcher, Known] = {}
+        self._kept: dict[tuple[Matcher, ...], tuple[int, NDArray[np.int32]]] = {}
+        """Small selections, each with how many slots there were when it was made."""
         self._base = Base(0, 0, np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(1, np.int64),
                           np.zeros(0, np.int32))
 
@@ -89,7 +94,22 @@ class Index:
         self._base = Base(slots, pairs, offsets[: pairs + 1], postings, name_offsets, name_pairs)
 
     def select(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
-        """Slots of the series that satisfy all matchers: i32, sorted."""
+        """Slots of the series that satisfy all matchers: i32, sorted. The caller's own.
+
+        A small selection is kept until there are new series, for the same query comes again and again."""
+        key = tuple(matchers)
+        slots = self._table.size
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == slots:
+            return kept[1].copy()
+        found = self._select(key)
+        if found.size <= LARGEST_KEPT:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = (slots, found.copy())
+        return found
+
+    def _select(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
         base, slots, pairs = self._base, self._table.size, self._table.pairs
         conditions = []
         for matcher in matchers:
