@@ -16,7 +16,9 @@ from tsdb.storage.series_kernels import FULL, GROW_PAIRS, GROW_SERIES, GROW_SYMB
 
 FIRST_TABLE = 1 << 14
 MOST_FOUND = 1000
-"""Texts whose symbols are kept at hand."""
+"""Texts whose symbols, or that they have none, are kept at hand."""
+MOST_TEXTS = 20_000
+"""Texts of symbols that are kept as Python has them: some 2 MB."""
 NEW_SERIES_PER_STEP = 2000
 """New series made by one kernel call: well below 5 ms."""
 
@@ -28,6 +30,9 @@ class SeriesTable:
         self.secret = secret
         self.records = records
         self._found: dict[str, int] = {}
+        self._missing: dict[str, int] = {}
+        """Texts without a symbol, each with how many series there were."""
+        self._texts: dict[int, str] = {}
         self.counters = np.zeros(7, np.int64)
         self.counters[series_kernels.NEXT_REF] = 1
         self.table = np.zeros(FIRST_TABLE, np.uint64)
@@ -110,15 +115,19 @@ class SeriesTable:
     def find_symbol(self, text: str) -> int:
         """The symbol of a text, or -1."""
         found = self._found.get(text)
-        if found is None:
-            data = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
-            found = series_kernels.find_symbol(
-                self.secret, self.symbol_table, self.symbol_bytes, self.symbol_offset, self.symbol_length, data
-            )
-            if found >= 0:
-                if len(self._found) >= MOST_FOUND:
-                    self._found.clear()
-                self._found[text] = found
+        if found is not None:
+            return found
+        size = self.size
+        if self._missing.get(text) == size:
+            return -1
+        data = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+        found = series_kernels.find_symbol(
+            self.secret, self.symbol_table, self.symbol_bytes, self.symbol_offset, self.symbol_length, data
+        )
+        kept, value = (self._found, found) if found >= 0 else (self._missing, size)
+        if len(kept) >= MOST_FOUND:
+            kept.clear()
+        kept[text] = value
         return found
 
     def find_pair(self, name: int, value: int) -> int:
@@ -130,7 +139,13 @@ class SeriesTable:
         return self.symbol_bytes[at : at + int(self.symbol_length[symbol])].tobytes()
 
     def text(self, symbol: int) -> str:
-        return self.text_bytes(symbol).decode()
+        found = self._texts.get(symbol)
+        if found is None:
+            found = self.text_bytes(symbol).decode()
+            if len(self._texts) >= MOST_TEXTS:
+                self._texts.clear()
+            self._texts[symbol] = found
+        return found
 
 
 def _grown(table: NDArray[np.uint64]) -> NDArray[np.uint64]:
