@@ -150,7 +150,8 @@ class _Tasks(Executor):
         running = list(self._futures)
         for future in running:
             future.cancel()
-        futures.wait(running)
+        if running:
+            futures.wait(running)
 
 
 def type_of(expr: Expr) -> ValueType:
@@ -186,22 +187,23 @@ def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool)
                            scalar=float(cells.values[0, 0]))
     root = finish_names(env, root) if env.delayed_name_removal else Unique(env, root)
     series = root.series()
-    began = clock.perf_counter()
-    sequence = np.arange(len(series))
-    order = label_order(series) if sort else sequence
-    place = np.empty_like(order)
-    place[order] = sequence
-    env.context.statistics.sort_seconds += clock.perf_counter() - began
-    matrix = Matrix(env, len(series))
-    for cells in root.cells():
-        rows = place[cells.first_row : cells.first_row + len(cells.values)]
-        matrix.values[rows], matrix.present[rows] = cells.values, cells.present
-    if not np.array_equal(order, sequence):
+    place = None
+    if sort and len(series) > 1:
+        began = clock.perf_counter()
+        order = label_order(series)
         series = take(series, order)
-    found = matrix.present.any(axis=1)
+        place = np.empty_like(order)
+        place[order] = np.arange(order.size)
+        env.context.statistics.sort_seconds += clock.perf_counter() - began
+    matrix = Matrix(env, len(series), empty=True)
+    for cells in root.cells():
+        rows = slice(cells.first_row, cells.first_row + len(cells.values))
+        at = rows if place is None else place[rows]
+        matrix.values[at], matrix.present[at] = cells.values, cells.present
     values, present = matrix.values, matrix.present
-    if not found.all():
-        series, values, present = take(series, np.flatnonzero(found)), values[found], present[found]
+    found = np.flatnonzero(present.any(axis=1))
+    if found.size < len(series):
+        series, values, present = take(series, found), values[found], present[found]
     return QueryResult(ValueType.MATRIX if sort else ValueType.VECTOR, series, times, values, present)
 
 

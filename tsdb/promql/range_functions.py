@@ -85,13 +85,13 @@ class RangeCall(VectorOperator):
     def cells(self) -> Iterator[Cells]:
         self._params = [scalar_values(operator) for operator in self._operators]
         self._check_params()
-        seen = _Seen(self._source.series(), self.series(), self.env)
-        names = label_values(self._source.series(), METRIC_NAME) if self._name in ("rate", "increase") else None
+        names = label_values(self._source.series(), METRIC_NAME)
+        seen = _Seen(self._source.series(), names, self.series(), self.env)
         found: dict[int, None] = {}
         for cells, count in self._source.map(self._evaluate):
             self._budget.hold(count)
             seen.check(cells)
-            if names is not None:
+            if self._name in ("rate", "increase"):
                 rows = cells.first_row + np.flatnonzero(cells.present.any(axis=1))
                 found |= dict.fromkeys(np.unique(names[rows]).tolist())
             if self._name == "quantile_over_time":
@@ -158,9 +158,10 @@ class RangeCall(VectorOperator):
 class _Seen:
     """Refuses two rows of equal labels that both have cells, as names that were dropped may leave them."""
 
-    def __init__(self, before: SeriesSet, series: SeriesSet, env: Environment) -> None:
+    def __init__(self, before: SeriesSet, names: NDArray[np.uint32], series: SeriesSet, env: Environment) -> None:
+        """`names`: metric names of `before`."""
         self._group: NDArray[np.int64] | None = None
-        if not env.delayed_name_removal and not _only_one_name_lost(before, series):
+        if not env.delayed_name_removal and not _only_one_name_lost(before, names, series):
             groups = group_rows(series)
             if len(groups) < len(series):
                 self._group = groups.group
@@ -175,11 +176,10 @@ class _Seen:
             raise ExecutionError(SAME_LABELS)
 
 
-def _only_one_name_lost(before: SeriesSet, after: SeriesSet) -> bool:
+def _only_one_name_lost(before: SeriesSet, names: NDArray[np.uint32], after: SeriesSet) -> bool:
     """Whether the rows, which were distinct, lost nothing but one and the same metric name."""
     if after is before:
         return True
-    names = label_values(before, METRIC_NAME)
     one = names.size > 0 and names[0] != NO_SYMBOL and bool((names == names[0]).all())
     return one and before.names.size - after.names.size == names.size
 

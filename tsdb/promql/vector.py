@@ -31,7 +31,9 @@ class Steps:
         return 1 if self.step <= 0 else (self.end - self.start) // self.step + 1
 
     def times(self) -> NDArray[np.int64]:
-        return self.start + np.arange(self.count, dtype=np.int64) * max(self.step, 0)
+        if self.step <= 0:
+            return np.array([self.start], np.int64)
+        return np.arange(self.start, self.end + 1, self.step, dtype=np.int64)
 
 
 @dataclass(slots=True)

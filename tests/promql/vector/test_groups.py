@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series_set
 from tests.promql.vector.literal import environment, label_sets
+from tsdb.model.label_order import label_order
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.groups import (
     NO_SYMBOL,
@@ -48,6 +49,15 @@ def test_keeping_dropping_and_grouping(rows: list[Labels], chosen: list[str], wi
     assert read(labels) == list(dict.fromkeys(keys))
     assert [read(labels)[group] for group in groups.group.tolist()] == keys
     assert [keys[row] for row in groups.first.tolist()] == list(dict.fromkeys(keys))
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=rows_of_labels, times=st.sampled_from([1, 40]))
+def test_order(rows: list[Labels], times: int) -> None:
+    """Few rows and many are sorted in different ways."""
+    rows *= times
+    order = label_order(series_set(rows, MemorySymbols()))
+    assert order.tolist() == sorted(range(len(rows)), key=rows.__getitem__)
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from itertools import chain
+from itertools import accumulate, chain
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,5 @@ def _distinct(symbols: NDArray[np.uint32]) -> tuple[list[int], NDArray[np.int64]
 def _strings(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """JSON strings one behind the other, u8[], and where each begins and the last ends, i64[n + 1]."""
     encoded = [orjson.dumps(text) for text in texts]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+    offsets = np.fromiter(accumulate(map(len, encoded), initial=0), np.int64, len(encoded) + 1)
     return np.frombuffer(b"".join([*encoded, bytes(8)]), np.uint8), offsets
