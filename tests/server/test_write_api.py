@@ -13,7 +13,6 @@ from tests.server.conftest import Begin, Running
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.batch import Appended, Batch, Metadata
 from tsdb.model.errors import Unavailable
-from tsdb.server.api.lookups import MatcherSets
 
 
 def now_ms() -> int:
@@ -139,9 +138,6 @@ class Refusing:
     def metadata(self, family: str | None) -> dict[str, list[Metadata]]:
         entries = {"a": [Metadata("a", "counter", "help <b>", "s"), Metadata("a", "gauge", "", "")], "b": []}
         return {name: entries[name] for name in entries if family in (None, name)}
-
-    def label_names(self, matchers: MatcherSets, mint: int, maxt: int, context: Any) -> list[str]:
-        return []
 
     def statistics(self) -> Any:
         raise NotImplementedError
