@@ -9,8 +9,8 @@ import numpy as np
 from tsdb.storage.head import Head
 from tsdb.storage.index import Index
 
-MOST_KEPT = 100
-"""Lists that are kept, each of at most `LONGEST_KEPT` texts."""
+MOST_KEPT = 20
+"""Lists that are kept, each of at most `LONGEST_KEPT` texts: some 20 MB if all are so long."""
 LONGEST_KEPT = 10_000
 
 
