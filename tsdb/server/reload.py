@@ -172,7 +172,7 @@ class Reloader:
         """Of the config file and the files it names; None where one cannot be read."""
         config = self._services.config
         file = self._file
-        named = [*getattr(config, "rule_files", ()), *getattr(config, "scrape_config_files", ())]
+        named = [*config.rule_files, *config.scrape_config_files]
         patterns = [str(Path(name).absolute()) for name in named]  # they were joined to the file's folder already
         return None if file is None else await self._in_thread(lambda: checksum(file, patterns))
 

@@ -21,46 +21,18 @@ from tsdb.storage import capture_kernels, index_kernels
 from tsdb.storage.head import Head
 from tsdb.storage.index import Index
 from tsdb.storage.layout import CHUNK_WORDS
+from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.series_table import SeriesTable
 
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""
 TILE_ROWS = 256
-OWN_SYMBOLS = 1 << 31
-"""Ids from here on are texts that the query made."""
-
-
-class HeadSymbols:
-    """Symbols of one capture: the head's, and those of the query behind them."""
-
-    def __init__(self, table: SeriesTable) -> None:
-        self._table = table
-        self._texts: dict[int, str] = {}
-        self._own: dict[str, int] = {}
-
-    def text(self, symbol: int) -> str:
-        found = self._texts.get(symbol)
-        if found is None:
-            found = self._texts[symbol] = self._table.text(symbol)
-        return found
-
-    def intern(self, text: str) -> int:
-        found = self.find(text)
-        if found < 0:
-            found = OWN_SYMBOLS + len(self._own)
-            self._own[text] = found
-            self._texts[found] = text
-        return found
-
-    def find(self, text: str) -> int:
-        own = self._own.get(text)
-        return self._table.find_symbol(text) if own is None else own
 
 
 class HeadSelected:
     """One selection of a capture."""
 
-    def __init__(self, selection: Selection, slots: NDArray[np.int32], head: Head, symbols: HeadSymbols) -> None:
+    def __init__(self, selection: Selection, slots: NDArray[np.int32], head: Head, symbols: QuerySymbols) -> None:
         self._mint, self._maxt = selection.mint, selection.maxt
         self._slots = slots
         self._head = head
@@ -123,7 +95,7 @@ class HeadCapture:
     """Several selections, copied at one moment between two commits."""
 
     def __init__(self, head: Head, index: Index, selections: Sequence[Selection], context: RequestContext) -> None:
-        self._symbols = HeadSymbols(head.table)
+        self._symbols = QuerySymbols(head.table)
         self._selected = []
         for selection in selections:
             context.check()
@@ -140,7 +112,7 @@ class HeadCapture:
         return self._selected
 
     @property
-    def symbols(self) -> HeadSymbols:
+    def symbols(self) -> QuerySymbols:
         return self._symbols
 
     def close(self) -> None:
@@ -155,7 +127,7 @@ class HeadCapture:
         self.close()
 
 
-def label_sets(slots: NDArray[np.int32], table: SeriesTable, symbols: HeadSymbols) -> SeriesSet:
+def label_sets(slots: NDArray[np.int32], table: SeriesTable, symbols: QuerySymbols) -> SeriesSet:
     """The label sets of slots."""
     offsets = np.zeros(slots.size + 1, np.int64)
     table.label_count[slots].astype(np.int64).cumsum(out=offsets[1:])  # casting within cumsum takes 10 us

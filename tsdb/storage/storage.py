@@ -27,13 +27,14 @@ from tsdb.model.label_order import label_order, take
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Selection, SeriesSet
 from tsdb.storage.appender import Appender
-from tsdb.storage.capture import HeadCapture, HeadSymbols, find_slots, label_sets
+from tsdb.storage.capture import HeadCapture, find_slots, label_sets
 from tsdb.storage.cardinality import Cardinality, cardinality
 from tsdb.storage.head import Head
 from tsdb.storage.index import Index
 from tsdb.storage.layout import NO_TS
 from tsdb.storage.maintenance import Maintenance
 from tsdb.storage.names import Names
+from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.recovery import Progress, recover
 from tsdb.storage.retention import Retention
 from tsdb.storage.windows import Windows
@@ -231,7 +232,7 @@ class Storage:
                ) -> SeriesSet:
         """Label sets of such series, sorted by labels."""
         slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
-        found = label_sets(slots, self._head.table, HeadSymbols(self._head.table))
+        found = label_sets(slots, self._head.table, QuerySymbols(self._head.table))
         return take(found, label_order(found))
 
     def metadata(self, family: str | None = None) -> dict[str, list[Metadata]]:

@@ -32,7 +32,8 @@ from tsdb.storage.block.match_kernels import gather_pairs
 from tsdb.storage.block.matching import Matching
 from tsdb.storage.block.meta import VERSION, BlockMeta
 from tsdb.storage.block.sections import Index, check_header, damaged
-from tsdb.storage.block.symbols import BlockSymbols, SymbolTable
+from tsdb.storage.block.symbols import SymbolTable
+from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.wal.files import FileSystem, Mapping
 
 SCRATCH_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
@@ -137,7 +138,7 @@ class Block:
         offsets, pairs = self.pairs(rows)
         at = pairs.astype(np.int64)
         return SeriesSet(offsets, self.index["pair_name"].at(at), self.index["pair_value"].at(at),
-                         symbols or BlockSymbols(self.symbols))
+                         symbols or QuerySymbols(self.symbols))
 
     def pairs(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """(offsets i64[n + 1], pairs u32[]) of rows: those of row i are at offsets[i]:offsets[i + 1]."""

@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 
 from tsdb.storage.block.sections import Index
 
-OWN_SYMBOLS = 1 << 31
-"""Ids from here on are texts that the query made."""
-
 
 class SymbolTable:
     """The texts of a block. Ids order as their texts do."""
@@ -22,9 +19,12 @@ class SymbolTable:
     def __len__(self) -> int:
         return self._offset.size - 1
 
-    def text(self, symbol: int) -> bytes:
-        begin, end = self._offset.part(symbol, symbol + 2).tolist()
-        return self._bytes.part(begin, end).tobytes()
+    def text(self, symbol: int) -> str:
+        return self._text(symbol).decode()
+
+    def find_symbol(self, text: str) -> int:
+        """The symbol of a text, or -1."""
+        return self.find(text.encode("utf-8", "surrogateescape"))
 
     def texts(self, symbols: NDArray[np.int64]) -> list[bytes]:
         """Of many symbols."""
@@ -41,11 +41,11 @@ class SymbolTable:
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
-            if self.text(middle) < text:
+            if self._text(middle) < text:
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self) and self.text(low) == text else -1
+        return low if low < len(self) and self._text(low) == text else -1
 
     def names(self) -> NDArray[np.uint32]:
         """Symbols of all label names, u32, sorted."""
@@ -74,29 +74,6 @@ class SymbolTable:
         """The values of the pairs low:high, sorted."""
         return self.texts(self._values.part(low, high).astype(np.int64))
 
-
-class BlockSymbols:
-    """Symbols of one query: the block's, and those of the query behind them."""
-
-    def __init__(self, table: SymbolTable) -> None:
-        self._table = table
-        self._texts: dict[int, str] = {}
-        self._own: dict[str, int] = {}
-
-    def text(self, symbol: int) -> str:
-        found = self._texts.get(symbol)
-        if found is None:
-            found = self._texts[symbol] = self._table.text(symbol).decode()
-        return found
-
-    def intern(self, text: str) -> int:
-        found = self.find(text)
-        if found < 0:
-            found = OWN_SYMBOLS + len(self._own)
-            self._own[text] = found
-            self._texts[found] = text
-        return found
-
-    def find(self, text: str) -> int:
-        own = self._own.get(text)
-        return self._table.find(text.encode("utf-8", "surrogateescape")) if own is None else own
+    def _text(self, symbol: int) -> bytes:
+        begin, end = self._offset.part(symbol, symbol + 2).tolist()
+        return self._bytes.part(begin, end).tobytes()
