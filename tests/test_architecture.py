@@ -53,6 +53,16 @@ BELOW: dict[str, set[str]] = {
 }
 """What each part may import, besides itself. A new part gets a row, and a place in docs/architecture.md."""
 
+WITHIN_STORAGE: tuple[set[str], ...] = (
+    {"codecs", "regexes", "query_symbols", "tombstones"},
+    {"head", "block"},
+    {"blocks", "late"},
+    {"appender", "reading", "restart"},
+    {"upkeep"},
+    {"storage"},
+)
+"""Parts of tsdb.storage: each imports only parts in rows above its own."""
+
 LONGEST = 500
 """Lines of a file of the product. Longer: is it still one idea?"""
 
@@ -105,6 +115,22 @@ def test_parts_depend_in_one_direction() -> None:
                 for target in map(part_of, targets)
                 if target != own and target not in BELOW[own]
             ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_storage_is_built_in_layers() -> None:
+    row_of = {part: row for row, parts in enumerate(WITHIN_STORAGE) for part in parts}
+    wrong = []
+    for path in sources():
+        name = module_name(path).split(".")
+        if name[:2] != ["tsdb", "storage"] or len(name) == 2:
+            continue
+        assert name[2] in row_of, f"{path}: tsdb.storage.{name[2]} has no row in WITHIN_STORAGE"
+        for module, names, line in imports(path):
+            for target in [module, *(f"{module}.{each}" for each in names)]:
+                part = target.split(".")[2] if target.startswith("tsdb.storage.") else name[2]
+                if part != name[2] and row_of.get(part, -1) >= row_of[name[2]]:
+                    wrong.append(f"{path.relative_to(REPOSITORY)}:{line}: {name[2]} may not import {part}")
     assert not wrong, "\n".join(wrong)
 
 

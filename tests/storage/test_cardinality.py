@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.storage.batches import bits, make_batch
 from tsdb.storage import Storage
-from tsdb.storage.cardinality import Cardinality, Top
+from tsdb.storage.head.cardinality import Cardinality, Top
 
 names = st.sampled_from(["__name__", "job", "é", "instance"])
 values = st.sampled_from(["x", "y", "api", "été", "a=b"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.storage.batches import bits, make_batch
 from tsdb.storage import Storage
-from tsdb.storage.layout import WINDOW_MS
+from tsdb.storage.head.layout import WINDOW_MS
 
 SERIES = [{"__name__": "m", "host": f"h{i}"} for i in range(7)]
 

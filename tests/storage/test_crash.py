@@ -23,12 +23,12 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import Unavailable
 from tsdb.model.tiles import Selection
 from tsdb.storage.appender import Appender, Waiting
-from tsdb.storage.capture import HeadCapture
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
-from tsdb.storage.maintenance import Maintenance
-from tsdb.storage.recovery import recover
-from tsdb.storage.windows import Windows
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
+from tsdb.storage.head.windows import Windows
+from tsdb.storage.reading.capture import HeadCapture
+from tsdb.storage.restart.recovery import recover
+from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.wal import Sync, Wal, WalOptions
 
 FOLDER = Path("/data")

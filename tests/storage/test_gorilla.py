@@ -12,11 +12,11 @@ from tests.storage.batches import bits, everything, make_batch
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import Selection
-from tsdb.storage.capture import HeadCapture
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
-from tsdb.storage.layout import CHUNK_WORDS, NO_TS, WINDOW_MS
-from tsdb.storage.windows import Windows
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
+from tsdb.storage.head.layout import CHUNK_WORDS, NO_TS, WINDOW_MS
+from tsdb.storage.head.windows import Windows
+from tsdb.storage.reading.capture import HeadCapture
 from tsdb.wal.files import LocalFileSystem
 
 LABELS = {"__name__": "x"}

@@ -18,10 +18,10 @@ from tests.storage.batches import make_batch
 from tsdb.model.errors import BadData
 from tsdb.model.labels import labels_of_key
 from tsdb.model.matchers import Matcher, MatchType
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
+from tsdb.storage.head.windows import Windows
 from tsdb.storage.regexes import ValueFilter
-from tsdb.storage.windows import Windows
 from tsdb.wal.files import LocalFileSystem
 
 names = st.sampled_from(["__name__", "job", "a", "é", "missing"])

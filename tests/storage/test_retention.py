@@ -13,8 +13,8 @@ from tests.storage.batches import FOREVER, bits, everything, make_batch, read
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import Selection
 from tsdb.storage import Storage, StorageOptions
-from tsdb.storage.layout import WINDOW_MS
-from tsdb.storage.retention import Retention
+from tsdb.storage.head.layout import WINDOW_MS
+from tsdb.storage.upkeep.retention import Retention
 
 HOUR = 3_600_000
 SERIES = [{"__name__": "m", "host": f"h{i}"} for i in range(5)]

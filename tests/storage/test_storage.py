@@ -18,7 +18,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import DirectoryLocked, FormatTooNew, ReadOnly, StorageError, Unavailable
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage import Storage, StorageOptions
-from tsdb.storage.layout import WINDOW_MS
+from tsdb.storage.head.layout import WINDOW_MS
 
 SERIES = [{"__name__": f"m{i % 3}", "host": f"h{i}", "job": "test"} for i in range(20)]
 HOUR = 3_600_000

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tsdb.config import Config
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
-    from tsdb.storage.cardinality import Cardinality
+    from tsdb.storage.head.cardinality import Cardinality
 
 
 class Database(Queryable, Protocol):

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
-from tsdb.storage.head import Head, Judged, Unapplied
-from tsdb.storage.index import Index
+from tsdb.storage.head.head import Head, Judged, Unapplied
+from tsdb.storage.head.index import Index
 from tsdb.wal import SampleColumns, SeriesColumns, Wal
 
 log = logging.getLogger(__name__)

@@ -2,10 +2,11 @@
 
 ::
 
-    <data>/FORMAT            "tsdb 1": the version of the directory
+    <data>/FORMAT            "tsdb 2": the version of the directory
     <data>/LOCK              held by the process that writes
     <data>/wal/              tsdb.wal: segments and checkpoints
-    <data>/chunks/           sealed chunks, a file for every two hours
+    <data>/chunks/           sealed chunks of the head, a file for every two hours
+    <data>/blocks/           immutable blocks
 """
 
 from __future__ import annotations
@@ -23,27 +24,26 @@ from numpy.typing import NDArray
 from tsdb.model.batch import REASONS, Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import FormatTooNew, ReadOnly, StorageError, TsdbError
-from tsdb.model.label_order import label_order, take
 from tsdb.model.matchers import Matcher
-from tsdb.model.tiles import Selection, SeriesSet
+from tsdb.model.tiles import Capture, Selection, SeriesSet
 from tsdb.storage.appender import Appender
-from tsdb.storage.capture import HeadCapture, find_slots, label_sets
-from tsdb.storage.cardinality import Cardinality, cardinality
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
-from tsdb.storage.layout import NO_TS
-from tsdb.storage.maintenance import Maintenance
-from tsdb.storage.names import Names
-from tsdb.storage.query_symbols import QuerySymbols
-from tsdb.storage.recovery import Progress, recover
-from tsdb.storage.retention import Retention
-from tsdb.storage.windows import Windows
+from tsdb.storage.blocks import Blocks
+from tsdb.storage.head.cardinality import Cardinality, cardinality
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
+from tsdb.storage.head.layout import NO_TS
+from tsdb.storage.head.windows import Windows
+from tsdb.storage.reading.reading import Reading
+from tsdb.storage.restart.recovery import Progress, recover
+from tsdb.storage.upkeep.maintenance import Maintenance
+from tsdb.storage.upkeep.retention import Retention
 from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock, read_file, write_file_atomically
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+"""1: without blocks."""
 FORMAT_NAME = "FORMAT"
 
 
@@ -106,7 +106,8 @@ class Storage:
         self._metadata: dict[str, Metadata] = {}
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only))
         self._index = Index(self._head.table)
-        self._names = Names(self._head, self._index)
+        self._blocks = Blocks(fs, path / "blocks", self._head.lock)
+        self._reading = Reading(self._head, self._index, self._blocks)
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
         self._closed = False
@@ -191,49 +192,38 @@ class Storage:
         found = self._head.oldest()
         return None if found == NO_TS else found
 
-    def capture(self, selections: Sequence[Selection], context: RequestContext) -> HeadCapture:
+    @property
+    def reading(self) -> Reading:
+        """Queries and label lookups over all that is stored."""
+        return self._reading
+
+    def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
         """A consistent view for one query: of a prefix of commits."""
-        return HeadCapture(self._head, self._index, selections, context)
+        return self._reading.capture(selections, context)
 
     def series_at_most(self, matchers: Sequence[Matcher], enough: int) -> int:
         """How many series satisfy all matchers; where it cannot be told quickly, some number above `enough`."""
-        return self._index.at_most(matchers, enough)
+        return self._reading.series_at_most(matchers, enough)
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:
         """Sorted names of labels of series with a chunk that touches mint..maxt (ms)."""
-        table = self._head.table
-        if not matcher_sets and self._names.all_touch(mint, maxt):
-            return list(self._names.every(None))
-        slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
-        names = np.unique(table.pair_name[self._index.used_pairs(slots)])
-        return sorted(map(table.text, names.tolist()))
+        return self._reading.label_names(matcher_sets, mint, maxt, context)
 
     def label_values(self, name: str, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
                      context: RequestContext) -> list[str]:
         """Sorted values of one label of such series."""
-        table = self._head.table
-        symbol = table.find_symbol(name)
-        if symbol < 0:
-            return []
-        if not matcher_sets and self._names.all_touch(mint, maxt):
-            return list(self._names.every(name))
-        pairs = self._index.used_pairs(find_slots(self._head, self._index, matcher_sets, mint, maxt))
-        pairs = pairs[table.pair_name[pairs] == symbol]
-        return sorted(map(table.text, table.pair_value[pairs].tolist()))
+        return self._reading.label_values(name, matcher_sets, mint, maxt, context)
 
     def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
         """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
         takes no work; else None."""
-        names = self._names.at_hand(label, mint, maxt)
-        return None if names is None else list(names)
+        return self._reading.names_at_hand(label, mint, maxt)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                ) -> SeriesSet:
         """Label sets of such series, sorted by labels."""
-        slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
-        found = label_sets(slots, self._head.table, QuerySymbols(self._head.table))
-        return take(found, label_order(found))
+        return self._reading.series(matcher_sets, mint, maxt, context)
 
     def metadata(self, family: str | None = None) -> dict[str, list[Metadata]]:
         """Metadata by family name: of one family, or of all."""

@@ -13,9 +13,9 @@ from tests.storage.block.plain import Content, PlainSource, expected, read_block
 from tsdb.model.batch import STALE_NAN
 from tsdb.storage.block import Block, Chunks, SeriesLabels, write_block
 from tsdb.storage.block.layout import FLOATS
-from tsdb.storage.head import Head
-from tsdb.storage.layout import NO_TS, SEALED_HEADER_WORDS, WINDOW_MS
-from tsdb.storage.windows import Window, Windows
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.layout import NO_TS, SEALED_HEADER_WORDS, WINDOW_MS
+from tsdb.storage.head.windows import Window, Windows
 from tsdb.wal.files import LocalFileSystem
 
 FS = LocalFileSystem()

@@ -14,7 +14,7 @@ from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FLOATS, MAX_CHUNK_BYTES
-from tsdb.storage.gorilla_kernels import decode_chunk
+from tsdb.storage.codecs.gorilla_kernels import decode_chunk
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
 SHORTS = types.Array(uint16, 1, "C", readonly=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.storage import index_kernels
 from tsdb.storage.block.layout import FINGERPRINT_BYTES, MAX_ITEMS, narrowest
 from tsdb.storage.block.source import SeriesLabels
 from tsdb.storage.block.text_kernels import copy_texts, fingerprints, sort_texts
+from tsdb.storage.head import index_kernels
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import Corruption
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Selection, SeriesSet, Tile
-from tsdb.storage import capture_kernels, index_kernels
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
-from tsdb.storage.layout import CHUNK_WORDS
+from tsdb.storage.head import index_kernels
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
+from tsdb.storage.head.layout import CHUNK_WORDS
+from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.query_symbols import QuerySymbols
-from tsdb.storage.series_table import SeriesTable
+from tsdb.storage.reading import capture_kernels
 
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import prefetch, words_at
 from tsdb.kernels.registry import kernel
-from tsdb.storage.gorilla_kernels import decode_chunk
-from tsdb.storage.layout import CHUNK_WORDS, HEAD_TYPE, SEALED_HEADER_WORDS
+from tsdb.storage.codecs.gorilla_kernels import decode_chunk
+from tsdb.storage.head.layout import CHUNK_WORDS, HEAD_TYPE, SEALED_HEADER_WORDS
 
 U32, U64, I32, I64 = uint32[::1], uint64[::1], int32[::1], int64[::1]
 LOW32 = np.uint64(0xFFFFFFFF)

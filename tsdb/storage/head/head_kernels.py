@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, prefetch, words_at
 from tsdb.kernels.registry import device, kernel
-from tsdb.storage.gorilla_kernels import append, decode_chunk
-from tsdb.storage.layout import (
+from tsdb.storage.codecs.gorilla_kernels import append, decode_chunk
+from tsdb.storage.head.layout import (
     CHUNK_BITS,
     CHUNK_WORDS,
     HEAD_TYPE,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import new_secret
-from tsdb.storage import arena, head_kernels, layout
-from tsdb.storage.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
-from tsdb.storage.series_table import SeriesTable
-from tsdb.storage.windows import Window, Windows, room_for
+from tsdb.storage.head import arena, head_kernels, layout
+from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
+from tsdb.storage.head.readers import Readers
+from tsdb.storage.head.series_table import SeriesTable
+from tsdb.storage.head.windows import Window, Windows, room_for
 
 APPLY_AT_ONCE = 200_000
 """Samples applied by one kernel call, under the lock: below 20 ms."""
@@ -41,6 +42,7 @@ class Head:
         self.table = SeriesTable(new_secret(), self.records)
         self.windows = windows
         self.lock = threading.Lock()
+        self.readers = Readers()
         self.max_ts = NO_TS
         """Newest sample, ms."""
         self.min_ts = -NO_TS - 1

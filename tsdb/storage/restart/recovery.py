@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError
-from tsdb.storage.head import Head, Unapplied
-from tsdb.storage.layout import MAX_REF, NO_TS
+from tsdb.storage.head.head import Head, Unapplied
+from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.wal import Replayed, Wal
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import replay

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import hash_bytes, hash_pair
 from tsdb.kernels.intrinsics import load_u64, prefetch
 from tsdb.kernels.registry import device, kernel
-from tsdb.storage.layout import HEAD_TYPE, NO_TS, READONLY_BYTES
+from tsdb.storage.head.layout import HEAD_TYPE, NO_TS, READONLY_BYTES
 
 DONE, GROW_SERIES, GROW_SYMBOLS, GROW_PAIRS, FULL, MALFORMED = range(6)
 """What `create` stopped for."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
 
 MOST_KEPT = 20
 """Lists that are kept, each of at most `LONGEST_KEPT` texts: some 20 MB if all are so long."""

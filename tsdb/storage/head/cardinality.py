@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.storage.series_table import SeriesTable
+from tsdb.storage.head.series_table import SeriesTable
 
 Top = list[tuple[str, int]]
 """(name, count), the largest count first, then by name."""

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
-from tsdb.storage import arena
-from tsdb.storage.layout import MAX_SERIES, SEALED_MAX_BYTES, WINDOW_HEADER_BYTES, WINDOW_MS
+from tsdb.storage.head import arena
+from tsdb.storage.head.layout import MAX_SERIES, SEALED_MAX_BYTES, WINDOW_HEADER_BYTES, WINDOW_MS
 from tsdb.wal.files import File, FileSystem, Mapping, write_all
 
 MAGIC = b"TSDBCHNK"

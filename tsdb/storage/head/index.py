@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.matchers import Matcher, MatchType
-from tsdb.storage import index_kernels
+from tsdb.storage.head import index_kernels
+from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.regexes import ValueFilter
-from tsdb.storage.series_table import SeriesTable
 
 LARGEST_DELTA = 100_000
 """Series: scanning the labels of so many takes about a millisecond."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Batch
 from tsdb.model.errors import Corruption, Unavailable
-from tsdb.storage import arena, layout, series_kernels
-from tsdb.storage.series_kernels import FULL, GROW_PAIRS, GROW_SERIES, GROW_SYMBOLS, MALFORMED
+from tsdb.storage.head import arena, layout, series_kernels
+from tsdb.storage.head.series_kernels import FULL, GROW_PAIRS, GROW_SERIES, GROW_SYMBOLS, MALFORMED
 
 FIRST_TABLE = 1 << 14
 MOST_FOUND = 1000

@@ -3,22 +3,27 @@ over the retention, index bases."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError, Unavailable
 from tsdb.storage.appender import Appender
-from tsdb.storage.head import Head
-from tsdb.storage.index import Index
-from tsdb.storage.recovery import BORDER
-from tsdb.storage.retention import Retention
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.index import Index
+from tsdb.storage.restart.recovery import BORDER
+from tsdb.storage.upkeep.retention import Retention
 from tsdb.wal import SeriesColumns, Wal
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PAUSE_S = 5.0
 """Between looks when nothing calls."""
@@ -41,6 +46,7 @@ class Maintenance:
         """Times that windows were completed; and could not be."""
         self.truncations_failed = 0
         self.dropped_windows = 0
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,11 +61,38 @@ class Maintenance:
         if self._head.due() > self._head.border or self._head.table.size - self._slots_seen > 10_000:
             self._wake.set()
 
+    def do(self, work: Callable[[], T]) -> Future[T]:
+        """Has the thread do something between its other work: so nothing else changes blocks or windows meanwhile.
+        Raises Unavailable where the storage is closing."""
+        future: Future[T] = Future()
+        self._work.put((work, future))
+        self._wake.set()
+        if self._stop.is_set():
+            self._refuse_work()
+        return future
+
     def close(self) -> None:
         self._stop.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+        self._refuse_work()
+
+    def _do_work(self) -> None:
+        while not self._work.empty() and not self._stop.is_set():
+            work, future = self._work.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as problem:  # noqa: BLE001 - it is the future's to raise
+                    future.set_exception(problem)
+
+    def _refuse_work(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _, future = self._work.get_nowait()
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(Unavailable("the storage is shutting down"))
 
     def _run(self, appender: Appender) -> None:
         pause = PAUSE_S
@@ -68,6 +101,7 @@ class Maintenance:
             self._wake.clear()
             if self._stop.is_set():
                 return
+            self._do_work()
             try:
                 self._slots_seen = self._head.table.size
                 self._index.refresh(force=pause == PAUSE_S)

@@ -1,0 +1,1 @@
+"""Codecs: samples to bytes and back. Each chunk names its own."""

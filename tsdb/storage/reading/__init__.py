@@ -1,0 +1,1 @@
+"""Reading: one view over the head, late samples and blocks, for queries and label lookups."""

@@ -1,0 +1,1 @@
+"""What goes on behind ingest: blocks are cut, compacted, cleaned, dropped and copied."""
