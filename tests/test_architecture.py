@@ -55,7 +55,8 @@ BELOW: dict[str, set[str]] = {
 
 WITHIN_STORAGE: tuple[set[str], ...] = (
     {"codecs", "regexes", "query_symbols", "tombstones"},
-    {"head", "block"},
+    {"head"},
+    {"block", "damage"},
     {"blocks", "late"},
     {"appender", "reading", "restart"},
     {"upkeep"},
