@@ -20,6 +20,9 @@ SEVEN = np.uint64(7)
 THIRTY_TWO = np.uint64(32)
 LOW32 = np.uint64(0xFFFFFFFF)
 
+MOST_BITS = 68 + 13 + 64
+"""That a sample can take."""
+
 
 @device
 def put_bits(words: NDArray[np.uint64], at: int, value: int, count: int) -> int:
@@ -183,3 +186,62 @@ def append(records, slot: int, words: NDArray[np.uint64], capacity: int, ts: int
     record.last_ts = ts
     record.last_value = value
     return True
+
+
+@device
+def put_ahead(words: NDArray[np.uint64], at: int, value: int, count: int) -> int:
+    """As `put_bits`, where the words above `at` may hold anything: it always writes the next one, too."""
+    index = np.int64(at >> SIX)
+    offset = at & LOW6
+    words[index] |= value << offset
+    words[index + 1] = (value >> ONE) >> (LOW6 - offset)
+    return at + count
+
+
+@device
+def encode_chunk(ts: NDArray[np.int64], values: NDArray[np.uint64], first: int, past: int,
+                 words: NDArray[np.uint64]) -> int:
+    """Encodes the samples first:past into `words` u64[], which has room for MOST_BITS each and two words more. Returns
+    the used bits.
+
+    Unlike `append`, it writes new borders of significant bits wherever these take fewer bits than the last ones."""
+    value = values[first]
+    before = ts[first]
+    delta = np.int64(0)
+    borders_lead = np.int64(0)
+    borders = np.int64(0)
+    words[0] = value
+    words[1] = np.uint64(0)
+    at = np.uint64(64)
+    for i in range(first + 1, past):
+        next_delta = ts[i] - before
+        change = next_delta - delta
+        delta = next_delta
+        before = ts[i]
+        code, length = time_code(change)
+        if length == 0:
+            at = put_ahead(words, at, np.uint64(15), np.uint64(4))
+            at = put_ahead(words, at, np.uint64(change), np.uint64(64))
+        difference = value ^ values[i]
+        value = values[i]
+        if difference == 0:
+            at = put_ahead(words, at, code, np.uint64(length + 1))
+            continue
+        lead = min(leading_zeros(difference), np.int64(31))
+        significant = 64 - lead - trailing_zeros(difference)
+        if (borders > 0 and lead >= borders_lead and lead + significant <= borders_lead + borders
+                and borders <= significant + 11):
+            code |= ONE << np.uint64(length)
+            length += 2
+        else:
+            borders_lead, borders = lead, significant
+            kind = np.uint64(3) | np.uint64(lead) << np.uint64(2) | np.uint64(significant - 1) << np.uint64(7)
+            code |= kind << np.uint64(length)
+            length += 13
+        payload = difference >> np.uint64(64 - borders_lead - borders)
+        if length + borders <= 64:
+            at = put_ahead(words, at, code | payload << np.uint64(length), np.uint64(length + borders))
+        else:
+            at = put_ahead(words, at, code, np.uint64(length))
+            at = put_ahead(words, at, payload, np.uint64(borders))
+    return np.int64(at)
