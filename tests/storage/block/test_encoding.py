@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.storage.block.plain import series_labels
 from tests.storage.test_gorilla import awkward, slow_decode
 from tsdb.storage.block import Block, Chunks, SeriesLabels, write_block
-from tsdb.storage.block.encoding import encode
+from tsdb.storage.block.encoding import CHUNK_SAMPLES, encode
 from tsdb.wal.files import LocalFileSystem
 
 FS = LocalFileSystem()
@@ -84,7 +84,7 @@ class Columns:
             yield encode(self.begin[part], self.end[part], self.ts, self.values)
 
 
-@pytest.mark.parametrize("samples", [1, 240, 241, 1440])
+@pytest.mark.parametrize("samples", [1, CHUNK_SAMPLES, CHUNK_SAMPLES + 1, 1440])
 def test_a_block_of_columns(samples: int, tmp_path: Path) -> None:
     source = Columns(20, samples)
     meta = write_block(FS, tmp_path, source)
@@ -94,5 +94,5 @@ def test_a_block_of_columns(samples: int, tmp_path: Path) -> None:
     assert (begin.tolist(), end.tolist()) == (source.begin.tolist(), source.end.tolist())
     assert (ts == source.ts).all()
     assert (values == source.values).all()
-    assert meta.stats.chunks == 20 * -(-samples // 240)
+    assert meta.stats.chunks == 20 * -(-samples // CHUNK_SAMPLES)
     block.release()

@@ -10,8 +10,9 @@ from tsdb.storage.block.layout import FLOATS
 from tsdb.storage.block.source import Chunks
 from tsdb.storage.codecs.gorilla_kernels import MOST_BITS
 
-CHUNK_SAMPLES = 240
-"""Most samples of a chunk."""
+CHUNK_SAMPLES = 360
+"""Most samples of a chunk. On scraped metrics 120, 240, 360, 480 samples take 3.00, 2.89, 2.85, 2.83 bytes each, index
+included, and reading 5 minutes of a series 1.2, 1.3, 1.6, 3.0 us."""
 
 
 def encode(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.uint64], *,
