@@ -36,9 +36,9 @@ def run(fs: SimulatedFileSystem) -> list[Found]:
         allowed = states("on", "n")
         block = Block.open(fs, FOLDER / OLD)
         block.remove_when_released()
-        assert survivors(fs) == BOTH
-        block.release()
         allowed = states("n")
+        assert read_block(block) == BOTH[OLD]
+        block.release()
     return allowed
 
 

@@ -17,7 +17,7 @@ from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import SeriesSet, Symbols
 from tsdb.storage.block import chunk_kernels
-from tsdb.storage.block.folders import remove_block
+from tsdb.storage.block.folders import remove_files, take_away
 from tsdb.storage.block.layout import (
     CHUNKS_HEADER_BYTES,
     CHUNKS_MAGIC,
@@ -33,7 +33,9 @@ from tsdb.storage.block.matching import Matching
 from tsdb.storage.block.meta import VERSION, BlockMeta
 from tsdb.storage.block.sections import Index, check_header, damaged
 from tsdb.storage.block.symbols import SymbolTable
+from tsdb.storage.block.tombstones_file import read_tombstones
 from tsdb.storage.query_symbols import QuerySymbols
+from tsdb.storage.tombstones import Tombstones
 from tsdb.wal.files import FileSystem, Mapping
 
 SCRATCH_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
@@ -62,7 +64,8 @@ class Block:
     time it is decoded. Methods that read raise Corruption.
     """
 
-    def __init__(self, fs: FileSystem, path: Path, meta: BlockMeta, index: Index, mappings: Sequence[Mapping]) -> None:
+    def __init__(self, fs: FileSystem, path: Path, meta: BlockMeta, index: Index, mappings: Sequence[Mapping],
+                 tombstones: Tombstones) -> None:
         """See `open`."""
         self.path = path
         self.meta = meta
@@ -70,12 +73,14 @@ class Block:
         self.chunks: NDArray[np.uint8] = mappings[1].array
         """The mapped file of chunks, not checked."""
         self.symbols = SymbolTable(index)
+        self.tombstones = tombstones
+        """By row. Replaced as a whole, under the lock of the list that has the block; `decode` knows none of them."""
         self._matching = Matching(index, self.symbols)
         self._fs = fs
         self._mappings = mappings
         self._lock = threading.Lock()
         self._readers = 1
-        self._removed = False
+        self._removed: Path | None = None
 
     @classmethod
     def open(cls, fs: FileSystem, path: Path) -> Self:
@@ -95,7 +100,7 @@ class Block:
             expected = int(index["chunk_offset"].part(index.chunks, index.chunks + 1)[0])
             if chunks.size != expected:
                 raise damaged(path / CHUNKS_NAME, f"has {chunks.size} bytes, not {expected}")
-            return cls(fs, path, meta, index, mappings)
+            return cls(fs, path, meta, index, mappings, read_tombstones(fs, path, index.series))
         except Exception:
             for mapping in mappings:
                 mapping.close()
@@ -113,7 +118,7 @@ class Block:
             self._readers += 1
 
     def release(self) -> None:
-        """A reader lets go. The last one closes the block, and removes its folder if it was to be removed. OSError."""
+        """A reader lets go. The last one closes the block, and removes its files if it was to be removed. OSError."""
         with self._lock:
             self._readers -= 1
             last = self._readers == 0
@@ -122,12 +127,12 @@ class Block:
             self.chunks = np.zeros(0, np.uint8)
             for mapping in self._mappings:
                 mapping.close()
-            if self._removed:
-                remove_block(self._fs, self.path)
+            if self._removed is not None:
+                remove_files(self._fs, self._removed)
 
     def remove_when_released(self) -> None:
-        """The folder goes when the last reader lets go."""
-        self._removed = True
+        """The next start will not find it; its files go when the last reader lets go. Raises OSError."""
+        self._removed = take_away(self._fs, self.path)
 
     def find(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
         """Rows of the series that satisfy all matchers: i32, sorted. BadData for a regex that is none."""

@@ -22,10 +22,15 @@ def block_paths(fs: FileSystem, folder: Path, *, read_only: bool = False) -> lis
 
 def remove_block(fs: FileSystem, path: Path) -> None:
     """Removes a block for good: it is there as a whole or not at all, whenever the process dies. OSError."""
+    remove_files(fs, take_away(fs, path))
+
+
+def take_away(fs: FileSystem, path: Path) -> Path:
+    """Gives a block a name that the next start removes, durably, and returns it. OSError."""
     leaving = path.with_name(path.name + TEMPORARY)
     fs.rename(path, leaving)
     fs.sync_directory(path.parent)
-    remove_files(fs, leaving)
+    return leaving
 
 
 def remove_files(fs: FileSystem, path: Path) -> None:
