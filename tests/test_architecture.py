@@ -54,10 +54,10 @@ BELOW: dict[str, set[str]] = {
 """What each part may import, besides itself. A new part gets a row, and a place in docs/architecture.md."""
 
 WITHIN_STORAGE: tuple[set[str], ...] = (
-    {"codecs", "regexes", "query_symbols", "tombstones"},
-    {"head"},
-    {"block", "damage"},
-    {"blocks", "late"},
+    {"codecs", "regexes", "query_symbols", "tombstones", "damage"},
+    {"head", "directory"},
+    {"block"},
+    {"blocks"},
     {"appender", "reading", "restart"},
     {"upkeep"},
     {"storage"},

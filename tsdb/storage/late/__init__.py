@@ -1,1 +1,1 @@
-"""Late samples: those that are older than their series' newest or than the head, until they become blocks."""
+"""Late samples: those that came out of order, or are older than the head."""
