@@ -54,7 +54,7 @@ BELOW: dict[str, set[str]] = {
 """What each part may import, besides itself. A new part gets a row, and a place in docs/architecture.md."""
 
 WITHIN_STORAGE: tuple[set[str], ...] = (
-    {"codecs", "regexes", "query_symbols", "tombstones", "damage"},
+    {"codecs", "regexes", "query_symbols", "tombstones", "damage", "late"},
     {"head", "directory"},
     {"block"},
     {"blocks"},
