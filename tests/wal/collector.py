@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.batch import Metadata
-from tsdb.wal import SampleColumns, SeriesColumns
+from tsdb.wal import SampleColumns, SeriesColumns, TombstoneColumns
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Collector:
     samples_of: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     rows: list[Metadata] = field(default_factory=list)
     sections: dict[str, Any] = field(default_factory=dict)
+    deleted: list[TombstoneColumns] = field(default_factory=list)
     told: list[tuple[int, int]] = field(default_factory=list)
 
     def series(self, refs: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint64],
@@ -37,6 +38,9 @@ class Collector:
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
         for ref, at, value in zip(refs.tolist(), ts.tolist(), values.tolist(), strict=True):
             self.samples_of.setdefault(ref, []).append((at, value))
+
+    def tombstones(self, deleted: TombstoneColumns) -> None:
+        self.deleted.append(deleted)
 
     def progress(self, done: int, total: int) -> None:
         self.told.append((done, total))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tests.wal.collector import sample_columns, series_columns
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.batch import Metadata
-from tsdb.wal import File, FileSystem, Wal, WalOptions, write_all
+from tsdb.wal import File, FileSystem, TombstoneColumns, Wal, WalOptions, write_all
 from tsdb.wal.replay import Replayed
 
 WINDOW = 40
@@ -92,6 +92,9 @@ class ReferenceStore:
                 continue
             if at > self._newest_sealed(ref, at // WINDOW):
                 self._apply(ref, at, value)
+
+    def tombstones(self, deleted: TombstoneColumns) -> None:
+        pass
 
     def progress(self, done: int, total: int) -> None:
         pass

@@ -15,7 +15,7 @@ from tests.wal.collector import sample_columns, series_columns
 from tsdb.model.batch import STALE_NAN, Metadata
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.wal.record_kernels import POWERS, RUN_BYTES, decode_samples, decode_series, encode_samples
-from tsdb.wal.records import Decoder, Encoder, SeriesColumns, max_ts
+from tsdb.wal.records import Decoder, Encoder, SeriesColumns, TombstoneColumns, max_ts
 
 U64 = (1 << 64) - 1
 
@@ -152,3 +152,16 @@ def test_announced_sizes_are_not_believed() -> None:
         Decoder().samples(memoryview(struct.pack("<IBBHIq", 1, 0, 2, 0, 0, 0)))
     with pytest.raises(FormatTooNew, match="no plain floats"):
         Decoder().samples(memoryview(struct.pack("<IBBHIq", 1, 1, 0, 0, 0, 0)))
+
+
+@given(st.lists(st.tuples(st.integers(0, U64), st.integers(-(1 << 63), (1 << 63) - 1)), min_size=1, max_size=30),
+       st.integers(-(1 << 63), (1 << 63) - 1))
+def test_tombstones(rows: list[tuple[int, int]], mint: int) -> None:
+    refs, through = np.array([ref for ref, _ in rows], np.uint64), np.array([ts for _, ts in rows], np.int64)
+    payload = Encoder().tombstones(TombstoneColumns(refs, through, mint, 7))
+    found = Decoder().tombstones(memoryview(payload))
+    assert list(zip(found.refs.tolist(), found.through.tolist(), strict=True)) == rows
+    assert (found.mint, found.maxt) == (mint, 7)
+    for size in range(len(payload)):
+        with pytest.raises(Corruption):
+            Decoder().tombstones(memoryview(payload[:size]))

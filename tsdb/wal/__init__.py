@@ -31,7 +31,7 @@ well again it works by itself. The formats are in docs/formats.md, the crash mod
 from tsdb.wal.files import File, FileSystem, LocalFileSystem, Lock, Mapping, read_file, write_all, write_file_atomically
 from tsdb.wal.log import Wal
 from tsdb.wal.options import Sync, WalOptions, WalStatistics
-from tsdb.wal.records import SampleColumns, SeriesColumns
+from tsdb.wal.records import SampleColumns, SeriesColumns, TombstoneColumns
 from tsdb.wal.replay import Replayed, ReplayHandler, SegmentState
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "SegmentState",
     "SeriesColumns",
     "Sync",
+    "TombstoneColumns",
     "Wal",
     "WalOptions",
     "WalStatistics",

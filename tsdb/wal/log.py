@@ -17,7 +17,15 @@ from tsdb.model.errors import ReadOnly, StorageError, Unavailable
 from tsdb.wal import checkpoint, segments
 from tsdb.wal.files import File, FileSystem, write_all
 from tsdb.wal.options import WalOptions, WalStatistics
-from tsdb.wal.records import MAX_SAMPLES, Encoder, RecordType, SampleColumns, SeriesColumns, max_ts
+from tsdb.wal.records import (
+    MAX_SAMPLES,
+    Encoder,
+    RecordType,
+    SampleColumns,
+    SeriesColumns,
+    TombstoneColumns,
+    max_ts,
+)
 from tsdb.wal.replay import NEVER, Replayed, ReplayHandler, SegmentState, replay
 from tsdb.wal.segments import FILE_HEADER, Payload
 
@@ -103,8 +111,9 @@ class Wal:
         return found
 
     def append(self, *, series: SeriesColumns | None = None, samples: SampleColumns | None = None,
-               metadata: Sequence[Metadata] = ()) -> None:
-        """Logs one commit: series first, then samples, then metadata; returns when it is as safe as the mode says.
+               metadata: Sequence[Metadata] = (), tombstones: TombstoneColumns | None = None) -> None:
+        """Logs one commit: series first, then samples, metadata and tombstones; returns when it is as safe as the mode
+        says.
 
         One write call. Raises Unavailable (disk full or broken), with nothing of the commit logged; a later append
         tries again. Raises ReadOnly.
@@ -116,7 +125,7 @@ class Wal:
         if self._stop.is_set():
             raise Unavailable(f"the write-ahead log in {self._directory} is closed")
         with self._writer:
-            commit = self._encode(series, samples, metadata)
+            commit = self._encode(series, samples, metadata, tombstones)
             if not commit.payloads:
                 return
             try:
@@ -245,7 +254,7 @@ class Wal:
                 self._fs.unlink(segments.checkpoint_path(self._directory, number))
 
     def _encode(self, series: SeriesColumns | None, samples: SampleColumns | None,
-                metadata: Sequence[Metadata]) -> _Commit:
+                metadata: Sequence[Metadata], tombstones: TombstoneColumns | None) -> _Commit:
         payloads: list[Payload] = []
         newest = NEVER
         if series is not None:
@@ -259,6 +268,12 @@ class Wal:
                 part = SampleColumns(samples.refs[rows], samples.ts[rows], samples.values[rows])
                 payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part)))
                 newest = max(newest, max_ts(payloads[-1].data)[1])
+        if tombstones is not None:
+            for start in range(0, tombstones.refs.size, MAX_SAMPLES):
+                rows = slice(start, start + MAX_SAMPLES)
+                deleted = TombstoneColumns(tombstones.refs[rows], tombstones.through[rows], tombstones.mint,
+                                           tombstones.maxt)
+                payloads.append(Payload(RecordType.TOMBSTONES, self._encoder.tombstones(deleted)))
         return _Commit(payloads, 0, newest)
 
     def _write(self, commit: _Commit) -> None:

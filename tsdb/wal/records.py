@@ -31,16 +31,18 @@ class RecordType(IntEnum):
     """Checkpoints only: a named piece of msgpack."""
     END = 5
     """Checkpoints only: the last record; without it the checkpoint is not whole."""
+    TOMBSTONES = 6
 
 
 MAX_SAMPLES: Final = 1 << 20
-"""Samples of one record; `Wal.append` splits larger commits."""
+"""Samples of one record, or series of a TOMBSTONES record; `Wal.append` splits larger commits."""
 MAX_SERIES: Final = 1 << 14
 MAX_BODY: Final = 256 << 20
 """Bytes of a payload, before compression."""
 
 _SAMPLES_HEAD = struct.Struct("<IBBHIq")
 _SERIES_HEAD = struct.Struct("<IBBHI")
+_INTERVAL = struct.Struct("<qq")
 _STORED, _ZSTD = 0, 1
 _WORTH_COMPRESSING = 64
 
@@ -71,6 +73,19 @@ class SampleColumns:
     """u64[n], float bits"""
 
 
+@dataclass(frozen=True, slots=True)
+class TombstoneColumns:
+    """Samples of n series that were deleted: of each, those in order in mint..through, and the late ones in mint..maxt;
+    all inclusive, ms."""
+
+    refs: NDArray[np.uint64]
+    """u64[n]"""
+    through: NDArray[np.int64]
+    """i64[n]: not beyond the series' newest sample at that time; below `mint`: nothing in order"""
+    mint: int
+    maxt: int
+
+
 class Encoder:
     """Makes payloads. Keeps its buffers, so that it belongs to one thread at a time."""
 
@@ -97,6 +112,13 @@ class Encoder:
         codec, body = self._pack(out[:size])
         newest = int(samples.ts.max())
         return _SAMPLES_HEAD.pack(samples.refs.size, 0, codec, 0, size, newest) + body
+
+    def tombstones(self, rows: TombstoneColumns) -> bytes:
+        """A TOMBSTONES payload; at most MAX_SAMPLES rows."""
+        head = _INTERVAL.pack(rows.mint, rows.maxt)
+        body = np.frombuffer(head + rows.refs.tobytes() + rows.through.tobytes(), np.uint8)
+        codec, packed = self._pack(body)
+        return _SERIES_HEAD.pack(rows.refs.size, 0, codec, 0, body.size) + packed
 
     def metadata(self, rows: Sequence[Metadata]) -> bytes:
         return self._msgpack([(row.family, row.type, row.help, row.unit) for row in rows])
@@ -155,6 +177,17 @@ class Decoder:
         if decode_samples(body, refs, ts, values) != 0:
             raise Corruption("malformed samples")
         return SampleColumns(refs, ts.view(np.int64), values)
+
+    def tombstones(self, payload: memoryview) -> TombstoneColumns:
+        count, flags, codec, _, size = _unpack(_SERIES_HEAD, payload)
+        if flags:
+            raise FormatTooNew(f"tombstones with flags {flags}")
+        body = self._body(payload[_SERIES_HEAD.size :], codec, size).tobytes()
+        if count > MAX_SAMPLES or len(body) != _INTERVAL.size + 16 * count:
+            raise Corruption(f"malformed tombstones of {count} series")
+        mint, maxt = _INTERVAL.unpack_from(body)
+        return TombstoneColumns(np.frombuffer(body, np.uint64, count, _INTERVAL.size),
+                                np.frombuffer(body, np.int64, count, _INTERVAL.size + 8 * count), mint, maxt)
 
     def metadata(self, payload: memoryview) -> list[Metadata]:
         content = self._msgpack(payload)

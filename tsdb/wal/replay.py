@@ -13,7 +13,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption
 from tsdb.wal import segments
 from tsdb.wal.files import File, FileSystem
-from tsdb.wal.records import Decoder, RecordType, max_ts
+from tsdb.wal.records import Decoder, RecordType, TombstoneColumns, max_ts
 from tsdb.wal.segments import FILE_HEADER, LAST_OF_COMMIT, Damage, FileHeader, Record, SegmentReader
 
 NEVER: Final = -(1 << 63)
@@ -45,6 +45,10 @@ class ReplayHandler(Protocol):
 
         After damage, refs may be unknown: samples of a series whose own record is lost.
         """
+        ...
+
+    def tombstones(self, deleted: TombstoneColumns) -> None:
+        """What was deleted then: samples that come later are not."""
         ...
 
     def progress(self, done: int, total: int) -> None:
@@ -286,6 +290,8 @@ class _Replay:
             series = self._decoder.series(payload)
             self._found.series += series.refs.size
             self._handler.series(series.refs, series.keys, series.offsets, series.lengths)  # type: ignore[arg-type]
+        elif kind == RecordType.TOMBSTONES:
+            self._handler.tombstones(self._decoder.tombstones(payload))
         elif kind == RecordType.METADATA:
             self._handler.metadata(self._decoder.metadata(payload))
         elif kind == RecordType.SECTION:

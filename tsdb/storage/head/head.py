@@ -14,6 +14,7 @@ from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS,
 from tsdb.storage.head.readers import Readers
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window, Windows, room_for
+from tsdb.storage.tombstones import Tombstones
 
 APPLY_AT_ONCE = 200_000
 """Samples applied by one kernel call, under the lock: below 20 ms."""
@@ -49,6 +50,8 @@ class Head:
         """Oldest sample in the windows or the open chunks, ms."""
         self.border = NO_TS
         """All windows that end here or before are complete (ms); older samples are refused."""
+        self.tombstones = Tombstones.none()
+        """By slot, of what stands in windows and open chunks. Replaced as a whole, under `lock`; see `deleted`."""
         self.samples = 0
         """Samples applied or loaded since the start."""
         self.opened = np.zeros(2, np.int64)
@@ -145,7 +148,7 @@ class Head:
                 window.address, window.used, end, border, self.table.slot_of_ref, self.records,
                 window.chain.__array_interface__["data"][0], totals,
             )
-            window.sealed = int(totals[0]) - before
+            window.sealed += int(totals[0]) - before
             if reason:
                 damaged.append(window.number)
             if good > window.used:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError
+from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head, Unapplied
 from tsdb.storage.head.layout import MAX_REF, NO_TS
-from tsdb.wal import Replayed, Wal
+from tsdb.wal import Replayed, TombstoneColumns, Wal
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import replay
 
@@ -62,6 +63,9 @@ class _Series:
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
         raise AssertionError("samples are skipped in the first reading")
 
+    def tombstones(self, deleted_then: TombstoneColumns) -> None:
+        pass
+
     def progress(self, done: int, total: int) -> None:
         pass
 
@@ -83,7 +87,12 @@ class _Samples:
         pass
 
     def after_checkpoint(self, sections: dict[str, Any]) -> int | None:
+        if deleted.SECTION in sections:
+            deleted.restore(self._head, sections[deleted.SECTION])
         return self._head.border
+
+    def tombstones(self, deleted_then: TombstoneColumns) -> None:
+        deleted.take_over(self._head, deleted_then)
 
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
         head = self._head
@@ -91,6 +100,8 @@ class _Samples:
         known = slots >= 0
         if not known.all():
             self.unknown += int((~known).sum())
+            seen = refs[refs < MAX_REF].max(initial=0)
+            head.table.reserve_refs(int(seen))  # else a new series would inherit these samples at the next start
             slots, ts, values = slots[known], ts[known], values[known]
         _, judged = head.judge(slots.astype(np.int32), ts, values, NO_TS, FOREVER)
         self.applied += judged.slots.size
@@ -115,6 +126,7 @@ def recover(fs: FileSystem, wal_folder: Path, wal: Wal, head: Head, metadata: di
     second = _Samples(head, progress)
     found = wal.replay(second)
     head.restore_values()
+    deleted.forget(head)
     log.info(
         "replayed: %d series, %d samples in %d sealed chunks of %d windows, %d samples from the log (%d chunks left "
         "out, %d windows with a torn end, %d samples of unknown series)",

@@ -16,6 +16,7 @@ import numpy as np
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError, Unavailable
 from tsdb.storage.appender import Appender
+from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.restart.recovery import BORDER
@@ -153,7 +154,8 @@ class Maintenance:
 
         appender.run_between_commits(finish).result()
         if through > 0:
-            self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()), {BORDER: border})
+            self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()),
+                                       {BORDER: border, deleted.SECTION: deleted.section(head)})
             self._wal.drop_through(through)
         self.truncations += bool(over)
         if over:
