@@ -19,6 +19,10 @@ class SymbolTable:
     def __len__(self) -> int:
         return self._offset.size - 1
 
+    @property
+    def symbols(self) -> int:
+        return len(self)
+
     def text(self, symbol: int) -> str:
         return self._text(symbol).decode()
 
