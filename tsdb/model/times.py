@@ -34,6 +34,15 @@ def to_ms(time: Time) -> int:
     return round(seconds * 1000)
 
 
+def time_text(ms: int) -> str:
+    """RFC 3339 in UTC, with milliseconds where there are any; the number where that does not go (years 1 to 9999)."""
+    try:
+        time = EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return f"{ms} ms"
+    return time.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
+
+
 def column_to_ms(times: Sequence[Time] | NDArray[np.generic]) -> NDArray[np.int64]:
     """i64[n] ms of a column: float or integer seconds, datetime64, or a sequence of `Time`. Raises BadData."""
     column = np.asarray(times)

@@ -7,6 +7,7 @@
     <data>/wal/              tsdb.wal: segments and checkpoints
     <data>/chunks/           sealed chunks of the head, a file for every two hours
     <data>/blocks/           immutable blocks
+    <data>/damaged/          what was found damaged and is left out, with a note about each
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import REASONS, Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import FormatTooNew, ReadOnly, StorageError, TsdbError
+from tsdb.model.errors import ReadOnly, StorageError, TsdbError
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Capture, Selection, SeriesSet
 from tsdb.storage.appender import Appender
 from tsdb.storage.blocks import Blocks
+from tsdb.storage.damage import Damage
+from tsdb.storage.directory import check_format, refuse_what_is_not_ours
 from tsdb.storage.head.cardinality import Cardinality, cardinality
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -38,13 +41,9 @@ from tsdb.storage.restart.recovery import Progress, recover
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.storage.upkeep.retention import Retention
 from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
-from tsdb.wal.files import FileSystem, LocalFileSystem, Lock, read_file, write_file_atomically
+from tsdb.wal.files import FileSystem, LocalFileSystem, Lock
 
 log = logging.getLogger(__name__)
-
-FORMAT = 2
-"""1: without blocks."""
-FORMAT_NAME = "FORMAT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +91,24 @@ class StorageStatistics:
     rejected: dict[str, int]
     """By reason, `tsdb.model.batch.REASONS`."""
     wal: WalStatistics = field(repr=False)
+    damaged: int = 0
+    """Files and folders found damaged since the start."""
+    damaged_known: int = 0
+    """These, and what the folder `damaged` has from before."""
 
 
 class Storage:
     """An open data directory. All methods are thread-safe."""
 
     def __init__(self, fs: FileSystem, path: Path, options: StorageOptions, lock: Lock | None,
-                 progress: Progress | None) -> None:
+                 progress: Progress | None, damage: Damage) -> None:
         self._fs = fs
         self.path = path
         self._lock = lock
         self._read_only = lock is None
+        self._damage = damage
         self._metadata: dict[str, Metadata] = {}
-        self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only))
+        self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
         self._index = Index(self._head.table)
         self._blocks = Blocks(fs, path / "blocks", self._head.lock)
         self._reading = Reading(self._head, self._index, self._blocks)
@@ -136,17 +140,18 @@ class Storage:
         fs = fs or LocalFileSystem()
         options = options or StorageOptions()
         try:
+            damage = Damage(fs, path, read_only=read_only)
             if read_only:
-                _check_format(fs, path)
-                return cls._open_beside_writer(fs, path, options, progress)
-            _refuse_what_is_not_ours(fs, path)
+                check_format(fs, path, damage, create=False)
+                return cls._open_beside_writer(fs, path, options, progress, damage)
+            refuse_what_is_not_ours(fs, path)
             fs.mkdir(path)
             lock = fs.lock(path)
         except OSError as problem:
             raise _cannot_open(path, problem) from problem
         try:
-            _check_format(fs, path, create=True)
-            return cls(fs, path, options, lock, progress)
+            check_format(fs, path, damage, create=True)
+            return cls(fs, path, options, lock, progress, damage)
         except OSError as problem:
             lock.release()
             raise _cannot_open(path, problem) from problem
@@ -156,9 +161,9 @@ class Storage:
 
     @classmethod
     def _open_beside_writer(cls, fs: FileSystem, path: Path, options: StorageOptions, progress: Progress | None,
-                            ) -> Storage:
+                            damage: Damage) -> Storage:
         for _ in range(10):
-            storage = cls(fs, path, options, None, progress)
+            storage = cls(fs, path, options, None, progress, damage)
             first, second = storage._recovered
             if first.checkpoint == second.checkpoint:
                 return storage
@@ -266,6 +271,8 @@ class Storage:
             failed_commits=counters.failed_commits if counters is not None else 0,
             rejected=dict(zip(REASONS[1:], rejected[1:], strict=True)),
             wal=self._wal.statistics(),
+            damaged=len(self._damage.found),
+            damaged_known=len(self._damage.known),
         )
 
     def close(self) -> None:
@@ -294,30 +301,3 @@ def _cannot_open(path: Path, problem: OSError) -> StorageError:
     where = f" ({problem.filename})" if problem.filename not in (None, str(path)) else ""
     return StorageError(f"the data directory {path} cannot be opened: {problem.strerror or problem}{where}: "
                         "look at the disk and at the folder's owner, or give another folder (--storage.tsdb.path)")
-
-
-def _check_format(fs: FileSystem, path: Path, *, create: bool = False) -> None:
-    file = path / FORMAT_NAME
-    if not fs.exists(file):
-        if not create:
-            raise StorageError(f"{path} is not a data directory of tsdb: it has no file {FORMAT_NAME}")
-        _refuse_what_is_not_ours(fs, path)
-        write_file_atomically(fs, file, f"tsdb {FORMAT}\n".encode())
-        return
-    words = read_file(fs, file).split()
-    if len(words) != 2 or words[0] != b"tsdb" or not words[1].isdigit():
-        raise StorageError(f"{file} is not what tsdb writes: choose another data directory")
-    if int(words[1]) > FORMAT:
-        raise FormatTooNew(f"{path} has format {int(words[1])}, this tsdb reads up to {FORMAT}: use a newer tsdb")
-
-
-def _refuse_what_is_not_ours(fs: FileSystem, path: Path) -> None:
-    """Looks at a folder without a FORMAT file before anything is written to it."""
-    if fs.exists(path / FORMAT_NAME):
-        return
-    if fs.exists(path / "chunks_head"):
-        raise StorageError(f"{path} has the data of a Prometheus, which cannot be read yet: give another folder "
-                           "(--storage.tsdb.path), and keep this one for the way back")
-    if fs.listdir(path / "wal"):
-        raise StorageError(f"{path} has a wal folder but no file {FORMAT_NAME}: it is not ours, or damaged; "
-                           "choose another data directory")

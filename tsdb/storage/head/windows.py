@@ -7,9 +7,10 @@ each chunk names the one before. docs/formats.md draws the file.
 
 from __future__ import annotations
 
+import re
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,17 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.storage.damage import Damage
 from tsdb.storage.head import arena
 from tsdb.storage.head.layout import MAX_SERIES, SEALED_MAX_BYTES, WINDOW_HEADER_BYTES, WINDOW_MS
+from tsdb.storage.head.sealed_kernels import next_sealed
 from tsdb.wal.files import File, FileSystem, Mapping, write_all
 
 MAGIC = b"TSDBCHNK"
 VERSION = 1
 HEADER = struct.Struct("<8sIIq")
 SUFFIX = ".chunks"
+_NAME = re.compile(r"(-?\d{1,18})(?:\.(\d{1,9}))?\.chunks")
 TEMPORARY = ".tmp"
 LARGEST_STEP = 64 << 20
 SLACK = 512
@@ -38,8 +42,10 @@ def _address(array: NDArray[np.uint8]) -> int:
 class Window:
     """The sealed chunks of one window: a file, or memory where the database is read-only."""
 
-    def __init__(self, number: int, file: File | None, mapping: Mapping | None, used: int) -> None:
+    def __init__(self, number: int, file: File | None, mapping: Mapping | None, used: int, sequence: int = 0) -> None:
         self.number = number
+        self.sequence = sequence
+        """Of the files of these two hours: the earlier ones were cut before the two hours were over."""
         self.chain: NDArray[np.uint64] = arena.reserve(f"chain-{number}", MAX_SERIES, np.uint64)
         self.used = used
         """Bytes; as of the last `Windows.settle`, kernels move on in `Table.used`."""
@@ -53,6 +59,11 @@ class Window:
             self.array: NDArray[np.uint8] = arena.reserve(f"window-{number}", 1 << 34, np.uint8)
         else:
             self.array = mapping.array
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return _name(self.number, self.sequence)
 
     @property
     def mint(self) -> int:
@@ -126,42 +137,77 @@ class Table:
 class Windows:
     """All windows of a head, in time order. Changed by the appender only, under the head's lock."""
 
-    def __init__(self, fs: FileSystem, folder: Path, *, read_only: bool, step: int = 1 << 20) -> None:
+    def __init__(self, fs: FileSystem, folder: Path, *, read_only: bool, step: int = 1 << 20,
+                 damage: Damage | None = None) -> None:
         """`step`: bytes of disk that a window's file takes ahead, at least."""
         self._fs = fs
+        self._damage = damage or Damage(fs, folder.parent, read_only=read_only)
         self._step = step
         self._folder = folder
         self._read_only = read_only
         self._windows: list[Window] = []
+        self._sequences: dict[int, int] = {}
+        """Greatest sequence by number of window: a name is not used again."""
         self.table = Table([])
 
-    def load(self, scan: Callable[[Window, int], int], border: int) -> None:
+    def load(self, scan: Callable[[Window, int], int], border: int, cut: Collection[str] = ()) -> None:
         """Maps the files that are there. `scan(window, end)` links their chunks, oldest window first, and returns the
-        bytes that are good; windows before `border` (ms) are complete.
+        bytes that are good; windows before `border` (ms) are complete. Files named in `cut` are in blocks already, and
+        are removed.
 
-        Raises FormatTooNew, and Corruption for a file that is not one of ours.
+        Of a complete window all that is sound is read. What is damaged in another one is in the log still. Raises
+        FormatTooNew.
         """
         names = self._fs.listdir(self._folder)
         if not self._read_only:
             for name in names:
                 if name.endswith(TEMPORARY):
                     self._fs.unlink(self._folder / name)
-        names = [name for name in names if name.endswith(SUFFIX)]
-        for start in sorted(int(name.removesuffix(SUFFIX)) for name in names):
-            path = self._path(start // WINDOW_MS)
+        for name in cut:
+            if (found := _NAME.fullmatch(name)) is not None:
+                number = int(found[1]) // WINDOW_MS
+                self._sequences[number] = max(int(found[2] or 0), self._sequences.get(number, 0))
+        if not self._read_only:
+            self.remove([name for name in names if name in cut])
+        parsed = [found for name in names if name not in cut and (found := _NAME.fullmatch(name))]
+        places = [(int(found[1]), int(found[2] or 0)) for found in parsed]
+        for number, sequence in sorted((start // WINDOW_MS, n) for start, n in places if start % WINDOW_MS == 0):
+            self._sequences[number] = max(sequence, self._sequences.get(number, 0))
+            path = self._folder / _name(number, sequence)
+            complete = (number + 1) * WINDOW_MS <= border
             file = self._fs.open(path, writable=not self._read_only)
             size = file.size()
-            _check_header(path, file.pread(WINDOW_HEADER_BYTES, 0))
-            number = start // WINDOW_MS
-            complete = (number + 1) * WINDOW_MS <= border
+            problem = _header_problem(path, number, file.pread(WINDOW_HEADER_BYTES, 0))
+            if problem is not None and (not complete or size < WINDOW_HEADER_BYTES):
+                file.close()
+                lost = (number * WINDOW_MS, (number + 1) * WINDOW_MS) if complete else (0, 0)
+                self._damage.set_aside(path, problem, *lost)
+                continue
             window = Window(number, file, file.map(size, writable=not (self._read_only or complete)),
-                            WINDOW_HEADER_BYTES)
+                            WINDOW_HEADER_BYTES, sequence)
             self._windows.append(window)
-            window.used = scan(window, size)
             window.complete = complete
-            if not complete and not self._read_only:
+            window.used = scan(window, size)
+            if complete:
+                self._scan_past_damage(window, path, scan, problem)
+            elif not self._read_only:
                 window.array[window.used :] = 0  # what a torn end left, so that a later scan ends here too
         self._rebuild()
+
+    def _scan_past_damage(self, window: Window, path: Path, scan: Callable[[Window, int], int],
+                          problem: Corruption | None) -> None:
+        """A complete window ends with zeros, and all before them was durable. `problem` is that of its header."""
+        size = window.array.size
+        while size - window.used < SLACK or window.array[window.used :].any():
+            found = next_sealed(window.array, window.used + 8)
+            where = f"damaged from byte {window.used} to {found}" if found >= 0 else f"ends at byte {window.used}"
+            problem = problem or Corruption(f"{path}: {where}: samples of these two hours are lost")
+            if found < 0:
+                break
+            window.used = found
+            window.used = scan(window, size)
+        if problem is not None:
+            self._damage.note(path, problem, window.mint, window.maxt + 1)
 
     def ensure(self, number: int, room: int) -> None:
         """Makes the window's file, and room for `room` bytes in it. Raises OSError with nothing changed."""
@@ -170,7 +216,7 @@ class Windows:
         if window is None:
             window = self._make(number)
             self._windows.append(window)
-            self._windows.sort(key=lambda each: each.number)
+            self._windows.sort(key=lambda each: (each.number, each.sequence))
         if window.used + room > window.limit:
             window.grow(room + SLACK, self._step)
         self._rebuild()
@@ -204,12 +250,25 @@ class Windows:
         self.settle()
         try:
             for window in self._windows[:count]:
-                self._fs.unlink(self._path(window.number))
+                self._fs.unlink(self._folder / window.name)
                 self._windows.remove(window)
                 window.close()
         finally:
             self._rebuild()
         self._fs.sync_directory(self._folder)
+
+    def take_out(self, window: Window) -> None:
+        """Forgets a complete window, which is in a block from now on; captures that read it keep its bytes."""
+        self.settle()
+        self._windows.remove(window)
+        self._rebuild()
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Removes files of windows that were taken out, durably. OSError."""
+        for name in names:
+            self._fs.unlink(self._folder / name)
+        if names:
+            self._fs.sync_directory(self._folder)
 
     @property
     def every(self) -> Sequence[Window]:
@@ -239,18 +298,17 @@ class Windows:
 
     def _writable(self, number: int) -> Window | None:
         for window in reversed(self._windows):
-            if window.number == number and (not self._read_only or window._file is None):
+            if window.number == number and not window.complete and (not self._read_only or window._file is None):
                 return window
         return None
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number * WINDOW_MS}{SUFFIX}"
-
     def _make(self, number: int) -> Window:
+        sequence = self._sequences.get(number, -1) + 1
         if self._read_only:
-            return Window(number, None, None, WINDOW_HEADER_BYTES)
+            self._sequences[number] = sequence
+            return Window(number, None, None, WINDOW_HEADER_BYTES, sequence)
         self._fs.mkdir(self._folder)
-        path = self._path(number)
+        path = self._folder / _name(number, sequence)
         temporary = path.with_name(path.name + TEMPORARY)
         file = self._fs.open(temporary, writable=True, create=True, truncate=True)
         try:
@@ -263,11 +321,16 @@ class Windows:
             file.close()
             self._fs.unlink(temporary)
             raise
-        return Window(number, file, file.map(self._step, writable=True), WINDOW_HEADER_BYTES)
+        self._sequences[number] = sequence
+        return Window(number, file, file.map(self._step, writable=True), WINDOW_HEADER_BYTES, sequence)
 
     def _rebuild(self) -> None:
         self.settle()  # else what kernels have written since the last time would be written over
         self.table = Table(list(self._windows))
+
+
+def _name(number: int, sequence: int) -> str:
+    return f"{number * WINDOW_MS}{f'.{sequence}' if sequence else ''}{SUFFIX}"
 
 
 def room_for(samples: int) -> int:
@@ -281,14 +344,18 @@ def _header(number: int) -> bytes:
     return (start + struct.pack("<I", crc)).ljust(WINDOW_HEADER_BYTES, b"\0")
 
 
-def _check_header(path: Path, header: bytes) -> None:
+def _header_problem(path: Path, number: int, header: bytes) -> Corruption | None:
+    """What is wrong with the first bytes of a window's file. Raises FormatTooNew."""
     if len(header) < WINDOW_HEADER_BYTES:
-        raise Corruption(f"{path}: is cut short: move it out of the folder")
-    magic, version, _, _ = HEADER.unpack_from(header)
+        return Corruption(f"{path}: is cut short")
+    magic, version, _, start = HEADER.unpack_from(header)
     if magic != MAGIC:
-        raise Corruption(f"{path}: not a file of sealed chunks: move it out of the folder")
-    if version > VERSION:
-        raise FormatTooNew(f"{path}: has format {version}, this tsdb reads up to {VERSION}: use a newer tsdb")
+        return Corruption(f"{path}: not a file of sealed chunks")
     (crc,) = struct.unpack_from("<I", header, HEADER.size)
     if crc != int(checksum(0, np.frombuffer(header[: HEADER.size], np.uint8))):
-        raise Corruption(f"{path}: the header is damaged: move it out of the folder, the rest stays readable")
+        return Corruption(f"{path}: the header is damaged")
+    if version > VERSION:
+        raise FormatTooNew(f"{path}: has format {version}, this tsdb reads up to {VERSION}: use a newer tsdb")
+    if start != number * WINDOW_MS:
+        return Corruption(f"{path}: is the file of another window, which begins at {start}")
+    return None
