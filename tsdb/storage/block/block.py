@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,12 +39,14 @@ from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.tombstones import Tombstones
 from tsdb.wal.files import FileSystem, Mapping
 
+log = logging.getLogger(__name__)
+
 SCRATCH_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkRanges:
-    """For n rows, their chunks that touch mint..maxt."""
+    """For n rows, their chunks that touch mint..maxt. What `Block.decode` needs of the index is checked."""
 
     mint: int
     """ms, inclusive"""
@@ -55,6 +58,10 @@ class ChunkRanges:
     """i64[n]"""
     samples: NDArray[np.int64]
     """i64[n]: how many these chunks hold, some of them perhaps beyond mint..maxt"""
+
+    def take(self, rows: NDArray[np.int64]) -> ChunkRanges:
+        """Those of the given rows, in that order."""
+        return ChunkRanges(self.mint, self.maxt, self.begin[rows], self.end[rows], self.samples[rows])
 
 
 class Block:
@@ -118,7 +125,7 @@ class Block:
             self._readers += 1
 
     def release(self) -> None:
-        """A reader lets go. The last one closes the block, and removes its files if it was to be removed. OSError."""
+        """A reader lets go. The last one closes the block, and removes its files if it was to be removed."""
         with self._lock:
             self._readers -= 1
             last = self._readers == 0
@@ -128,7 +135,10 @@ class Block:
             for mapping in self._mappings:
                 mapping.close()
             if self._removed is not None:
-                remove_files(self._fs, self._removed)
+                try:
+                    remove_files(self._fs, self._removed)
+                except OSError as problem:
+                    log.warning("%s could not be removed: %s; the next start does it", self._removed, problem)
 
     def remove_when_released(self) -> None:
         """The next start will not find it; its files go when the last reader lets go. Raises OSError."""
@@ -193,7 +203,16 @@ class Block:
             rows, index["series_chunk"].array, index["chunk_mint"].raw, index["chunk_maxt"].raw,
             index["chunk_mint"].width, self.meta.mint, mint, maxt, index["chunk_samples"].array, begin, end, most,
         )
+        index["chunk_form"].check_spans(begin, end)
+        index["chunk_offset"].check_spans(begin, end + 1)
         return ChunkRanges(mint, maxt, begin, end, most)
+
+    def spans(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(first i64[n], last i64[n]): times of the oldest and newest sample of each row, ms."""
+        index, at = self.index, rows.astype(np.int64)
+        first, past = (index["series_chunk"].at(each).astype(np.int64) for each in (at, at + 1))
+        return (index["chunk_mint"].at(first).astype(np.int64) + self.meta.mint,
+                index["chunk_maxt"].at(past - 1).astype(np.int64) + self.meta.mint)
 
     def decode(self, ranges: ChunkRanges, first: int, end: int,
                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
@@ -201,9 +220,6 @@ class Block:
         values u64[] bits)."""
         index = self.index
         begins, ends = ranges.begin[first:end], ranges.end[first:end]
-        for name in ("chunk_mint", "chunk_maxt", "chunk_samples", "chunk_form"):
-            index[name].check_spans(begins, ends)
-        index["chunk_offset"].check_spans(begins, ends + 1)
         room = int(ranges.samples[first:end].sum())
         out_begin, out_end = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
         ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)

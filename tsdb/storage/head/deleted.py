@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption
 from tsdb.storage.head.head import Head
-from tsdb.storage.head.layout import MAX_REF
+from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.storage.tombstones import Tombstones
 from tsdb.wal import TombstoneColumns
 
@@ -21,7 +21,7 @@ def take_over(head: Head, deleted: TombstoneColumns) -> NDArray[np.int32]:
     """Hides what a record of the log says. Returns the slots of its series (i32[n], -1: not in the head any more), for
     the late samples, which are the caller's. The caller holds the head's lock, or is alone."""
     slots = _slots(head, deleted.refs)
-    inside = (slots >= 0) & (deleted.through >= deleted.mint)
+    inside = (slots >= 0) & (deleted.through >= deleted.mint) & (deleted.through != NO_TS)
     through = deleted.through[inside]
     if through.size:
         head.tombstones = head.tombstones.adding(slots[inside], np.full(through.size, deleted.mint), through)

@@ -1,0 +1,63 @@
+"""The reserve: a file that holds some MiB of the disk, so that a delete can be noted where nothing else fits."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from pathlib import Path
+
+from tsdb.wal.files import FileSystem
+
+log = logging.getLogger(__name__)
+
+NAME = "reserve"
+LARGEST = 8 << 20
+SMALLEST = 256 << 10
+"""Bytes; where not even ten times as much is left, there is no reserve."""
+PART = 50
+"""It takes at most this part of what is left."""
+
+
+class Reserve:
+    """Of one data directory. Used by one thread at a time."""
+
+    def __init__(self, fs: FileSystem, data: Path) -> None:
+        self._fs = fs
+        self._path = data / NAME
+
+    def fill(self) -> None:
+        """Makes the file where there is none and the disk has room enough. If it fails, then until the next time."""
+        if self._fs.exists(self._path):
+            return
+        free = self._fs.free_bytes(self._path.parent)
+        if free < 10 * SMALLEST:
+            return
+        try:
+            file = self._fs.open(self._path, writable=True, create=True)
+            try:
+                file.allocate(max(SMALLEST, min(LARGEST, free // PART)))
+            finally:
+                file.close()
+        except OSError as problem:
+            log.warning("%s could not be made, so that deletes may fail on a full disk: %s", self._path, problem)
+            with contextlib.suppress(OSError):
+                self._fs.unlink(self._path)
+
+    def release(self) -> bool:
+        """Gives the room to whoever writes next. False where there is none. Raises OSError."""
+        if not self._fs.exists(self._path):
+            return False
+        self._fs.unlink(self._path)
+        log.warning("%s is released: the disk is full", self._path)
+        return True
+
+
+def is_full(problem: BaseException) -> bool:
+    """Whether it says that the disk, or what we may have of it, is full."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        cause = cause.__cause__
+    return False
