@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
-from tsdb.storage.block import Block
-from tsdb.wal.files import FileSystem
+from tsdb.model.errors import Corruption
+from tsdb.storage.block import Block, BlockMeta, block_paths
+from tsdb.storage.block.layout import META_NAME
+from tsdb.storage.damage import Damage
+from tsdb.storage.head.layout import NO_TS
+from tsdb.wal.files import FileSystem, read_file
+
+log = logging.getLogger(__name__)
 
 
 class Blocks:
@@ -21,6 +30,54 @@ class Blocks:
         self.folder = folder
         self._lock = lock
         self._every: tuple[Block, ...] = ()
+        self._found: list[Path] = []
+
+    @classmethod
+    def open(cls, fs: FileSystem, folder: Path, lock: threading.Lock, damage: Damage, *, read_only: bool) -> Self:
+        """Opens the blocks that are there. What is damaged is set aside, what is in other blocks as well is removed.
+
+        Raises FormatTooNew; OSError.
+        """
+        blocks = cls(fs, folder, lock)
+        paths = blocks._found = block_paths(fs, folder, read_only=read_only)
+        if paths and not read_only:
+            # the names of blocks may not be durable yet, and what they were made of goes now
+            fs.sync_directory(folder)
+        opened = []
+        try:
+            for path in paths:
+                try:
+                    opened.append(Block.open(fs, path))
+                except Corruption as problem:
+                    if fs.exists(path):  # else a process that writes has removed it meanwhile
+                        damage.set_aside(path, problem, *_times(fs, path))
+            gone = superseded(block.meta for block in opened)
+            for block in [block for block in opened if block.meta.ulid in gone]:
+                opened.remove(block)
+                if not read_only:
+                    _remove(block)
+                block.release()
+        except BaseException:
+            for block in opened:
+                block.release()
+            raise
+        blocks._every = _sorted(opened)
+        return blocks
+
+    def unchanged(self) -> bool:
+        """Whether the folder has the same blocks as when it was opened: for who reads beside a process that writes."""
+        return block_paths(self.fs, self.folder, read_only=True) == self._found
+
+    @property
+    def border(self) -> int:
+        """In-order samples before it are in blocks, or dropped (ms); NO_TS: there are none."""
+        borders = (block.meta.compaction.border for block in self._every)
+        return max((border for border in borders if border is not None), default=NO_TS)
+
+    @property
+    def cut_windows(self) -> set[str]:
+        """Names of windows' files whose samples are in blocks."""
+        return {name for block in self._every if (name := block.meta.compaction.window) is not None}
 
     @property
     def every(self) -> tuple[Block, ...]:
@@ -40,15 +97,15 @@ class Blocks:
     def publish(self, added: Sequence[Block], removed: Sequence[Block] = (),
                 beside: Callable[[], None] | None = None) -> None:
         """Shows `added` and hides `removed`, whose folders go when their last reader lets go; `beside` is called in the
-        same hold of the lock, to truncate the head. OSError where a folder cannot be removed."""
+        same hold of the lock, to truncate the head."""
         with self._lock:
             gone = set(map(id, removed))
             kept = [block for block in self._every if id(block) not in gone]
-            self._every = tuple(sorted([*kept, *added], key=lambda block: (block.meta.mint, block.meta.maxt)))
+            self._every = _sorted([*kept, *added])
             if beside is not None:
                 beside()
         for block in removed:
-            block.remove_when_released()
+            _remove(block)
             block.release()
 
     def close(self) -> None:
@@ -56,3 +113,35 @@ class Blocks:
             every, self._every = self._every, ()
         for block in every:
             block.release()
+
+
+def superseded(metas: Iterable[BlockMeta]) -> set[str]:
+    """ULIDs of blocks whose samples are in other ones as well: parents, and what is left of older generations."""
+    every = list(metas)
+    gone = {parent.ulid for meta in every for parent in meta.compaction.parents}
+    larger = [(meta.compaction.level, set(meta.compaction.sources)) for meta in every if meta.compaction.level > 1]
+    for meta in every:
+        own = set(meta.compaction.sources)
+        if any(level > meta.compaction.level and own <= sources for level, sources in larger):
+            gone.add(meta.ulid)
+    return gone
+
+
+def _sorted(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    return tuple(sorted(blocks, key=lambda block: (block.meta.mint, block.meta.maxt, block.meta.ulid)))
+
+
+def _remove(block: Block) -> None:
+    try:
+        block.remove_when_released()
+    except OSError as problem:
+        log.error("%s could not be removed: %s; it is tried again at the next start", block.path, problem)
+
+
+def _times(fs: FileSystem, path: Path) -> tuple[int, int]:
+    """minTime and maxTime of a block that cannot be opened, where its meta.json can be read; else 0, 0."""
+    try:
+        document = json.loads(read_file(fs, path / META_NAME))
+        return int(document["minTime"]), int(document["maxTime"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0

@@ -8,6 +8,9 @@ from typing import Any
 
 VERSION = 1
 
+FROM_HEAD = "from-head"
+OUT_OF_ORDER = "from-out-of-order"
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:
@@ -34,6 +37,17 @@ class Compaction:
     level: int = 1
     sources: tuple[str, ...] = ()
     parents: tuple[Parent, ...] = ()
+    hints: tuple[str, ...] = ()
+    """FROM_HEAD: all in-order samples before `border` are in this block and others; OUT_OF_ORDER: only late ones."""
+    window: str | None = None
+    """Name of the window's file that it was cut from, which is removed."""
+    border: int | None = None
+    """ms. Samples before it are not taken from the log or into the head's windows any more."""
+
+    @property
+    def out_of_order(self) -> bool:
+        """In-order samples of other blocks win where times are equal."""
+        return OUT_OF_ORDER in self.hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,12 @@ class BlockMeta:
     def to_json(self) -> bytes:
         stats, compaction = self.stats, self.compaction
         made_of: dict[str, Any] = {"level": compaction.level, "sources": list(compaction.sources)}
+        if compaction.hints:
+            made_of["hints"] = list(compaction.hints)
+        if compaction.window is not None:
+            made_of["window"] = compaction.window
+        if compaction.border is not None:
+            made_of["border"] = compaction.border
         if compaction.parents:
             made_of["parents"] = [
                 {"ulid": each.ulid, "minTime": each.mint, "maxTime": each.maxt} for each in compaction.parents
@@ -71,5 +91,10 @@ class BlockMeta:
         return cls(
             str(document["ulid"]), int(document["minTime"]), int(document["maxTime"]),
             Stats(int(stats["numSamples"]), int(stats["numSeries"]), int(stats["numChunks"])),
-            Compaction(int(made_of["level"]), tuple(map(str, made_of["sources"])), parents),
+            Compaction(
+                int(made_of["level"]), tuple(map(str, made_of["sources"])), parents,
+                tuple(map(str, made_of.get("hints", ()))),
+                str(made_of["window"]) if "window" in made_of else None,
+                int(made_of["border"]) if "border" in made_of else None,
+            ),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,20 @@ from tsdb.wal.files import File, FileSystem, write_all
 
 BUFFER = 4 << 20
 """Bytes of chunks that are written at once."""
+UNSYNCED = 32 << 20
+"""Bytes of chunks that wait for the disk, at most: else the log's syncs would wait for all of them."""
 Columns = dict[str, NDArray[Any]]
 
 
 def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str | None = None, level: int = 1,
-                sources: Sequence[str] | None = None, parents: Sequence[Parent] = ()) -> BlockMeta:
+                sources: Sequence[str] | None = None, parents: Sequence[Parent] = (), hints: Sequence[str] = (),
+                window: str | None = None, border: int | None = None,
+                beside: Callable[[Path], None] | None = None) -> BlockMeta:
     """Writes a block to `folder / ulid` and returns what its meta.json says.
 
     The block is there as a whole, durably, or not at all, whenever the process dies. `sources` are by default the block
-    itself. In memory are the labels of all series and 15 to 27 bytes per chunk; chunks stream through 4 MiB.
+    itself; see `Compaction` for the others. `beside` may add files to the folder that it is given, before the block is
+    there. In memory are the labels of all series and 15 to 27 bytes per chunk; chunks stream through 4 MiB.
 
     Raises OSError with nothing left but what cannot be removed; ValueError where the source breaks its contract.
     """
@@ -63,10 +68,13 @@ def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str 
     path = folder / ulid
     temporary = path.with_name(path.name + TEMPORARY)
     fs.mkdir(temporary)
-    compaction = Compaction(level, tuple(sources) if sources is not None else (ulid,), tuple(parents))
+    compaction = Compaction(level, tuple(sources) if sources is not None else (ulid,), tuple(parents), tuple(hints),
+                            window, border)
     left = temporary
     try:
         meta = _write_files(fs, temporary, source, BlockMeta(ulid, source.mint, source.maxt, compaction=compaction))
+        if beside is not None:
+            beside(temporary)
         fs.sync_directory(temporary)
         fs.rename(temporary, path)
         left = path
@@ -107,6 +115,7 @@ class _ChunkWriter:
         self._file = file
         self._meta = meta
         self._at = CHUNKS_HEADER_BYTES
+        self._synced = 0
         self._time = narrowest(meta.maxt - meta.mint)
         self._parts: list[Columns] = []
         self._lengths: list[NDArray[np.uint32]] = []
@@ -152,6 +161,9 @@ class _ChunkWriter:
                                      read_only(piece.form), self._header, self._buffer)
             write_all(self._file, self._buffer.data[:size], self._at)
             self._at += size
+            if self._at - self._synced > UNSYNCED:
+                self._file.datasync()
+                self._synced = self._at
 
     def _check(self, piece: Chunks) -> None:
         mint, maxt, meta = piece.mint, piece.maxt, self._meta
