@@ -150,3 +150,13 @@ def test_a_hole_in_what_was_never_synced_is_a_torn_end() -> None:
         found, replayed = read(after)
         assert [ts for ts, _ in found.samples_of[1]] == kept
         assert (len(replayed.damage), replayed.torn) == (damaged, 0 if damaged else ends[5] - ends[3])
+
+
+def test_no_damage_in_one_place_loses_a_section() -> None:
+    """Without the border of completed windows, all their chunks would look as if something before them were lost."""
+    fs = written()
+    path = WAL / "checkpoint.00000001"
+    for byte in range(len(fs.content(path))):
+        fs.flip(path, byte * 8 + byte % 8)
+        assert read(fs)[0].sections == {"x": 1}
+        fs.flip(path, byte * 8 + byte % 8)

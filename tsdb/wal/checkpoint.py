@@ -52,13 +52,15 @@ def write_checkpoint(fs: FileSystem, directory: Path, through: int, series: Iter
 
 def _payloads(encoder: Encoder, series: Iterable[SeriesColumns], metadata: Sequence[Metadata],
               sections: Mapping[str, Any]) -> Iterator[Payload]:
+    """Sections stand in it twice, far from each other: without the border, much more than the sections would be lost."""
+    twice = [Payload(RecordType.SECTION, encoder.section(name, content)) for name, content in sections.items()]
+    yield from twice
     for columns in series:
         for part in split_series(columns):
             yield Payload(RecordType.SERIES, encoder.series(part))
     for start in range(0, len(metadata), 1024):
         yield Payload(RecordType.METADATA, encoder.metadata(metadata[start : start + 1024]))
-    for name, content in sections.items():
-        yield Payload(RecordType.SECTION, encoder.section(name, content))
+    yield from twice
     yield Payload(RecordType.END, b"")
 
 
