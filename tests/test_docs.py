@@ -32,7 +32,7 @@ def test_the_readme_begins_with_its_two_commands() -> None:
     first, second = (line.strip() for line in (REPOSITORY / "README.md").read_text().splitlines()[:2])
     assert first.endswith(".venv/bin/tsdb serve --config examples/quickstart.yml")
     assert (REPOSITORY / "examples" / "quickstart.yml").exists()
-    assert second.endswith(".venv/bin/pytest")
+    assert second.endswith(".venv/bin/pytest -n 3")
 
 
 def test_paths_named_in_the_architecture_exist() -> None:
