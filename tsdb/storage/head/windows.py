@@ -11,7 +11,9 @@ import re
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +123,30 @@ class Window:
             self._file.close()
 
 
+@dataclass(frozen=True, slots=True)
+class KnownWindow:
+    """A window's file, and what a scan of it would find."""
+
+    number: int
+    sequence: int
+    used: int
+    """Bytes."""
+    sealed: int
+    """Chunks."""
+    complete: bool
+    size: int
+    """Bytes of the file."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return _name(self.number, self.sequence)
+
+    def to_plain(self) -> dict[str, Any]:
+        """`KnownWindow(**plain)` is the same."""
+        return asdict(self)
+
+
 class Table:
     """The windows as kernels take them; `used` and `sealed` are written by kernels."""
 
@@ -193,6 +219,39 @@ class Windows:
             elif not self._read_only:
                 window.array[window.used :] = 0  # what a torn end left, so that a later scan ends here too
         self._rebuild()
+
+    def attach(self, known: Sequence[KnownWindow], sequences: dict[int, int]) -> None:
+        """Instead of `load`: maps files that are as they were when `known` and `sequences` said so. Chains are the
+        caller's to fill. OSError."""
+        self._sequences.update(sequences)
+        for each in known:
+            file = self._fs.open(self._folder / each.name, writable=not self._read_only)
+            writable = not (self._read_only or each.complete)
+            window = Window(each.number, file, file.map(each.size, writable=writable), each.used, each.sequence)
+            window.sealed, window.complete = each.sealed, each.complete
+            self._windows.append(window)
+        self._rebuild()
+
+    def known(self) -> list[KnownWindow]:
+        """What `attach` takes. The caller holds the head's lock, or is alone."""
+        self.settle()
+        return [KnownWindow(window.number, window.sequence, window.used, window.sealed, window.complete,
+                            int(window.array.size)) for window in self._windows]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file that is there, by name. OSError."""
+        found = {}
+        for name in self._fs.listdir(self._folder):
+            if _NAME.fullmatch(name):
+                file = self._fs.open(self._folder / name)
+                found[name] = file.size()
+                file.close()
+        return found
+
+    @property
+    def sequences(self) -> dict[int, int]:
+        """Greatest sequence in the name of a file, by number of window."""
+        return self._sequences
 
     def _scan_past_damage(self, window: Window, path: Path, scan: Callable[[Window, int], int],
                           problem: Corruption | None) -> None:
