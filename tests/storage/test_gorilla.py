@@ -12,9 +12,9 @@ from tests.storage.batches import bits, everything, make_batch
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import Selection
-from tsdb.storage.head.head import Head
+from tsdb.storage.head.head import Bounds, Head
 from tsdb.storage.head.index import Index
-from tsdb.storage.head.layout import CHUNK_WORDS, NO_TS, WINDOW_MS
+from tsdb.storage.head.layout import CHUNK_WORDS, WINDOW_MS
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.capture import HeadCapture
 from tsdb.wal.files import LocalFileSystem
@@ -47,7 +47,7 @@ def head_with(times: list[int], values: list[int]) -> Head:
     batch = make_batch(head.table.secret, [LABELS], [(0, ts, value) for ts, value in zip(times, values, strict=True)])
     rows, _ = head.table.resolve(batch)
     head.table.create(batch.row_hash, batch.keys, batch.row_offset, batch.row_length, rows)
-    _, judged = head.judge(rows[batch.sample_row], batch.ts, batch.values, NO_TS, FOREVER)
+    _, judged = head.judge(rows[batch.sample_row], batch.ts, batch.values, [(batch.samples, Bounds())])
     head.apply(judged)
     return head
 

@@ -21,6 +21,8 @@ class Collector:
     sections: dict[str, Any] = field(default_factory=dict)
     deleted: list[TombstoneColumns] = field(default_factory=list)
     told: list[tuple[int, int]] = field(default_factory=list)
+    late_of: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    late_through: int = 0
 
     def series(self, refs: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint64],
                lengths: NDArray[np.uint64]) -> None:
@@ -38,6 +40,10 @@ class Collector:
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
         for ref, at, value in zip(refs.tolist(), ts.tolist(), values.tolist(), strict=True):
             self.samples_of.setdefault(ref, []).append((at, value))
+
+    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+        for ref, at, value in zip(refs.tolist(), ts.tolist(), values.tolist(), strict=True):
+            self.late_of.setdefault(ref, []).append((at, value))
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
         self.deleted.append(deleted)

@@ -93,6 +93,11 @@ class ReferenceStore:
             if at > self._newest_sealed(ref, at // WINDOW):
                 self._apply(ref, at, value)
 
+    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+        raise AssertionError("this store logs no late samples")
+
+    late_through = 0
+
     def tombstones(self, deleted: TombstoneColumns) -> None:
         pass
 

@@ -60,6 +60,10 @@ class Batch:
     metadata: list[Metadata] = field(default_factory=list)
     known: KnownRows | None = None
     """None: the sender remembers nothing."""
+    history: bool = False
+    """Samples may be of any age and in any order: what is older than an hour before the newest one is late."""
+    discard_late: bool = False
+    """Nothing of it is taken as late: what is out of order is refused."""
 
     @property
     def samples(self) -> int:
@@ -72,10 +76,12 @@ REASONS = (
     "duplicate sample for timestamp",
     "out of bounds",
     "too far in the future",
+    "too old sample",
 )
 """Why the appender refuses a sample, by code; 0 is accepted. The words are Prometheus'."""
 
-ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW = range(5)
+ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
+"""TOO_LATE: out of order or old, and before the window for such samples as well."""
 
 
 @dataclass(slots=True)

@@ -3,6 +3,9 @@
 A commit holds whole batches, several together where they wait. In this order: resolve keys (making new series), judge
 the samples, make room in the windows' files, log what was accepted, apply it. If anything before the log's end fails,
 nothing is applied and every batch of the commit gets the error.
+
+Samples in order go to the head; late ones, out of order or older than what the head takes, to the store of late
+samples.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.batch import Appended, Batch, KnownRows, Metadata
+from tsdb.model.batch import REASONS, Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
-from tsdb.storage.head.head import Head, Judged, Unapplied
+from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
 from tsdb.storage.head.index import Index
+from tsdb.storage.head.layout import NO_TS, WINDOW_MS
 from tsdb.wal import SampleColumns, SeriesColumns, Wal
 
 log = logging.getLogger(__name__)
@@ -33,7 +37,6 @@ PATIENCE_S = 0.1
 """How long a batch that is in no hurry may wait for others: a commit of many small ones costs half as much."""
 NEWEST_AHEAD_MS = 10 * 60 * 1000
 """Samples further in the future are refused, as by Prometheus."""
-FOREVER = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -54,9 +57,11 @@ class Counters:
 
     def __init__(self) -> None:
         self.samples = 0
+        """Late ones included."""
+        self.late = 0
         self.commits = 0
         self.batches = 0
-        self.rejected = np.zeros(5, np.int64)
+        self.rejected = np.zeros(len(REASONS), np.int64)
         """By code of `tsdb.model.batch.REASONS`."""
         self.failed_commits = 0
 
@@ -84,6 +89,8 @@ class Appender:
         self._logged_slots = head.table.size
         self._unapplied: Unapplied | None = None
         self._closed = False
+        self.late_window_ms = 0
+        """How much older than the newest sample late ones may be; 0: none are taken. May be changed at any time."""
         self.counters = Counters()
         self._thread = threading.Thread(target=self._run, name="appender", daemon=True)
 
@@ -207,7 +214,7 @@ class Appender:
                 each.future.set_exception(problem)
             raise
         else:
-            self.counters.rejected += np.bincount(codes, minlength=5)
+            self.counters.rejected += np.bincount(codes, minlength=len(REASONS))
             self.counters.commits += 1
             self.counters.batches += len(batches)
             refs = self._head.records["ref"]
@@ -235,12 +242,12 @@ class Appender:
         head = self._head
         if self._unapplied is not None:
             self._apply(self._unapplied.judged, self._unapplied.start)
-        oldest, newest = head.oldest(), int(self._clock() * 1000) + NEWEST_AHEAD_MS
         keyed, slots = [], []
-        for batch in batches:
+        bounds = self._bounds(batches)
+        for batch, own in zip(batches, bounds, strict=True):
             rows, missing = head.table.resolve(batch)
             if missing:
-                self._create(batch, rows, oldest, newest)
+                self._create(batch, rows, own)
             keyed.append(rows)
             every = rows if batch.known is None else np.concatenate([batch.known.slot, rows])
             slots.append(every[batch.sample_row])
@@ -250,30 +257,53 @@ class Appender:
             samples = np.concatenate(slots or [np.empty(0, np.int32)])
             ts = np.concatenate([np.empty(0, np.int64), *(batch.ts for batch in batches)])
             values = np.concatenate([np.empty(0, np.uint64), *(batch.values for batch in batches)])
-        codes, judged = head.judge(samples, ts, values, oldest, newest)
+        codes, judged = head.judge(samples, ts, values, _together(batches, bounds))
+        late = judged.late
         try:
             head.reserve(judged)
         except OSError as problem:
             raise Unavailable(f"no space for sealed chunks: {problem}: free some space on the disk") from problem
         changed = self._changed_metadata(batches)
         new = self._new_series()
-        if judged.slots.size or new is not None or changed:
+        if judged.slots.size or late is not None or new is not None or changed:
             self._wal.append(
-                series=new, samples=SampleColumns(judged.refs, judged.ts, judged.values), metadata=changed
+                series=new, samples=SampleColumns(judged.refs, judged.ts, judged.values), metadata=changed,
+                late=None if late is None else SampleColumns(late.refs, late.ts, late.values),
             )
         self._logged_slots = head.table.size
         for each in changed:
             self._metadata[each.family] = each
         self._apply(judged, 0)
         self.counters.samples += judged.slots.size
+        if late is not None:
+            self.counters.samples += late.slots.size
+            self.counters.late += late.slots.size
         return codes, keyed
 
-    def _create(self, batch: Batch, rows: NDArray[np.int32], oldest: int, newest: int) -> None:
-        """Makes the series of rows that are -1, if any of their samples is within the bounds (ms): wrong clocks shall
-        not fill the head."""
+    def _bounds(self, batches: list[Batch]) -> list[Bounds]:
+        """What times the samples of each batch may have. As by Prometheus, a batch does not move its own bounds; but
+        history does, since it may be the first there is."""
+        head = self._head
+        now, window, oldest = int(self._clock() * 1000) + NEWEST_AHEAD_MS, self.late_window_ms, head.oldest()
+        late_from = FOREVER if window == 0 else NO_TS if oldest == NO_TS else head.max_ts - window
+        usual = Bounds(now, oldest, head.border, late_from, windowed=window > 0)
+        never_late = Bounds(now, oldest, head.border, border_refuses=True)
+        found = []
+        for batch in batches:
+            if batch.history:
+                newest = int(batch.ts.max(where=batch.ts <= now, initial=NO_TS + WINDOW_MS))
+                oldest = max(oldest, newest - WINDOW_MS // 2)
+                found.append(Bounds(now, oldest, head.border, NO_TS))
+            else:
+                found.append(never_late if batch.discard_late else usual)
+        return found
+
+    def _create(self, batch: Batch, rows: NDArray[np.int32], bounds: Bounds) -> None:
+        """Makes the series of rows that are -1, if any of their samples is within the bounds: wrong clocks shall not
+        fill the head."""
         known = 0 if batch.known is None else batch.known.slot.size
         wanted = np.zeros(known + rows.size, np.bool_)
-        wanted[batch.sample_row[(batch.ts >= oldest) & (batch.ts <= newest)]] = True
+        wanted[batch.sample_row[(batch.ts >= bounds.least) & (batch.ts <= bounds.newest)]] = True
         new = np.flatnonzero((rows < 0) & wanted[known:])
         slots = np.full(new.size, -1, np.int32)
         self._head.table.create(batch.row_hash[new], batch.keys, batch.row_offset[new], batch.row_length[new], slots)
@@ -310,3 +340,15 @@ class Appender:
                     changed[each.family] = each
         return list(changed.values())
 
+
+
+def _together(batches: list[Batch], bounds: list[Bounds]) -> list[tuple[int, Bounds]]:
+    """(end of the samples that have them, bounds), for `Head.judge`."""
+    found: list[tuple[int, Bounds]] = []
+    end = 0
+    for batch, each in zip(batches, bounds, strict=True):
+        end += batch.samples
+        if found and found[-1][1] == each:
+            found.pop()
+        found.append((end, each))
+    return found

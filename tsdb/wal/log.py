@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class _Commit:
     payloads: list[Payload]
     size: int
     max_ts: int
+    """Newest timestamp of the samples in order, ms."""
+    late: bool
 
 
 @dataclass(slots=True)
@@ -111,9 +113,10 @@ class Wal:
         return found
 
     def append(self, *, series: SeriesColumns | None = None, samples: SampleColumns | None = None,
-               metadata: Sequence[Metadata] = (), tombstones: TombstoneColumns | None = None) -> None:
-        """Logs one commit: series first, then samples, metadata and tombstones; returns when it is as safe as the mode
-        says.
+               metadata: Sequence[Metadata] = (), tombstones: TombstoneColumns | None = None,
+               late: SampleColumns | None = None) -> None:
+        """Logs one commit: series first, then samples, those in order and late ones, metadata and tombstones; returns
+        when it is as safe as the mode says.
 
         One write call. Raises Unavailable (disk full or broken), with nothing of the commit logged; a later append
         tries again. Raises ReadOnly.
@@ -125,7 +128,7 @@ class Wal:
         if self._stop.is_set():
             raise Unavailable(f"the write-ahead log in {self._directory} is closed")
         with self._writer:
-            commit = self._encode(series, samples, metadata, tombstones)
+            commit = self._encode(series, samples, metadata, tombstones, late)
             if not commit.payloads:
                 return
             try:
@@ -151,21 +154,27 @@ class Wal:
         except OSError as problem:
             raise self._unavailable(problem) from problem
 
-    def covered_segment(self, border: int) -> int:
-        """The newest segment such that it and all before it hold only samples before `border` (ms); 0: there is none.
+    def begin_segment(self) -> int:
+        """Begins a new segment. Returns the number of the one before it: all that was appended is in it or before it.
+        (Not after a failed sync: then some of it may be repeated behind it.) Raises Unavailable."""
+        with self._writer:
+            self._begin_segment()
+            return (self._next_number if self._open is None else self._open.state.number) - 1
+
+    def covered_segment(self, border: int, late_through: int = 0) -> int:
+        """The newest segment such that it and all before it hold only samples in order before `border` (ms), and late
+        samples only up to segment `late_through`; 0: there is none.
 
         Also begins a new segment, so that the present one can go next time. Call it, then take the snapshot of series
         for `write_checkpoint`, then `drop_through`. Raises Unavailable.
         """
         with self._writer:
-            try:
-                if self._open is not None and self._open.state.records:
-                    self._rotate()
-            except OSError as problem:
-                raise self._unavailable(problem) from problem
+            self._begin_segment()
             found = 0
             for segment in self._segments:
                 if segment.max_ts >= border or (self._open is not None and segment is self._open.state):
+                    break
+                if segment.late and segment.number > late_through:
                     break
                 found = segment.number
             return found
@@ -253,8 +262,16 @@ class Wal:
             if number < self._checkpoint:
                 self._fs.unlink(segments.checkpoint_path(self._directory, number))
 
-    def _encode(self, series: SeriesColumns | None, samples: SampleColumns | None,
-                metadata: Sequence[Metadata], tombstones: TombstoneColumns | None) -> _Commit:
+    def _begin_segment(self) -> None:
+        """Under _writer. Raises Unavailable."""
+        try:
+            if self._open is not None and self._open.state.records:
+                self._rotate()
+        except OSError as problem:
+            raise self._unavailable(problem) from problem
+
+    def _encode(self, series: SeriesColumns | None, samples: SampleColumns | None, metadata: Sequence[Metadata],
+                tombstones: TombstoneColumns | None, late: SampleColumns | None) -> _Commit:
         payloads: list[Payload] = []
         newest = NEVER
         if series is not None:
@@ -262,19 +279,18 @@ class Wal:
                 payloads.append(Payload(RecordType.SERIES, self._encoder.series(piece)))
         if metadata:
             payloads.append(Payload(RecordType.METADATA, self._encoder.metadata(metadata)))
-        if samples is not None:
-            for start in range(0, samples.refs.size, MAX_SAMPLES):
-                rows = slice(start, start + MAX_SAMPLES)
-                part = SampleColumns(samples.refs[rows], samples.ts[rows], samples.values[rows])
-                payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part)))
-                newest = max(newest, max_ts(payloads[-1].data)[1])
+        for part in _pieces(samples):
+            payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part)))
+            newest = max(newest, max_ts(payloads[-1].data)[1])
+        for part in _pieces(late):
+            payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part, late=True)))
         if tombstones is not None:
             for start in range(0, tombstones.refs.size, MAX_SAMPLES):
                 rows = slice(start, start + MAX_SAMPLES)
                 deleted = TombstoneColumns(tombstones.refs[rows], tombstones.through[rows], tombstones.mint,
                                            tombstones.maxt)
                 payloads.append(Payload(RecordType.TOMBSTONES, self._encoder.tombstones(deleted)))
-        return _Commit(payloads, 0, newest)
+        return _Commit(payloads, 0, newest, late is not None and late.refs.size > 0)
 
     def _write(self, commit: _Commit) -> None:
         """Under _writer. Raises OSError with nothing of the commit in the log."""
@@ -308,6 +324,7 @@ class Wal:
             commit.size = len(data)
             opened.state.end += len(data)
             opened.state.max_ts = max(opened.state.max_ts, commit.max_ts)
+            opened.state.late |= commit.late
             opened.state.records += len(commit.payloads)
             if self._options.sync != "os":
                 opened.pending.append(commit)
@@ -394,6 +411,7 @@ class Wal:
                 write_all(file, data, made.state.end)
                 made.state.end += len(data)
                 made.state.max_ts = max(made.state.max_ts, commit.max_ts)
+                made.state.late |= commit.late
                 made.state.records += len(commit.payloads)
             file.datasync()
             self._fs.sync_directory(self._directory)
@@ -419,3 +437,11 @@ class Wal:
     def _unavailable(self, problem: OSError) -> Unavailable:
         return Unavailable(f"the write-ahead log in {self._directory} cannot be written ({problem}): nothing of this "
                            "request was kept; free space on the disk or replace it, then send it again")
+
+
+def _pieces(samples: SampleColumns | None) -> Iterator[SampleColumns]:
+    """Those that fit into one record each."""
+    if samples is not None:
+        for start in range(0, samples.refs.size, MAX_SAMPLES):
+            rows = slice(start, start + MAX_SAMPLES)
+            yield SampleColumns(samples.refs[rows], samples.ts[rows], samples.values[rows])

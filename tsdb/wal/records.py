@@ -44,6 +44,8 @@ _SAMPLES_HEAD = struct.Struct("<IBBHIq")
 _SERIES_HEAD = struct.Struct("<IBBHI")
 _INTERVAL = struct.Struct("<qq")
 _STORED, _ZSTD = 0, 1
+_LATE = 4
+"""Flag of SAMPLES: late ones."""
 _WORTH_COMPRESSING = 64
 
 
@@ -104,14 +106,14 @@ class Encoder:
         codec, body = self._pack(out[:size])
         return _SERIES_HEAD.pack(rows.refs.size, 0, codec, 0, size) + body
 
-    def samples(self, samples: SampleColumns) -> bytes:
+    def samples(self, samples: SampleColumns, *, late: bool = False) -> bytes:
         """A SAMPLES payload; between 1 and MAX_SAMPLES samples."""
         out = self._buffer((2 * RUN_BYTES + 9) * samples.refs.size + 16)
         size = encode_samples(np.ascontiguousarray(samples.refs), np.ascontiguousarray(samples.ts).view(np.uint64),
                               np.ascontiguousarray(samples.values), out)
         codec, body = self._pack(out[:size])
         newest = int(samples.ts.max())
-        return _SAMPLES_HEAD.pack(samples.refs.size, 0, codec, 0, size, newest) + body
+        return _SAMPLES_HEAD.pack(samples.refs.size, _LATE if late else 0, codec, 0, size, newest) + body
 
     def tombstones(self, rows: TombstoneColumns) -> bytes:
         """A TOMBSTONES payload; at most MAX_SAMPLES rows."""
@@ -168,7 +170,7 @@ class Decoder:
 
     def samples(self, payload: memoryview) -> SampleColumns:
         count, flags, codec, _, size, _ = _unpack(_SAMPLES_HEAD, payload)
-        if flags:
+        if flags & ~_LATE:
             raise FormatTooNew("samples that are no plain floats, or have start times")
         if count > MAX_SAMPLES:
             raise Corruption(f"{count} samples in one record")
@@ -233,6 +235,11 @@ def max_ts(payload: bytes | memoryview) -> tuple[int, int]:
     """(samples, newest timestamp in ms) of a SAMPLES payload, without decoding it."""
     count, _, _, _, _, newest = _unpack(_SAMPLES_HEAD, payload)
     return count, newest
+
+
+def are_late(payload: bytes | memoryview) -> bool:
+    """Whether a SAMPLES payload holds late samples. It has nothing but late ones, or none."""
+    return bool(_unpack(_SAMPLES_HEAD, payload)[1] & _LATE)
 
 
 def _unpack(head: struct.Struct, payload: bytes | memoryview) -> tuple[Any, ...]:

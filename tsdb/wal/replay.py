@@ -13,7 +13,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption
 from tsdb.wal import segments
 from tsdb.wal.files import File, FileSystem
-from tsdb.wal.records import Decoder, RecordType, TombstoneColumns, max_ts
+from tsdb.wal.records import Decoder, RecordType, TombstoneColumns, are_late, max_ts
 from tsdb.wal.segments import FILE_HEADER, LAST_OF_COMMIT, Damage, FileHeader, Record, SegmentReader
 
 NEVER: Final = -(1 << 63)
@@ -47,6 +47,16 @@ class ReplayHandler(Protocol):
         """
         ...
 
+    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+        """Late samples, likewise: of any time, in any order."""
+        ...
+
+    @property
+    def late_through(self) -> int:
+        """Late samples in segments up to this number are not handed over, nor decoded. Asked after
+        `after_checkpoint`."""
+        ...
+
     def tombstones(self, deleted: TombstoneColumns) -> None:
         """What was deleted then: samples that come later are not."""
         ...
@@ -65,7 +75,9 @@ class SegmentState:
     end: int = FILE_HEADER.size
     """Bytes that count."""
     max_ts: int = NEVER
-    """Newest timestamp of its samples, ms."""
+    """Newest timestamp of its samples in order, ms."""
+    late: bool = False
+    """It has late samples."""
     records: int = 0
 
 
@@ -278,14 +290,19 @@ class _Replay:
     def _decode(self, kind: int, payload: memoryview, state: SegmentState | None) -> None:
         if kind == RecordType.SAMPLES:
             count, newest = max_ts(payload)
-            if state is not None:
+            late = are_late(payload)
+            number = 0 if state is None else state.number
+            if state is not None and late:
+                state.late = True
+            elif state is not None:
                 state.max_ts = max(state.max_ts, newest)
-            if self._border is not None and newest < self._border:
+            if (number <= self._handler.late_through) if late else (self._border is not None and newest < self._border):
                 self._found.skipped += count
                 return
             samples = self._decoder.samples(payload)
             self._found.samples += count
-            self._handler.samples(samples.refs, samples.ts, samples.values)
+            take = self._handler.late if late else self._handler.samples
+            take(samples.refs, samples.ts, samples.values)
         elif kind == RecordType.SERIES:
             series = self._decoder.series(payload)
             self._found.series += series.refs.size

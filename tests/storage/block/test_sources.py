@@ -13,8 +13,8 @@ from tests.storage.block.plain import Content, PlainSource, expected, read_block
 from tsdb.model.batch import STALE_NAN
 from tsdb.storage.block import Block, Chunks, SeriesLabels, write_block
 from tsdb.storage.block.layout import FLOATS
-from tsdb.storage.head.head import Head
-from tsdb.storage.head.layout import NO_TS, SEALED_HEADER_WORDS, WINDOW_MS
+from tsdb.storage.head.head import Bounds, Head
+from tsdb.storage.head.layout import SEALED_HEADER_WORDS, WINDOW_MS
 from tsdb.storage.head.windows import Window, Windows
 from tsdb.wal.files import LocalFileSystem
 
@@ -101,7 +101,7 @@ def test_chunks_of_the_head(tmp_path: Path) -> None:
     rows, _ = head.table.resolve(batch)
     head.table.create(batch.row_hash, batch.keys, batch.row_offset, batch.row_length, rows)
     head.windows.ensure(0, 1 << 19)
-    _, judged = head.judge(rows[batch.sample_row], batch.ts, batch.values, NO_TS, 1 << 60)
+    _, judged = head.judge(rows[batch.sample_row], batch.ts, batch.values, [(batch.samples, Bounds())])
     head.apply(judged)
     head.seal_before(WINDOW_MS)
     head.windows.settle()

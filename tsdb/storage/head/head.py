@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,24 +15,60 @@ from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS,
 from tsdb.storage.head.readers import Readers
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window, Windows, room_for
+from tsdb.storage.late.late import Late
 from tsdb.storage.tombstones import Tombstones
 
+FOREVER = (1 << 63) - 1
 APPLY_AT_ONCE = 200_000
 """Samples applied by one kernel call, under the lock: below 20 ms."""
 SEAL_AT_ONCE = 20_000
 """Slots swept by one kernel call."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What times samples may have; all ms."""
+
+    newest: int = FOREVER
+    oldest: int = NO_TS
+    """Of samples in order. Prometheus', an hour behind the newest one."""
+    border: int = NO_TS
+    """Samples in order before it would come too late for their block: they are taken as late."""
+    late_from: int = FOREVER
+    """The oldest time of late samples. FOREVER: none are taken."""
+    border_refuses: bool = False
+    """Of what is in order and before the border: refuse it."""
+    windowed: bool = False
+    """There is a window for late samples: whoever misses it is told so."""
+
+    @property
+    def least(self) -> int:
+        """The oldest time that can be accepted."""
+        return max(self.oldest, self.border) if self.border_refuses else min(self.oldest, self.late_from)
+
+    def columns(self) -> NDArray[np.int64]:
+        """i64[6], for the kernel."""
+        new_late_from = FOREVER if self.border_refuses else min(self.oldest, self.late_from)
+        return np.array([self.newest, self.oldest, self.border, self.late_from, new_late_from, self.windowed], np.int64)
+
+
 @dataclass(slots=True)
-class Judged:
-    """Samples of one commit that are to be logged and applied, in columns."""
+class Samples:
+    """Samples in columns."""
 
     refs: NDArray[np.uint64]
     slots: NDArray[np.int32]
     ts: NDArray[np.int64]
     values: NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class Judged(Samples):
+    """Samples of one commit that are to be logged and applied: those in order, and late ones."""
+
     mint: int
     maxt: int
+    late: Samples | None
 
 
 class Head:
@@ -44,6 +81,7 @@ class Head:
         self.windows = windows
         self.lock = threading.Lock()
         self.readers = Readers()
+        self.late = Late(self.lock)
         self.max_ts = NO_TS
         """Newest sample, ms."""
         self.min_ts = -NO_TS - 1
@@ -59,24 +97,33 @@ class Head:
         self._commit = 0
 
     def oldest(self) -> int:
-        """The lower bound of accepted times (ms): an hour behind the newest sample, as in Prometheus."""
-        if self.max_ts == NO_TS:
-            return NO_TS
-        return max(self.border, self.max_ts - WINDOW_MS // 2)
+        """The lower bound of times in order (ms): an hour behind the newest sample, as in Prometheus."""
+        return NO_TS if self.max_ts == NO_TS else self.max_ts - WINDOW_MS // 2
 
     def judge(
-        self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64], oldest: int, newest: int
+        self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
+        bounds: Sequence[tuple[int, Bounds]],
     ) -> tuple[NDArray[np.uint8], Judged]:
-        """Codes u8[n] (`tsdb.model.batch.REASONS`) for the samples of a commit, and what is to be applied."""
+        """Codes u8[n] (`tsdb.model.batch.REASONS`) for the samples of a commit, and what is to be applied. `bounds`:
+        (end, those for the samples up to there), one after the other."""
         count = slots.size
         codes = np.empty(count, np.uint8)
         refs, out_slots = np.empty(count, np.uint64), np.empty(count, np.int32)
         out_ts, out_values = np.empty(count, np.int64), np.empty(count, np.uint64)
         self._commit = self._commit % 0xFFFF_FFFF + 1
-        written, least, greatest = head_kernels.validate(
-            slots, ts, values, self.records, oldest, newest, self._commit, codes, refs, out_slots, out_ts, out_values
-        )
-        judged = Judged(refs[:written], out_slots[:written], out_ts[:written], out_values[:written], least, greatest)
+        late = np.empty(count, np.int32)
+        start, written, found, least, greatest = 0, 0, 0, FOREVER, NO_TS
+        for end, each in bounds:
+            written, found, mint, maxt = head_kernels.validate(
+                slots, ts, values, start, end, self.records, each.columns(), self._commit, written, found, codes, refs,
+                out_slots, out_ts, out_values, late
+            )
+            start, least, greatest = end, min(least, mint), max(greatest, maxt)
+        judged = Judged(refs[:written], out_slots[:written], out_ts[:written], out_values[:written], least, greatest,
+                        None)
+        if found:
+            late = late[:found]
+            judged.late = Samples(self.records["ref"][slots[late]], slots[late], ts[late], values[late])
         return codes, judged
 
     def reserve(self, judged: Judged) -> None:
@@ -94,8 +141,16 @@ class Head:
                     self.windows.ensure(number, room)
 
     def apply(self, judged: Judged, start: int = 0) -> None:
-        """Appends judged samples from `start`. Raises OSError where a window's file cannot be had; see `Unapplied`."""
+        """Appends judged samples from `start`, then the late ones, which are seen together with the last in order.
+
+        Raises OSError where a window's file cannot be had; see `Unapplied`.
+        """
         done, total = start, judged.slots.size
+        late = judged.late
+        staged = None if late is None else self.late.stage(late.slots, late.ts, late.values)
+        if done == total and staged is not None:
+            with self.lock:
+                self.late.show(staged)
         while done < total:
             end = min(done + APPLY_AT_ONCE, total)
             with self.lock:
@@ -109,6 +164,8 @@ class Head:
                     self.max_ts = max(self.max_ts, int(judged.ts[done:reached].max()))
                     self.min_ts = min(self.min_ts, int(judged.ts[done:reached].min()))
                 done = reached
+                if done == total and staged is not None:
+                    self.late.show(staged)
                 if reached < end:
                     try:
                         self.windows.ensure(lacking, SEALED_MAX_BYTES * 64)
@@ -136,8 +193,9 @@ class Head:
             return NO_TS
         return (self.max_ts - WINDOW_MS // 2) // WINDOW_MS * WINDOW_MS
 
-    def load_windows(self, border: int) -> dict[str, int]:
-        """Maps and scans the files of sealed chunks; series must be there. Returns totals for the log."""
+    def load_windows(self, border: int, cut: Collection[str] = ()) -> dict[str, int]:
+        """Maps and scans the files of sealed chunks; series must be there. Files named in `cut` are in blocks and go.
+        Returns totals for the log."""
         totals = np.zeros(5, np.int64)
         totals[3] = NO_TS
         damaged: list[int] = []
@@ -155,9 +213,9 @@ class Head:
                 self.min_ts = min(self.min_ts, window.mint)
             return int(good)
 
-        self.windows.load(scan, border)
+        self.windows.load(scan, border, cut)
         self.border = border
-        self.max_ts = int(totals[3])
+        self.max_ts = max(int(totals[3]), border - 1 if border != NO_TS else NO_TS)
         self.table.reserve_refs(int(totals[4]))
         self.samples += int(totals[1])
         return {

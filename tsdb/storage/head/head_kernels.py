@@ -23,7 +23,7 @@ from tsdb.storage.head.layout import (
     WINDOW_MS,
 )
 
-ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW = range(5)
+ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
 """As in `tsdb.model.batch`."""
 
 LOW32 = np.uint64(0xFFFFFFFF)
@@ -33,30 +33,33 @@ EIGHT = np.uint64(8)
 U8, U64, I32, I64 = uint8[::1], uint64[::1], int32[::1], int64[::1]
 
 
-@kernel(types.UniTuple(int64, 3)(I32, I64, U64, HEAD_TYPE, int64, int64, int64, U8, U64, I32, I64, U64))
-def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64], records, oldest: int,
-             newest: int, commit: int, codes: NDArray[np.uint8], out_refs: NDArray[np.uint64],
-             out_slots: NDArray[np.int32], out_ts: NDArray[np.int64], out_values: NDArray[np.uint64],
-             ) -> tuple[int, int, int]:
-    """Judges the samples of one commit (i32, i64 ms, u64 bits [n]); they see each other. A slot of -1 is a new series
-    that was not made, since no sample of it is within the bounds.
+@kernel(types.UniTuple(int64, 4)(
+    I32, I64, U64, int64, int64, HEAD_TYPE, I64, int64, int64, int64, U8, U64, I32, I64, U64, I32))
+def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64], start: int, end: int, records,
+             bounds: NDArray[np.int64], commit: int, written: int, late: int, codes: NDArray[np.uint8],
+             out_refs: NDArray[np.uint64], out_slots: NDArray[np.int32], out_ts: NDArray[np.int64],
+             out_values: NDArray[np.uint64], out_late: NDArray[np.int32]) -> tuple[int, int, int, int]:
+    """Judges the samples start:end of one commit (i32, i64 ms, u64 bits [n]); they see each other. A slot of -1 is a
+    new series that was not made, since no sample of it is within the bounds.
 
-    Writes `codes` u8[n], and ref, slot, time and value of the samples to log and apply to the outputs [n]. A repeated
-    equal sample is accepted and not written. `oldest` and `newest` (ms) are inclusive bounds; `commit` is this
-    commit's number, 32 bits. Returns (written, least, greatest accepted time).
+    Writes `codes` u8[n]; ref, slot, time and value of the samples to log and apply in order to the outputs [n], from
+    place `written` on; and the numbers of late samples to `out_late` i32[n], from place `late` on. A sample that is
+    there already is accepted and not written. `bounds` i64[6] as `head.Bounds` says; `commit` is this commit's number,
+    32 bits. Returns (written, late, least, greatest time in order).
     """
-    written = 0
+    newest, oldest, border, late_from, new_late_from = bounds[0], bounds[1], bounds[2], bounds[3], bounds[4]
+    windowed = bounds[5] != 0
+    in_order_from = max(oldest, border)
     least = np.int64(0x7FFFFFFFFFFFFFFF)
     greatest = np.int64(NO_TS)
-    count = slots.size
-    for i in range(count):
-        if i + 16 < count:
+    for i in range(start, end):
+        if i + 16 < end:
             prefetch(records, np.int64(slots[i + 16]))
         slot = np.int64(slots[i])
         t = ts[i]
         value = values[i]
         if slot < 0:
-            codes[i] = TOO_OLD if t < oldest else TOO_NEW
+            codes[i] = TOO_NEW if t > newest else TOO_LATE if windowed else TOO_OLD
             continue
         record = records[slot]
         mark = record.mark
@@ -67,13 +70,11 @@ def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np
         else:
             last = record.last_ts
             last_value = record.last_value
+        code = ACCEPTED
         if t > last:
-            if t < oldest:
-                codes[i] = TOO_OLD
-            elif t > newest:
-                codes[i] = TOO_NEW
-            else:
-                codes[i] = ACCEPTED
+            if t > newest:
+                code = TOO_NEW
+            elif t >= in_order_from:
                 record.mark = np.uint64(commit) << THIRTY_TWO | np.uint64(written)
                 out_refs[written] = record.ref
                 out_slots[written] = np.int32(slot)
@@ -82,15 +83,21 @@ def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np
                 least = min(least, t)
                 greatest = max(greatest, t)
                 written += 1
-        elif t < oldest:
-            codes[i] = TOO_OLD
-        elif t < last:
-            codes[i] = OUT_OF_ORDER
-        elif value == last_value:
-            codes[i] = ACCEPTED
+            elif t >= new_late_from:
+                out_late[late] = np.int32(i)
+                late += 1
+            else:
+                code = TOO_LATE if windowed else TOO_OLD if t < oldest else OUT_OF_ORDER
+        elif t == last and (t >= oldest or t >= late_from):
+            # out of the times in order, the sample in order stays and nobody is told, as by Prometheus
+            code = ACCEPTED if value == last_value or (windowed and t < oldest) else DUPLICATE
+        elif t >= late_from:
+            out_late[late] = np.int32(i)
+            late += 1
         else:
-            codes[i] = DUPLICATE
-    return written, least, greatest
+            code = TOO_LATE if windowed else TOO_OLD if t < oldest else OUT_OF_ORDER
+        codes[i] = code
+    return written, late, least, greatest
 
 
 @device

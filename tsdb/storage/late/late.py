@@ -108,6 +108,8 @@ class Late:
         self._runs: tuple[Run, ...] = ()
         self._tail = Tail()
         self._used = 0
+        self.through = 0
+        """Late samples in segments of the log up to this number are in blocks."""
 
     @property
     def size(self) -> int:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError
+from tsdb.storage.blocks import Blocks
 from tsdb.storage.head import deleted
-from tsdb.storage.head.head import Head, Unapplied
+from tsdb.storage.head.head import Bounds, Head, Unapplied
 from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.wal import Replayed, TombstoneColumns, Wal
 from tsdb.wal.files import FileSystem
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 FOREVER = (1 << 63) - 1
 BORDER = "border"
 """Section of a checkpoint: windows that end here or before are complete and durable (ms)."""
+LATE = "late"
+"""Section of a checkpoint: the late samples of segments up to this number are in blocks."""
 
 Progress = Callable[[int, int], None]
 """Called as (bytes read, bytes in all)."""
@@ -36,6 +39,8 @@ Progress = Callable[[int, int], None]
 
 class _Series:
     """First reading: makes the series and keeps the border and the metadata."""
+
+    late_through = FOREVER
 
     def __init__(self, head: Head, metadata: dict[str, Metadata]) -> None:
         self._head = head
@@ -63,6 +68,8 @@ class _Series:
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
         raise AssertionError("samples are skipped in the first reading")
 
+    late = samples
+
     def tombstones(self, deleted_then: TombstoneColumns) -> None:
         pass
 
@@ -89,21 +96,22 @@ class _Samples:
     def after_checkpoint(self, sections: dict[str, Any]) -> int | None:
         if deleted.SECTION in sections:
             deleted.restore(self._head, sections[deleted.SECTION])
+        self._head.late.through = int(sections.get(LATE, 0))
         return self._head.border
 
+    @property
+    def late_through(self) -> int:
+        return self._head.late.through
+
     def tombstones(self, deleted_then: TombstoneColumns) -> None:
-        deleted.take_over(self._head, deleted_then)
+        slots = deleted.take_over(self._head, deleted_then)
+        self._head.late.remove(slots[slots >= 0], deleted_then.mint, deleted_then.maxt)
 
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
         head = self._head
-        slots = head.table.slot_of_ref[np.minimum(refs, MAX_REF - 1)].astype(np.int64) - 1
-        known = slots >= 0
-        if not known.all():
-            self.unknown += int((~known).sum())
-            seen = refs[refs < MAX_REF].max(initial=0)
-            head.table.reserve_refs(int(seen))  # else a new series would inherit these samples at the next start
-            slots, ts, values = slots[known], ts[known], values[known]
-        _, judged = head.judge(slots.astype(np.int32), ts, values, NO_TS, FOREVER)
+        slots, ts, values = self._known(refs, ts, values)
+        bounds = Bounds(border=head.border, border_refuses=True)
+        _, judged = head.judge(slots, ts, values, [(slots.size, bounds)])
         self.applied += judged.slots.size
         try:
             head.apply(judged)
@@ -111,18 +119,37 @@ class _Samples:
             raise StorageError(f"no space for sealed chunks while the log is replayed ({problem.__cause__}): "
                                "free some space on the disk") from problem
 
+    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+        slots, ts, values = self._known(refs, ts, values)
+        self._head.late.append(slots, ts, values)
+        self.applied += slots.size
+
+    def _known(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64],
+               ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]:
+        """Slots, times and values of those whose series is known."""
+        table = self._head.table
+        slots = table.slot_of_ref[np.minimum(refs, MAX_REF - 1)].astype(np.int64) - 1
+        known = slots >= 0
+        if not known.all():
+            self.unknown += int((~known).sum())
+            seen = refs[refs < MAX_REF].max(initial=0)
+            table.reserve_refs(int(seen))  # else a new series would inherit these samples at the next start
+            slots, ts, values = slots[known], ts[known], values[known]
+        return slots.astype(np.int32), ts, values
+
     def progress(self, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(done, total)
 
 
 def recover(fs: FileSystem, wal_folder: Path, wal: Wal, head: Head, metadata: dict[str, Metadata],
-            progress: Progress | None = None) -> tuple[Replayed, Replayed]:
-    """Fills an empty head. Returns what the two readings found; in a read-only opening beside a writer their
-    checkpoints may differ, and the opening must begin anew."""
+            progress: Progress | None = None, blocks: Blocks | None = None) -> tuple[Replayed, Replayed]:
+    """Fills an empty head with what is not in `blocks`. Returns what the two readings found; in a read-only opening
+    beside a writer their checkpoints may differ, and the opening must begin anew."""
     first = _Series(head, metadata)
     found_series = replay(fs, wal_folder, first)
-    totals = head.load_windows(first.border)
+    border = first.border if blocks is None else max(first.border, blocks.border)
+    totals = head.load_windows(border, blocks.cut_windows if blocks is not None else ())
     second = _Samples(head, progress)
     found = wal.replay(second)
     head.restore_values()
