@@ -322,6 +322,9 @@ class Windows:
         self._windows.remove(window)
         self._rebuild()
 
+    def path(self, window: Window) -> Path:
+        return self._folder / window.name
+
     def remove(self, names: Sequence[str]) -> None:
         """Removes files of windows that were taken out, durably. OSError."""
         for name in names:
