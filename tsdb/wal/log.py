@@ -14,7 +14,7 @@ from typing import Any
 
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import ReadOnly, StorageError, Unavailable
-from tsdb.wal import checkpoint, segments
+from tsdb.wal import checkpoint, contents, segments
 from tsdb.wal.files import File, FileSystem, write_all
 from tsdb.wal.options import WalOptions, WalStatistics
 from tsdb.wal.records import (
@@ -92,25 +92,32 @@ class Wal:
         """
         try:
             found = replay(self._fs, self._directory, handler)
-            if not self._read_only:
-                self._take_over(found)
+            self._begin(found)
         except OSError as problem:
-            raise StorageError(f"the write-ahead log cannot be opened ({problem}): check the disk; to start without "
-                               "a file that cannot be read, move it away") from problem
+            raise _cannot_open(problem) from problem
         for text in found.damage:
             log.error("%s", text)
         if found.torn and not self._read_only:
             log.warning("%s: the last %d bytes are no whole commit and are cut off: a write that a crash interrupted",
                         self._directory, found.torn)
-        self._segments = found.segments
-        self._checkpoint = found.checkpoint
         self._statistics.damaged = len(found.damage)
         self._statistics.torn_bytes = found.torn
-        self._replayed = True
-        if not self._read_only and self._options.sync == "interval" and self._options.sync_interval_s > 0:
-            self._timer = threading.Thread(target=self._sync_now_and_then, name="wal-sync", daemon=True)
-            self._timer.start()
         return found
+
+    def resume(self, known: dict[str, Any]) -> Replayed | None:
+        """Instead of `replay`: takes appends, if the files are just those that `known` (`contents`) tells of. None,
+        with nothing done: they are not. Raises StorageError."""
+        try:
+            found = contents.recognise(self._fs, self._directory, known)
+            if found is not None:
+                self._begin(found)
+        except OSError as problem:
+            raise _cannot_open(problem) from problem
+        return found
+
+    def contents(self) -> dict[str, Any]:
+        """What the log holds, in plain values, for `resume`. After `close`; it must not have failed. Raises OSError."""
+        return contents.describe(self._fs, self._directory, Replayed(self._segments, self._checkpoint))
 
     def append(self, *, series: SeriesColumns | None = None, samples: SampleColumns | None = None,
                metadata: Sequence[Metadata] = (), tombstones: TombstoneColumns | None = None,
@@ -232,6 +239,17 @@ class Wal:
                 if self._open is not None:
                     self._open.file.close()
                     self._open = None
+
+    def _begin(self, found: Replayed) -> None:
+        """Goes on where others have stopped. Raises OSError."""
+        if not self._read_only:
+            self._take_over(found)
+        self._segments = found.segments
+        self._checkpoint = found.checkpoint
+        self._replayed = True
+        if not self._read_only and self._options.sync == "interval" and self._options.sync_interval_s > 0:
+            self._timer = threading.Thread(target=self._sync_now_and_then, name="wal-sync", daemon=True)
+            self._timer.start()
 
     def _take_over(self, found: Replayed) -> None:
         """After a crash: what was replayed is served from now on, so it must not vanish any more."""
@@ -437,6 +455,11 @@ class Wal:
     def _unavailable(self, problem: OSError) -> Unavailable:
         return Unavailable(f"the write-ahead log in {self._directory} cannot be written ({problem}): nothing of this "
                            "request was kept; free space on the disk or replace it, then send it again")
+
+
+def _cannot_open(problem: OSError) -> StorageError:
+    return StorageError(f"the write-ahead log cannot be opened ({problem}): check the disk; to start without "
+                        "a file that cannot be read, move it away")
 
 
 def _pieces(samples: SampleColumns | None) -> Iterator[SampleColumns]:
