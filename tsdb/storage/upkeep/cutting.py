@@ -1,0 +1,156 @@
+"""Cutting: a window that is over becomes a block, and its file goes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.model.errors import Corruption
+from tsdb.storage.block import Block, Chunks, SeriesLabels, write_block
+from tsdb.storage.block.layout import FLOATS
+from tsdb.storage.block.meta import FROM_HEAD
+from tsdb.storage.block.tombstones_file import write_tombstones
+from tsdb.storage.blocks import Blocks
+from tsdb.storage.damage import Damage
+from tsdb.storage.head import deleted
+from tsdb.storage.head.head import Head
+from tsdb.storage.head.windows import Window
+from tsdb.storage.tombstones import Tombstones
+from tsdb.storage.upkeep import cutting_kernels
+from tsdb.wal.files import FileSystem
+
+log = logging.getLogger(__name__)
+
+SLOTS_AT_ONCE = 10_000
+"""Whose chunks are walked by one kernel call: about 10 ms."""
+
+
+class WindowSource:
+    """The series and chunks of a complete window; chunks are taken over as they are. In the head nothing that has a
+    chunk in a window is freed meanwhile."""
+
+    def __init__(self, head: Head, window: Window, mint: int, maxt: int) -> None:
+        """The block's range is mint <= ts < maxt (ms), and what the chunks need beyond."""
+        self._table = head.table
+        self._window = window
+        self.slots: NDArray[np.int32] = np.flatnonzero(window.chain[: head.table.size]).astype(np.int32)
+        """i32[n]: those with a chunk; in the order of the block once its chunks were given."""
+        self._counts = np.empty(self.slots.size, np.int64)
+        self.chunks_found = self.damaged = 0
+        for start in range(0, self.slots.size, SLOTS_AT_ONCE):
+            part = slice(start, start + SLOTS_AT_ONCE)
+            found, damaged, least, greatest = cutting_kernels.count_chunks(
+                self.slots[part], window.chain, window.address, window.used, self._counts[part])
+            self.chunks_found += found
+            self.damaged += damaged
+            mint, maxt = min(mint, least), max(maxt, greatest + 1)
+        self.mint, self.maxt = mint, maxt
+        some = self._counts > 0
+        self.slots, self._counts = self.slots[some], self._counts[some]
+
+    def series(self) -> SeriesLabels:
+        table = self._table
+        offsets = np.zeros(self.slots.size + 1, np.int64)
+        np.cumsum(table.label_count[self.slots], out=offsets[1:], dtype=np.int64)
+        pairs = np.empty(int(offsets[-1]), np.uint32)
+        cutting_kernels.gather_label_pairs(self.slots, table.labels, table.label_offset, table.label_count, offsets,
+                                           pairs)
+        return SeriesLabels(
+            table.symbol_bytes, table.symbol_offset[: table.symbols], table.symbol_length[: table.symbols],
+            table.pair_name[: table.pairs], table.pair_value[: table.pairs], offsets, pairs,
+        )
+
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+        self.slots, self._counts = self.slots[order], self._counts[order]
+        for start in range(0, order.size, SLOTS_AT_ONCE):
+            counts = self._counts[start : start + SLOTS_AT_ONCE]
+            total = int(counts.sum())
+            mint, maxt, samples, length = (np.empty(total, np.int64) for _ in range(4))
+            where = np.empty(total, np.uint64)
+            cutting_kernels.chunk_columns(self.slots[start : start + SLOTS_AT_ONCE], self._window.chain,
+                                          self._window.address, counts, mint, maxt, samples, where, length)
+            yield Chunks(counts, mint, maxt, samples, np.full(total, FLOATS, np.uint8), where, length,
+                         self._window.array)
+
+
+class Cutting:
+    """Its methods are called in the maintenance's thread."""
+
+    def __init__(self, fs: FileSystem, head: Head, blocks: Blocks, damage: Damage) -> None:
+        self._fs = fs
+        self._head = head
+        self._blocks = blocks
+        self._damage = damage
+        self._left: list[str] = []
+        """Files of windows that are in blocks and could not be removed yet."""
+        self.cut = 0
+        """Blocks made since the start."""
+
+    def cut_windows(self) -> int:
+        """Makes blocks of all complete windows, oldest first; how many windows. Raises OSError, Unavailable, with
+        those done that could be."""
+        self.remove_files()
+        with self._head.lock:
+            complete = [window for window in self._head.windows.every if window.complete]
+        for window in complete:
+            self._cut(window)
+            self.remove_files()
+        return len(complete)
+
+    def remove_files(self) -> None:
+        """Removes the files of windows that are in blocks. Until they are gone, no such block is compacted: it says at
+        the next start that a file is not to be read. OSError."""
+        if self._left:
+            self._head.windows.remove(self._left)
+            self._left.clear()
+
+    def _cut(self, window: Window) -> None:
+        began = time.perf_counter()
+        head = self._head
+        border = min(window.maxt + 1, head.border)
+        source = WindowSource(head, window, min(max(window.mint, self._blocks.border), border), border)
+        added = []
+        if source.slots.size:
+            meta = write_block(self._fs, self._blocks.folder, source, hints=(FROM_HEAD,), window=window.name,
+                               border=border, beside=lambda folder: self._write_tombstones(folder, source))
+            added.append(Block.open(self._fs, self._blocks.folder / meta.ulid))
+
+        def truncate() -> None:
+            head.windows.take_out(window)
+            head.min_ts = min((each.mint for each in head.windows.every), default=head.border)
+            deleted.forget(head)
+
+        self._blocks.publish(added, (), truncate)
+        if source.damaged:
+            path = head.windows.path(window)
+            problem = Corruption(f"{path}: {source.damaged} chunks are damaged: samples of their series are lost")
+            self._damage.set_aside(path, problem, source.mint, source.maxt)
+        else:
+            self._left.append(window.name)
+        window.close()
+        if added:
+            self.cut += 1
+            stats = added[0].meta.stats
+            log.info("block %s is cut: %d samples in %d chunks (%d bytes) of %d series, in %.2f s", added[0].meta.ulid,
+                     stats.samples, stats.chunks, added[0].chunks.size, stats.series, time.perf_counter() - began)
+
+    def _write_tombstones(self, folder: Path, source: WindowSource) -> None:
+        """What is deleted stays deleted in the block: it is there together with its tombstones."""
+        found = tombstones_of_rows(self._head.tombstones, source.slots, source.mint, source.maxt)
+        if len(found):
+            write_tombstones(self._fs, folder, found)
+
+
+def tombstones_of_rows(tombstones: Tombstones, slots: NDArray[np.int32], mint: int, maxt: int) -> Tombstones:
+    """Those of slots (i32[n]) within mint <= ts < maxt (ms), by row."""
+    begin, end = tombstones.of(slots)
+    rows = np.repeat(np.arange(slots.size, dtype=np.int32), end - begin)
+    at = np.repeat(begin - np.cumsum(end - begin) + (end - begin), end - begin) + np.arange(rows.size)
+    first, last = np.maximum(tombstones.mint[at], mint), np.minimum(tombstones.maxt[at], maxt - 1)
+    inside = first <= last
+    return Tombstones(rows[inside], first[inside], last[inside])
