@@ -19,7 +19,7 @@ from scraper.status import ScraperStatistics, TargetStatus
 from scraper.target import Target
 from tsdb.ingest.exposition.formats import Format, choose_format
 from tsdb.ingest.exposition.scrape_series import Scrape, TargetSeries
-from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, TOO_NEW, TOO_OLD, Appended, Batch
+from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, TOO_LATE, TOO_NEW, TOO_OLD, Appended, Batch
 from tsdb.model.durations import format_duration
 from tsdb.model.errors import ForgottenSeries, IngestError, ScrapeRefused
 
@@ -263,7 +263,7 @@ class TargetLoop:
         """`counts` of the body's samples by code; `repeated` ones were not even sent."""
         statistics = self._context.statistics
         duplicates = counts[DUPLICATE] + repeated
-        out_of_bounds = counts[TOO_OLD] + counts[TOO_NEW]
+        out_of_bounds = counts[TOO_OLD] + counts[TOO_NEW] + counts[TOO_LATE]
         statistics.out_of_order += counts[OUT_OF_ORDER]
         statistics.duplicate_timestamp += duplicates
         statistics.out_of_bounds += out_of_bounds

@@ -76,6 +76,8 @@ class WalConfig(Section, frozen=True):
 
 
 DEFAULT_RETENTION_MS = 15 * 86_400_000
+DEFAULT_LATE_WINDOW_MS = 30 * 60_000
+"""0 in Prometheus."""
 
 
 class RetentionConfig(Section, frozen=True):
@@ -100,13 +102,22 @@ class TsdbConfig(Section, frozen=True):
 
     path: Annotated[str, key("Data directory, relative to the working directory.")] = "data"
     out_of_order_time_window: Annotated[
-        Duration, key("How much older than the newest sample of its series a sample may be.", built=False)
-    ] = Duration(0)
+        Duration | None,
+        key("How much older than the newest sample of all those may be that come out of order, as when an agent sends "
+            "again what it could not send before. 0: none are taken. Without it: 30m.", reloadable=True),
+    ] = None
     retention: Annotated[RetentionConfig, key("How much is kept.", reloadable=True)] = RetentionConfig()
 
     def shown_form(self, made: Mapping[str, Any]) -> Mapping[str, Any]:
         """Prometheus shows the window twice."""
-        return {"outofordertimewindow": int(self.out_of_order_time_window), **made} if made else made
+        window = self.out_of_order_time_window
+        return {"outofordertimewindow": int(window), **made} if window and made else made
+
+    @property
+    def late_window_ms(self) -> int:
+        """`out_of_order_time_window`, ms."""
+        window = self.out_of_order_time_window
+        return DEFAULT_LATE_WINDOW_MS if window is None else int(window)
 
 
 class ExemplarsConfig(Section, frozen=True):

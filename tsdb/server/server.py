@@ -178,6 +178,7 @@ class Server:
         async def apply() -> None:
             services.promql.default_step_ms = config.global_.evaluation_interval
             retention = config.storage.tsdb.retention
+            services.storage.set_late_window(config.storage.tsdb.late_window_ms)
             services.storage.set_retention(retention.time_ms, int(retention.size))
             services.flags = shown(config, services.options, self._concurrency)
 
@@ -275,6 +276,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
             config = services.config.storage
             retention = config.tsdb.retention
             storage_options = StorageOptions(
+                late_window_ms=config.tsdb.late_window_ms,
                 wal_sync=config.wal.sync, retention_ms=retention.time_ms, retention_bytes=int(retention.size)
             )
             storage = Storage.open(data, storage_options, progress=replayed)

@@ -54,6 +54,8 @@ class StorageOptions:
     """When a commit is acknowledged: after fdatasync; after the write, with a timed fdatasync; after the write."""
     queue_samples: int = 2_000_000
     """Samples that may wait for the appender before batches are refused."""
+    late_window_ms: int = 0
+    """How much older than the newest sample of all those may be that come out of order; 0: none are taken."""
     retention_ms: int = 0
     """How long samples are kept, in whole windows; 0: for ever."""
     retention_bytes: int = 0
@@ -91,6 +93,10 @@ class StorageStatistics:
     rejected: dict[str, int]
     """By reason, `tsdb.model.batch.REASONS`."""
     wal: WalStatistics = field(repr=False)
+    late_appended: int = 0
+    """Late samples among `samples_appended`."""
+    late_stored: int = 0
+    """Late samples that are not in blocks yet."""
     damaged: int = 0
     """Files and folders found damaged since the start."""
     damaged_known: int = 0
@@ -124,6 +130,7 @@ class Storage:
             self._appender = Appender(self._head, self._index, self._wal, self._metadata,
                                       queue_samples=options.queue_samples,
                                       after_commit=self._maintenance.after_commit)
+            self.set_late_window(options.late_window_ms)
             self.set_retention(options.retention_ms, options.retention_bytes)
             self._appender.start()
             self._maintenance.start(self._appender)
@@ -187,13 +194,18 @@ class Storage:
             raise ReadOnly(f"{self.path} was opened read-only")
         return self._appender.submit(batch, patient=patient)
 
+    def set_late_window(self, window_ms: int) -> None:
+        """As in `StorageOptions`; from now on."""
+        if self._appender is not None:
+            self._appender.late_window_ms = window_ms
+
     def set_retention(self, time_ms: int, size_bytes: int) -> None:
         """As in `StorageOptions`; from now on."""
         if self._maintenance is not None:
             self._maintenance.retention = Retention(time_ms, size_bytes)
 
     def oldest(self) -> int | None:
-        """The lower bound of accepted times now, ms; None: any."""
+        """The lower bound of times in order now, ms; None: any."""
         found = self._head.oldest()
         return None if found == NO_TS else found
 
@@ -271,6 +283,8 @@ class Storage:
             failed_commits=counters.failed_commits if counters is not None else 0,
             rejected=dict(zip(REASONS[1:], rejected[1:], strict=True)),
             wal=self._wal.statistics(),
+            late_appended=counters.late if counters is not None else 0,
+            late_stored=head.late.size,
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
         )

@@ -174,7 +174,9 @@ class TargetSeries:
         gone = self._end_tracking()
         if not gone.size and not self._reports_known:
             return None
-        return self._composed(None, gone, ts, np.full(self._report_slots.slot.size, STALE_NAN, np.uint64))
+        batch = self._composed(None, gone, ts, np.full(self._report_slots.slot.size, STALE_NAN, np.uint64))
+        batch.discard_late = True  # where the target is back, they would cut its series in two
+        return batch
 
     def appended(self, appended: Appended) -> list[int]:
         """Takes the verdict on the last batch: remembers where its new series are. Returns how many of the body's own

@@ -31,6 +31,7 @@ REMEDIES = (
     "the series has another value at that time: give each sender labels of its own (external_labels)",
     "samples may be an hour older than the newest one at most",
     "samples may be 10 minutes ahead of this server's clock at most: check the sender's clock",
+    "it is older than the newest sample by more than storage.tsdb.out_of_order_time_window",
 )
 """What to do, by code of `tsdb.model.batch.REASONS`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tsdb.model.batch import OUT_OF_ORDER, REASONS, TOO_OLD
+from tsdb.model.batch import OUT_OF_ORDER, REASONS, TOO_LATE, TOO_OLD
 from tsdb.server.metrics.table import Row, Value
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ STORAGE: tuple[Row[StorageStatistics], ...] = (
         _floats(lambda s: s.rejected[REASONS[OUT_OF_ORDER]]), ("type",)),
     Row("prometheus_tsdb_out_of_bound_samples_total", "counter", "Samples rejected as out of bounds.",
         _floats(lambda s: s.rejected[REASONS[TOO_OLD]]), ("type",)),
+    Row("prometheus_tsdb_too_old_samples_total", "counter",
+        "Samples rejected as older than the window for samples out of order.",
+        _floats(lambda s: s.rejected[REASONS[TOO_LATE]]), ("type",)),
+    Row("prometheus_tsdb_out_of_order_samples_appended_total", "counter", "Samples out of order that were appended.",
+        _floats(lambda s: s.late_appended), ("type",)),
+    Row("tsdb_late_samples", "gauge", "Samples out of order, or older than the head, that are not in blocks yet.",
+        lambda s: s.late_stored),
     Row("prometheus_tsdb_head_min_time", "gauge", "Oldest time in the head, ms.", lambda s: s.min_ts),
     Row("prometheus_tsdb_head_min_time_seconds", "gauge", "Oldest time in the head.", lambda s: _seconds(s.min_ts)),
     Row("prometheus_tsdb_head_max_time", "gauge", "Newest time in the head, ms.", lambda s: s.max_ts),
