@@ -9,14 +9,22 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from tsdb.model.errors import Corruption
 from tsdb.storage.block import Block, BlockMeta, block_paths
-from tsdb.storage.block.layout import META_NAME
-from tsdb.storage.damage import Damage
+from tsdb.storage.block.folders import remove_block
+from tsdb.storage.block.layout import INDEX_NAME, META_NAME
+from tsdb.storage.block.sections import Index
+from tsdb.storage.block.ulid import made_at
+from tsdb.storage.damage import BACK, Damage
 from tsdb.storage.head.layout import NO_TS
-from tsdb.wal.files import FileSystem, read_file
+from tsdb.wal.files import FileSystem, read_file, write_file_atomically
 
 log = logging.getLogger(__name__)
+
+LATEST_MS = 600_000
+"""How far ahead of the clock samples may be when a block is made."""
 
 
 class Blocks:
@@ -43,20 +51,27 @@ class Blocks:
         if paths and not read_only:
             # the names of blocks may not be durable yet, and what they were made of goes now
             fs.sync_directory(folder)
-        opened = []
+        opened: list[Block] = []
+        wrong: list[tuple[Path, Corruption]] = []
         try:
             for path in paths:
                 try:
                     opened.append(Block.open(fs, path))
                 except Corruption as problem:
-                    if fs.exists(path):  # else a process that writes has removed it meanwhile
-                        damage.set_aside(path, problem, *_times(fs, path))
+                    wrong.append((path, problem))
             gone = superseded(block.meta for block in opened)
             for block in [block for block in opened if block.meta.ulid in gone]:
                 opened.remove(block)
                 if not read_only:
                     _remove(block)
                 block.release()
+            for path, found in wrong:
+                if path.name in gone and not read_only:
+                    remove_block(fs, path)
+                elif path.name not in gone and fs.exists(path):  # else a process that writes has removed it meanwhile
+                    damage.set_aside(path, found, *_times(fs, path))
+            for block in opened:
+                _do_without(fs, block, damage, read_only=read_only)
         except BaseException:
             for block in opened:
                 block.release()
@@ -138,10 +153,30 @@ def _remove(block: Block) -> None:
         log.error("%s could not be removed: %s; it is tried again at the next start", block.path, problem)
 
 
+def _do_without(fs: FileSystem, block: Block, damage: Damage, *, read_only: bool) -> None:
+    """Sets aside files that are damaged and not needed; meta.json is written anew."""
+    for path, problem in block.left_out:
+        if path.name == META_NAME:
+            damage.set_aside(path, problem)
+            if not read_only:
+                write_file_atomically(fs, path, block.meta.to_json())
+        else:
+            damage.set_aside(path, problem, block.meta.mint, block.meta.maxt, BACK)
+
+
 def _times(fs: FileSystem, path: Path) -> tuple[int, int]:
-    """minTime and maxTime of a block that cannot be opened, where its meta.json can be read; else 0, 0."""
+    """minTime and maxTime of a block that cannot be opened, as far as it can be told."""
+    try:
+        index = read_file(fs, path / INDEX_NAME)
+        found = Index(path / INDEX_NAME, np.frombuffer(index, np.uint8))
+        return found.mint, found.maxt
+    except (OSError, Corruption):
+        pass
     try:
         document = json.loads(read_file(fs, path / META_NAME))
-        return int(document["minTime"]), int(document["maxTime"])
+        mint, maxt = int(document["minTime"]), int(document["maxTime"])
+        if mint < maxt <= made_at(path.name) + LATEST_MS:
+            return mint, maxt
     except (OSError, ValueError, KeyError, TypeError):
-        return 0, 0
+        pass
+    return 0, made_at(path.name) + LATEST_MS

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 FOLDER = "damaged"
 NOTE = ".json"
-LEAST, GREATEST = -(1 << 63), (1 << 63) - 1
+MISSING = "may be missing"
+BACK = "that were deleted may be there again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,14 @@ class Damaged:
     """Where it is kept now; `path` where it was not moved."""
     reason: str
     mint: int
-    """ms: no sample can be missing but those of mint <= ts < maxt; equal where none is, or it is not known which."""
+    """ms: only samples of mint <= ts < maxt can be concerned; equal where none is, or it is not known which."""
     maxt: int
+    effect: str = MISSING
+    """What may be wrong with the samples of these times."""
 
     def warning(self) -> str:
         """For those who query these times."""
-        return (f"samples between {time_text(self.mint)} and {time_text(self.maxt)} may be missing: "
+        return (f"samples between {time_text(self.mint)} and {time_text(self.maxt)} {self.effect}: "
                 f"{self.path.parent.name}/{self.path.name} was found damaged and is left out "
                 f"(the reason is in {self.kept.name}{NOTE} in the folder {FOLDER} of the data directory)")
 
@@ -65,14 +68,17 @@ class Damage:
         """These, and what the folder has from before."""
         return self._known
 
-    def set_aside(self, path: Path, problem: Exception, mint: int = 0, maxt: int = 0) -> Damaged:
+    def set_aside(self, path: Path, problem: Exception, mint: int = 0, maxt: int = 0,
+                  effect: str = MISSING) -> Damaged:
         """Moves a file or folder to <data>/damaged, says so in the log, and keeps it in mind."""
+        if not self._fs.exists(path):
+            return self.note(path, problem, mint, maxt, effect)
         folder = self._data / FOLDER
         kept = folder / f"{path.parent.name}-{path.name}"
         while self._fs.exists(kept):
             kept = kept.with_name(kept.name + "+")
         if not self._read_only:
-            self._write_note(Damaged(path, kept, str(problem), mint, maxt))
+            self._write_note(Damaged(path, kept, str(problem), mint, maxt, effect))
             try:
                 self._fs.mkdir(folder)
                 self._fs.rename(path, kept)
@@ -81,14 +87,14 @@ class Damage:
             except OSError as failure:
                 log.error("%s could not be set aside: %s", path, failure)
                 kept = path
-        found = Damaged(path, path if self._read_only else kept, str(problem), mint, maxt)
+        found = Damaged(path, path if self._read_only else kept, str(problem), mint, maxt, effect)
         log.error("damaged: %s; it is kept as %s and left out, the rest serves", problem, found.kept)
         self._remember(found)
         return found
 
-    def note(self, path: Path, problem: Exception, mint: int = 0, maxt: int = 0) -> Damaged:
+    def note(self, path: Path, problem: Exception, mint: int = 0, maxt: int = 0, effect: str = MISSING) -> Damaged:
         """Damage of something that stays where it is, or is gone: a part of it is left out."""
-        found = Damaged(path, path, str(problem), mint, maxt)
+        found = Damaged(path, path, str(problem), mint, maxt, effect)
         log.error("damaged: %s; the rest serves", problem)
         if mint < maxt and not self._read_only:
             self._write_note(found)
@@ -109,7 +115,8 @@ class Damage:
         name = f"{found.path.parent.name}-{found.path.name}" if found.kept == found.path else found.kept.name
         content = {
             "path": str(found.path.relative_to(self._data)), "reason": found.reason,
-            "minTime": found.mint, "maxTime": found.maxt, "found": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "minTime": found.mint, "maxTime": found.maxt, "effect": found.effect,
+            "found": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         try:
             self._fs.mkdir(self._data / FOLDER)
@@ -129,7 +136,8 @@ def damaged_before(fs: FileSystem, data: Path) -> list[Damaged]:
                 content = json.loads(read_file(fs, folder / name))
                 path, kept = data / content["path"], folder / name.removesuffix(NOTE)
                 out.append(Damaged(path, kept if fs.exists(kept) else path, str(content["reason"]),
-                                   int(content["minTime"]), int(content["maxTime"])))
+                                   int(content["minTime"]), int(content["maxTime"]),
+                                   str(content.get("effect", MISSING))))
             except (OSError, ValueError, KeyError, TypeError) as problem:
                 log.warning("%s cannot be read: %s", folder / name, problem)
     return out

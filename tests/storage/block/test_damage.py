@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.wal.simulated import SimulatedFileSystem
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.matchers import Matcher, MatchType
-from tsdb.storage.block import Block, new_ulid, write_block, writer
+from tsdb.storage.block import Block, meta, new_ulid, write_block, writer
 from tsdb.storage.block.layout import (
     CHUNKS_HEADER_BYTES,
     CHUNKS_NAME,
@@ -98,15 +97,29 @@ def test_a_bit_turns_over(part: str, written: SimulatedFileSystem) -> None:
 
 @pytest.mark.parametrize("name", [META_NAME, INDEX_NAME, CHUNKS_NAME])
 def test_a_file_is_cut(name: str, written: SimulatedFileSystem, tmp_path: Path) -> None:
+    good = answers(written)
     size = len(written.content(PATH / name))
     for left in (0, 1, 15, 16, 17, 63, 64, 65, 100, size // 2, size - 40, size - 1, size + 1):
         fs = written.copy()
         fs.open(PATH / name, writable=True).truncate(left)
-        with pytest.raises(Corruption, match=name):
-            Block.open(fs, PATH)
+        if name == META_NAME:
+            assert answers(fs) == good and left_out(fs) == [META_NAME], "the index has a copy"
+        else:
+            with pytest.raises(Corruption, match=name):
+                Block.open(fs, PATH)
 
 
-@pytest.mark.parametrize("name", [META_NAME, INDEX_NAME, CHUNKS_NAME])
+def left_out(fs: SimulatedFileSystem) -> list[str]:
+    return [path.name for path, _ in Block.open(fs, PATH).left_out]
+
+
+def test_meta_json_is_missing(written: SimulatedFileSystem) -> None:
+    fs = written.copy()
+    fs.unlink(PATH / META_NAME)
+    assert answers(fs) == answers(written) and left_out(fs) == [META_NAME]
+
+
+@pytest.mark.parametrize("name", [INDEX_NAME, CHUNKS_NAME])
 def test_a_file_is_missing(name: str, written: SimulatedFileSystem) -> None:
     fs = written.copy()
     fs.unlink(PATH / name)
@@ -122,10 +135,12 @@ def test_files_of_two_blocks(written: SimulatedFileSystem) -> None:
         mixed = fs.copy()
         mixed.rename(FOLDER / other / name, PATH / name)
         with pytest.raises(Corruption, match=name):
-            Block.open(mixed, PATH)
+            Block.open(mixed, PATH).verify()
 
 
-def test_newer_versions_are_refused_by_name(written: SimulatedFileSystem) -> None:
+def test_newer_versions_are_refused_by_name(
+    written: SimulatedFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, magic in ((INDEX_NAME, b"TSDBINDX"), (CHUNKS_NAME, b"TSDBDATA")):
         fs = written.copy()
         start = magic + struct.pack("<I", 99)
@@ -133,9 +148,9 @@ def test_newer_versions_are_refused_by_name(written: SimulatedFileSystem) -> Non
         fs.open(PATH / name, writable=True).pwrite(start + struct.pack("<I", crc), 0)
         with pytest.raises(FormatTooNew, match=f"{name}: has format 99, this tsdb reads up to 1"):
             Block.open(fs, PATH)
-    fs = written.copy()
-    document = json.loads(fs.content(PATH / META_NAME)) | {"version": 2}
-    fs.open(PATH / META_NAME, writable=True, truncate=True).pwrite(json.dumps(document).encode(), 0)
+    monkeypatch.setattr(meta, "VERSION", 2)
+    fs = SimulatedFileSystem()
+    write_block(fs, FOLDER, PlainSource(CONTENT), ulid=ULID)
     with pytest.raises(FormatTooNew, match="format 2"):
         Block.open(fs, PATH)
 

@@ -34,6 +34,7 @@ from tsdb.storage.block.matching import Matching
 from tsdb.storage.block.meta import VERSION, BlockMeta
 from tsdb.storage.block.sections import Index, check_header, damaged
 from tsdb.storage.block.symbols import SymbolTable
+from tsdb.storage.block.tombstones_file import NAME as TOMBSTONES_NAME
 from tsdb.storage.block.tombstones_file import read_tombstones
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.tombstones import Tombstones
@@ -41,6 +42,8 @@ from tsdb.wal.files import FileSystem, Mapping
 
 log = logging.getLogger(__name__)
 
+MOST_DAMAGED = 100
+"""Chunks that are named where many are damaged."""
 SCRATCH_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
 
 
@@ -72,8 +75,11 @@ class Block:
     """
 
     def __init__(self, fs: FileSystem, path: Path, meta: BlockMeta, index: Index, mappings: Sequence[Mapping],
-                 tombstones: Tombstones) -> None:
+                 tombstones: Tombstones, left_out: Sequence[tuple[Path, Corruption]] = ()) -> None:
         """See `open`."""
+        self.left_out = left_out
+        """Files that are damaged and that the block does without: meta.json, of which the index has a copy; tombstones,
+        without which what was deleted is there again."""
         self.path = path
         self.meta = meta
         self.index = index
@@ -85,21 +91,30 @@ class Block:
         self._matching = Matching(index, self.symbols)
         self._fs = fs
         self._mappings = mappings
+        self._bytes = sum(mapping.array.size for mapping in mappings)
         self._lock = threading.Lock()
         self._readers = 1
         self._removed: Path | None = None
 
     @classmethod
     def open(cls, fs: FileSystem, path: Path) -> Self:
-        """Maps a block; reads meta.json and the table of contents. The caller is its first reader.
+        """Maps a block; reads meta.json and the table of contents. The caller is its first reader, and looks at
+        `left_out`.
 
         Raises Corruption, FormatTooNew, OSError.
         """
-        text = _read(fs, path / META_NAME)
+        left_out = []
         mappings = [_map(fs, path / INDEX_NAME)]
         try:
             index = Index(path / INDEX_NAME, mappings[0].array)
-            meta = _meta(path / META_NAME, text, index)
+            try:
+                meta = _meta(path / META_NAME, _read(fs, path / META_NAME), index)
+            except Corruption as problem:
+                copy = index.meta_text()
+                if copy is None:
+                    raise
+                meta = _meta(path / META_NAME, copy, index)
+                left_out.append((path / META_NAME, problem))
             mappings.append(_map(fs, path / CHUNKS_NAME))
             chunks = mappings[1].array
             check_header(path / CHUNKS_NAME, chunks[:CHUNKS_HEADER_BYTES].tobytes(), CHUNKS_MAGIC, CHUNKS_VERSION,
@@ -107,7 +122,12 @@ class Block:
             expected = int(index["chunk_offset"].part(index.chunks, index.chunks + 1)[0])
             if chunks.size != expected:
                 raise damaged(path / CHUNKS_NAME, f"has {chunks.size} bytes, not {expected}")
-            return cls(fs, path, meta, index, mappings, read_tombstones(fs, path, index.series))
+            try:
+                tombstones = read_tombstones(fs, path, index.series)
+            except Corruption as problem:
+                tombstones = Tombstones.none()
+                left_out.append((path / TOMBSTONES_NAME, problem))
+            return cls(fs, path, meta, index, mappings, tombstones, left_out)
         except Exception:
             for mapping in mappings:
                 mapping.close()
@@ -116,6 +136,11 @@ class Block:
     def __len__(self) -> int:
         """How many series it has."""
         return self.index.series
+
+    @property
+    def bytes(self) -> int:
+        """Of its files, tombstones left aside."""
+        return self._bytes
 
     def acquire(self) -> None:
         """One more reader. Only while there is one: under the lock of the list that has the block."""
@@ -237,20 +262,32 @@ class Block:
         return out_begin, out_end, ts, values
 
     def problems(self) -> Iterator[Corruption]:
-        """Reads every byte; all that is damaged, at most one for each section, and one for the file of chunks."""
-        index = self.index
+        """Reads every byte; all that is damaged, at most one for each section, and for MOST_DAMAGED chunks."""
+        yield from (problem for _, problem in self.left_out)
         wrong = False
-        for problem in index.problems():
+        for problem in self.index.problems():
             wrong = True
             yield problem
-        if not wrong:
-            found = chunk_kernels.check_chunks(
-                0, index.chunks, self.chunks, index["chunk_mint"].raw, index["chunk_maxt"].raw,
+        if not wrong:  # else it is not known where chunks begin, or what their checksums are of
+            for chunk in self.damaged_chunks(MOST_DAMAGED):
+                yield damaged(self.path / CHUNKS_NAME, f"chunk {chunk} is damaged")
+
+    def damaged_chunks(self, most: int, first: int = 0, end: int | None = None) -> list[int]:
+        """Numbers of chunks whose checksum is wrong, at most so many, among first:end, by default all of them. The
+        index must be sound."""
+        index = self.index
+        past = index.chunks if end is None else end
+        found: list[int] = []
+        while first < past and len(found) < most:
+            first = chunk_kernels.check_chunks(
+                first, past, self.chunks, index["chunk_mint"].raw, index["chunk_maxt"].raw,
                 index["chunk_offset"].raw, index["chunk_mint"].width, index["chunk_offset"].width, self.meta.mint,
                 index["chunk_samples"].array, index["chunk_form"].raw, np.empty(24, np.uint8),
             )
-            if found < index.chunks:
-                yield damaged(self.path / CHUNKS_NAME, f"chunk {found} is damaged")
+            if first < past:
+                found.append(first)
+            first += 1
+        return found
 
     def verify(self) -> None:
         """Reads every byte. Raises Corruption for the first that is damaged."""
@@ -288,12 +325,12 @@ def _map(fs: FileSystem, path: Path) -> Mapping:
 
 
 def _meta(path: Path, text: bytes, index: Index) -> BlockMeta:
+    if int(checksum(0, np.frombuffer(text, np.uint8))) != index.meta_crc:
+        raise damaged(path, "is not as it was written")
     try:
         version = json.loads(text)["version"]
         if isinstance(version, int) and version > VERSION:
             raise FormatTooNew(f"{path}: has format {version}, this tsdb reads up to {VERSION}: use a newer tsdb")
-        if int(checksum(0, np.frombuffer(text, np.uint8))) != index.meta_crc:
-            raise damaged(path, "is not as it was written")
         meta = BlockMeta.from_json(text)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise damaged(path, f"is not readable ({problem})") from None

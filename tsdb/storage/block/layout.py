@@ -28,6 +28,8 @@ ENTRY = struct.Struct("<24s4sIQQ")
 FOOTER = struct.Struct("<QIIII8s")
 """Of the index: offset, length and crc32c of the table of contents, version, crc32c of all this, magic."""
 
+META_COPY = "meta_json"
+"""Section of the index with the text of meta.json, for where that is damaged. The first blocks have none."""
 PAGE_CRC = "page_crc"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "symbol_offset": ("<u4", "<u8"),

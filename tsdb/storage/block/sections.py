@@ -22,6 +22,7 @@ from tsdb.storage.block.layout import (
     INDEX_HEADER_BYTES,
     INDEX_MAGIC,
     INDEX_VERSION,
+    META_COPY,
     PAGE_CRC,
     SECTIONS,
 )
@@ -153,6 +154,16 @@ class Index:
     @property
     def chunks(self) -> int:
         return self["chunk_form"].size
+
+    def meta_text(self) -> bytes | None:
+        """What meta.json should say, where the index knows it and that is sound."""
+        if META_COPY not in self._sections:
+            return None
+        try:
+            text = self[META_COPY].all().tobytes()
+        except Corruption:
+            return None
+        return text if int(checksum(0, np.frombuffer(text, np.uint8))) == self.meta_crc else None
 
     def close(self) -> None:
         """Lets go of the memory."""

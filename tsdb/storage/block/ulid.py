@@ -18,5 +18,13 @@ def new_ulid(now_ms: int | None = None) -> str:
     return "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))
 
 
+def made_at(ulid: str) -> int:
+    """When it was made, ms since 1970."""
+    number = 0
+    for digit in ulid:
+        number = number << 5 | _DIGITS.index(digit)
+    return number >> 80
+
+
 def is_ulid(text: str) -> bool:
     return _ULID.fullmatch(text) is not None

@@ -32,6 +32,7 @@ from tsdb.storage.block.layout import (
     MAX_CHUNK_BYTES,
     MAX_ITEMS,
     MAX_SAMPLES,
+    META_COPY,
     META_NAME,
     PAGE,
     PAGE_CRC,
@@ -103,6 +104,7 @@ def _write_files(fs: FileSystem, folder: Path, source: BlockSource, meta: BlockM
     stats = Stats(int(columns["chunk_samples"].sum(dtype=np.int64)), per_series.size, columns["chunk_form"].size)
     meta = dataclasses.replace(meta, stats=stats)
     text = meta.to_json()
+    sections[META_COPY] = np.frombuffer(text, np.uint8)
     _write_index(fs, folder / INDEX_NAME, sections, meta, int(checksum(0, np.frombuffer(text, np.uint8))))
     _write_file(fs, folder / META_NAME, text)
     return meta
@@ -187,7 +189,7 @@ def _write_index(fs: FileSystem, path: Path, sections: Columns, meta: BlockMeta,
         write_all(file, _file_header(INDEX_MAGIC, INDEX_VERSION).ljust(INDEX_HEADER_BYTES, b"\0"), 0)
         at = INDEX_HEADER_BYTES
         entries, page_crcs = [], [np.zeros(0, np.uint32)]
-        for name in SECTIONS:
+        for name in (META_COPY, *SECTIONS):
             data = (np.concatenate(page_crcs) if name == PAGE_CRC else sections[name])
             raw = np.ascontiguousarray(data).view(np.uint8)
             crcs = _page_checksums(raw)
