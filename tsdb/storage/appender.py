@@ -86,7 +86,7 @@ class Appender:
         self._lock = threading.Lock()
         self._after_commit = after_commit
         self._clock = clock
-        self._logged_slots = head.table.size
+        head.table.logged()
         self._unapplied: Unapplied | None = None
         self._closed = False
         self.late_window_ms = 0
@@ -270,7 +270,7 @@ class Appender:
                 series=new, samples=SampleColumns(judged.refs, judged.ts, judged.values), metadata=changed,
                 late=None if late is None else SampleColumns(late.refs, late.ts, late.values),
             )
-        self._logged_slots = head.table.size
+        head.table.logged()
         for each in changed:
             self._metadata[each.family] = each
         self._apply(judged, 0)
@@ -323,14 +323,17 @@ class Appender:
             self._unapplied = None
 
     def _new_series(self) -> SeriesColumns | None:
-        table, first = self._head.table, self._logged_slots
-        end = table.size
-        if first == end:
+        table = self._head.table
+        slots = table.unlogged()
+        if not slots.size:
             return None
-        return SeriesColumns(
-            np.ascontiguousarray(self._head.records["ref"][first:end]), table.key_bytes,
-            table.key_offset[first:end], table.key_length[first:end],
-        )
+        return SeriesColumns(table.records["ref"][slots], table.key_bytes, table.key_offset[slots],
+                             table.key_length[slots])
+
+    @property
+    def holds_samples(self) -> bool:
+        """Whether there are logged samples that the head does not have yet. Of its own thread."""
+        return self._unapplied is not None
 
     def _changed_metadata(self, batches: list[Batch]) -> list[Metadata]:
         changed = {}

@@ -10,7 +10,7 @@ import re2
 from numpy.typing import NDArray
 
 from tsdb.model.errors import BadData
-from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.matchers import Matcher
 
 _PLAIN = re.compile(r"[^\\.+*?()\[\]{}|^$\n]*")
 _AROUND = re.compile(r"(\.[*+])?([^\\.+*?()\[\]{}|^$\n]+)(\.[*+])?")
@@ -29,14 +29,18 @@ class ValueFilter:
         self._pattern: re2._Regexp | None = None
         self.literals: list[str] | None = None
         """The only values that match (that do not, for a negative matcher); None: not a list."""
-        self.all_non_empty = False
-        """Every value that is not empty satisfies the matcher."""
+        self.negative = matcher.negative
+        self.all_non_empty: bool | None = None
+        """Whether all values that are not empty satisfy the matcher, or none does; None: it depends."""
         if not matcher.regex:
             self.literals = [matcher.value]
+            if not matcher.value:
+                self.all_non_empty = matcher.negative
         elif all(_PLAIN.fullmatch(part) for part in matcher.value.split("|")):
             self.literals = matcher.value.split("|")
         else:
-            self.all_non_empty = matcher.type == MatchType.REGEX and matcher.value in (".+", ".*")
+            if matcher.value in (".+", ".*"):
+                self.all_non_empty = not matcher.negative
             self._pattern = _compile(rf"(?s:{matcher.value})", matcher.value)
 
     def matches(self, value: str) -> bool:

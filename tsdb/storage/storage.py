@@ -67,6 +67,10 @@ class StorageStatistics:
     """Gauges, and counters since the start."""
 
     series: int
+    series_made: int
+    """Since the start, those of the log's replay included."""
+    series_removed: int
+    """Since the start."""
     symbols: int
     label_pairs: int
     windows: int
@@ -251,7 +255,8 @@ class Storage:
 
     def cardinality(self, most: int) -> Cardinality:
         """What makes the most series: the `most` largest metrics, label names and pairs."""
-        return cardinality(self._head.table, most)
+        with self._head.readers.reading():
+            return cardinality(self._head.table, most)
 
     def statistics(self) -> StorageStatistics:
         head = self._head
@@ -265,9 +270,11 @@ class Storage:
             sealed_bytes = sum(window.used for window in head.windows.every)
             opened, ever = head.opened.tolist()
         return StorageStatistics(
-            series=head.table.size,
-            symbols=head.table.symbols,
-            label_pairs=head.table.pairs,
+            series=head.table.series,
+            series_made=head.table.made,
+            series_removed=head.table.removed,
+            symbols=head.table.symbols_in_use,
+            label_pairs=head.table.pairs_in_use,
             windows=len(head.windows),
             chunks=opened + sealed,
             chunks_opened=ever,

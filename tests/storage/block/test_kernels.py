@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsdb.storage.block.dictionary import read_only
-from tsdb.storage.block.match_kernels import keep_listed
 from tsdb.storage.block.text_kernels import fingerprints, sort_texts
+from tsdb.storage.head.index_kernels import keep_listed
 
 pieces = st.sampled_from([b"", b"\0", b"a", b"\xff", b"http_request_duration_seconds_", b"1234567", bytes(7)])
 texts = st.lists(st.lists(pieces, max_size=5).map(b"".join), max_size=60)

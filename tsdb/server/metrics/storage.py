@@ -26,7 +26,9 @@ def _floats(read: Callable[[StorageStatistics], int]) -> Callable[[StorageStatis
 STORAGE: tuple[Row[StorageStatistics], ...] = (
     Row("prometheus_tsdb_head_series", "gauge", "Series in the head.", lambda s: s.series),
     Row("prometheus_tsdb_head_series_created_total", "counter", "Series made, those of the log's replay included.",
-        lambda s: s.series),
+        lambda s: s.series_made),
+    Row("prometheus_tsdb_head_series_removed_total", "counter",
+        "Series that left the head, all their samples being in blocks.", lambda s: s.series_removed),
     Row("prometheus_tsdb_head_chunks", "gauge", "Chunks, open and sealed.", lambda s: s.chunks),
     Row("prometheus_tsdb_head_chunks_created_total", "counter",
         "Chunks begun, those of the log's replay included.", lambda s: s.chunks_opened),

@@ -38,8 +38,8 @@ class Dictionary:
         counts = np.diff(self.label_offset).astype(np.uint16)
         offsets = np.zeros(pairs + 2, np.int64)
         posting = np.empty(self.label_pair.size, np.int32)
-        index_kernels.build_postings(n, self.label_pair, self.label_offset[:-1].astype(np.uint64), counts, offsets,
-                                     posting)
+        index_kernels.build_postings(np.arange(n, dtype=np.int32), self.label_pair,
+                                     self.label_offset[:-1].astype(np.uint64), counts, offsets, posting)
         return {
             "symbol_offset": self.symbol_offset.astype(narrowest(self.symbol_bytes.size)),
             "symbol_bytes": self.symbol_bytes,

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.matchers import Matcher
-from tsdb.storage.block.match_kernels import keep_labelled, keep_listed, mark_listed
+from tsdb.storage.block.match_kernels import keep_labelled
 from tsdb.storage.block.sections import Index, damaged
 from tsdb.storage.block.symbols import SymbolTable
+from tsdb.storage.head.index_kernels import keep_listed, mark_listed
 from tsdb.storage.regexes import ValueFilter
 
 MOST_KNOWN = 64
@@ -74,8 +75,8 @@ class Matching:
                 pair = self._symbols.find_pair(low, high, text.encode("utf-8", "surrogateescape"))
                 if pair >= 0:
                     wanted[pair - low] = not matcher.negative
-        elif tested.all_non_empty:
-            wanted = np.ones(high - low, np.uint8)
+        elif tested.all_non_empty is not None:
+            wanted = np.full(high - low, tested.all_non_empty, np.uint8)
         else:
             wanted = tested.among(self._symbols.values(low, high)).astype(np.uint8)
         lists = low + np.flatnonzero(wanted == 0 if absent else wanted)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.storage.head import arena, head_kernels, layout
 from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
-from tsdb.storage.head.readers import Readers
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window, Windows, room_for
 from tsdb.storage.late.late import Late
@@ -80,7 +79,7 @@ class Head:
         self.table = SeriesTable(new_secret(), self.records)
         self.windows = windows
         self.lock = threading.Lock()
-        self.readers = Readers()
+        self.readers = self.table.readers
         self.late = Late(self.lock)
         self.max_ts = NO_TS
         """Newest sample, ms."""

@@ -1,8 +1,11 @@
 """The index of the head: matchers to slots.
 
-An immutable *base* holds the postings of the first slots as flat arrays; series made since are the *delta*, whose
-label lists are scanned. `refresh` builds a new base and publishes it by one reference swap; readers work on the base
-and the number of series they have read once.
+An immutable *base* holds the postings of the series of some moment as flat arrays; the label lists of series that are
+*fresh*, made since, are scanned. `refresh` builds a new base and publishes it by one reference swap. A reader takes one
+`View`: a base, and the births since.
+
+Whoever uses slots, pairs or symbols that come from here is inside `SeriesTable.readers` from before the call until it
+has done with them.
 """
 
 from __future__ import annotations
@@ -19,140 +22,193 @@ from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.regexes import ValueFilter
 
 LARGEST_DELTA = 100_000
-"""Series: scanning the labels of so many takes about a millisecond."""
+"""Series: scanning the labels of so many takes some milliseconds."""
 MOST_KNOWN = 1000
 """Matchers whose pairs are kept."""
+MOST_KNOWN_PAIRS = 1 << 21
+"""Pairs that are kept for all of these together: 8 MB."""
 MOST_KEPT = 500
 """Selections that are kept, each of at most `LARGEST_KEPT` slots: 2 MB together."""
 LARGEST_KEPT = 1000
 QUICK_POSTINGS = 2000
 """Slots that can be filtered in microseconds."""
+FEW_LISTED = 4096
+"""Slots on several lists, which sorting brings together sooner than marking does."""
+LISTED_PER_SLOT = 32
+"""Marking so many slots of lists takes as long as looking through the labels of one."""
 NOTHING = np.zeros(0, np.uint8)
+NO_SLOTS = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Postings of the slots below `slots` and the pairs below `pairs`."""
+    """Postings of the series of a moment."""
 
-    slots: int
+    slots: NDArray[np.int32]
+    """i32[], sorted: all of them"""
+    made: int
+    """`SeriesTable.made` of then"""
+    pairs_made: int
+    removed: int
     pairs: int
-    offsets: NDArray[np.int64]
-    """i64[pairs + 1]"""
-    postings: NDArray[np.int32]
-    """i32[]: slots of pair p at offsets[p]:offsets[p + 1], sorted"""
+    """All pairs that these series have are below."""
+    offsets: NDArray[np.uint32]
+    """u32[pairs + 1]"""
+    postings: NDArray[np.uint32]
+    """u32[]: slots of pair p at offsets[p]:offsets[p + 1], sorted"""
+    names: NDArray[np.uint32]
+    """u32[], sorted: the symbols of names"""
     name_offsets: NDArray[np.int64]
-    """i64[symbols + 1]"""
+    """i64[names + 1]"""
     name_pairs: NDArray[np.int32]
-    """i32[pairs]: pairs with the name n at name_offsets[n]:name_offsets[n + 1]"""
+    """i32[]: pairs with names[n] at name_offsets[n]:name_offsets[n + 1], sorted"""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a reader works on."""
+
+    base: Base
+    made: int
+    pairs_made: int
+    generation: int
+    fresh: NDArray[np.int32]
+    """i32[], sorted: slots of series that are not in the base"""
+    fresh_pairs: NDArray[np.int32]
+    """i32[]: pairs that may not be in the base"""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A matcher in terms of pairs: those of the label `name` that satisfy it, and whether series without it do."""
+    """A matcher: the series that have one of these pairs, or, `excluding`, those that have none of them."""
 
-    name: int
-    """Symbol, or -1: no series has the label."""
     pairs: NDArray[np.int32]
-    absent: bool
+    """i32[], each once"""
+    excluding: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a matcher was found to mean for the label pairs below `pairs`."""
+    """What a matcher was found to mean."""
 
     filter: ValueFilter
     condition: Condition
-    pairs: int
+    pairs_made: int
+    generation: int
 
 
 class Index:
-    """Resolves matchers. Any thread may; `refresh` belongs to the appender."""
+    """Resolves matchers. Any thread may; `refresh` belongs to one."""
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
         self._known: dict[Matcher, Known] = {}
-        self._kept: dict[tuple[Matcher, ...], tuple[int, NDArray[np.int32]]] = {}
-        """Small selections, each with how many slots there were when it was made."""
-        self._base = Base(0, 0, np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(1, np.int64),
-                          np.zeros(0, np.int32))
+        self._known_pairs = 0
+        self._kept: dict[tuple[Matcher, ...], tuple[int, int, NDArray[np.int32]]] = {}
+        """Small selections, each with generation and number of births when it was made."""
+        none = np.zeros(0, np.uint32)
+        self._base = Base(NO_SLOTS, 0, 0, 0, 0, _read_only(np.zeros(1, np.uint32)), _read_only(none), none,
+                          np.zeros(1, np.int64), NO_SLOTS)
+        self._view = View(self._base, 0, 0, 0, NO_SLOTS, NO_SLOTS)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Builds a new base where the delta has become large (`force`: where there is one)."""
+        """Builds a new base where there are many fresh series (`force`: where anything has changed). Not beside the
+        collector's work between commits."""
         table, base = self._table, self._base
-        slots = table.size
-        if slots == base.slots or not (force or slots - base.slots > min(LARGEST_DELTA, base.slots // 4 + 1000)):
+        removed, made = table.removed, table.made
+        pairs_made = table.pairs_made  # after `made`: the pairs of those that were made are counted
+        least = 0 if force else min(LARGEST_DELTA, base.slots.size // 64 + 200)
+        if made - base.made <= least and not (force and removed > base.removed):
             return
-        pairs, symbols = table.pairs, table.symbols  # in this order: what the pairs name is counted
-        total = int(table.label_offset[slots - 1]) + int(table.label_count[slots - 1])
+        fresh = table.born(base.made, made)
+        assert fresh is not None
+        slots = _merged(base.slots, np.sort(fresh))
+        slots = slots[table.records["ref"][slots] != 0]
+        pairs = table.pairs
         offsets = np.zeros(pairs + 2, np.int64)
-        postings = np.empty(total, np.int32)
+        postings = np.empty(int(table.label_count[slots].sum(dtype=np.int64)), np.int32)
         index_kernels.build_postings(slots, table.labels, table.label_offset, table.label_count, offsets, postings)
-        names = table.pair_name[:pairs]
-        name_pairs = np.argsort(names, kind="stable").astype(np.int32)
-        name_offsets = np.zeros(symbols + 1, np.int64)
-        np.cumsum(np.bincount(names, minlength=symbols), out=name_offsets[1:])
-        self._base = Base(slots, pairs, offsets[: pairs + 1], postings, name_offsets, name_pairs)
+        used = np.flatnonzero(table.pair_uses[:pairs])  # before their names: an id gets its name before its first use
+        names = table.pair_name[used]
+        order = np.argsort(names, kind="stable")
+        names = names[order]
+        starts = np.flatnonzero(np.diff(names, prepend=np.int64(-1)))
+        self._base = Base(
+            slots, made, pairs_made, removed, pairs, _read_only(offsets[: pairs + 1].astype(np.uint32)),
+            _read_only(postings.view(np.uint32)), names[starts], np.append(starts, names.size),
+            used[order].astype(np.int32),
+        )
+        table.indexed(made, pairs_made)
+
+    def view(self) -> View:
+        """The index of now."""
+        table = self._table
+        while True:
+            generation, base = table.generation, self._base
+            made = table.made
+            pairs_made = table.pairs_made
+            last = self._view
+            if (last.base is base and last.made == made and last.pairs_made == pairs_made
+                    and last.generation == generation):
+                return last
+            fresh, pairs = table.born(base.made, made), table.pairs_born(base.pairs_made, pairs_made)
+            if fresh is not None and pairs is not None:
+                fresh.sort()
+                self._view = found = View(base, made, pairs_made, generation, fresh, pairs)
+                return found
 
     def select(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
         """Slots of the series that satisfy all matchers: i32, sorted. The caller's own.
 
         A small selection is kept until there are new series, for the same query comes again and again."""
         key = tuple(matchers)
-        slots = self._table.size
+        generation, made = self._table.generation, self._table.made
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == slots:
-            return kept[1].copy()
-        found = self._select(key)
+        if kept is not None and kept[0] == generation and kept[1] == made:
+            return kept[2].copy()
+        view = self.view()
+        found = self._select(key, view)
         if found.size <= LARGEST_KEPT:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = (slots, found.copy())
+            self._kept[key] = (view.generation, view.made, found.copy())
         return found
 
-    def _select(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
-        base, slots, pairs = self._base, self._table.size, self._table.pairs
-        conditions = []
+    def _select(self, matchers: Sequence[Matcher], view: View) -> NDArray[np.int32]:
+        including, excluding = [], []
         for matcher in matchers:
-            condition = self._condition(matcher, base, pairs)
-            if not condition.absent and condition.pairs.size == 0:
+            condition = self._condition(matcher, view)
+            if condition.pairs.size:
+                (excluding if condition.excluding else including).append(condition)
+            elif not condition.excluding:
                 return np.zeros(0, np.int32)
-            conditions.append(condition)
-        first: Condition | None = None
-        least = slots + 1
-        for condition in conditions:
-            if not condition.absent:
-                size = self._size(condition, base)
-                if size < least:
-                    first, least = condition, size
-        if first is None:
-            found = np.arange(slots, dtype=np.int32)
-        else:
-            found = self._collect(first, base, slots, pairs)
-        table = self._table
-        for condition in conditions:
-            if condition is first or found.size == 0:
-                continue
-            only = int(condition.pairs[0]) if condition.pairs.size == 1 else -1
-            wanted = NOTHING if only >= 0 else self._wanted(condition, pairs)
-            kept = index_kernels.keep_matching(
-                found, condition.name, only, wanted, condition.absent, table.pair_name, table.labels,
-                table.label_offset, table.label_count,
-            )
-            found = found[:kept]
-        return found
+        fresh = view.fresh
+        for condition in (*including, *excluding):
+            if fresh.size:
+                fresh = self._filtered(fresh.copy(), condition)
+        base = view.base
+        known = [_Listed(condition, base) for condition in (*including, *excluding)]
+        known.sort(key=lambda each: each.size)
+        first = next((each for each in known if not each.excluding), None)
+        found = base.slots.copy() if first is None else self._collect(first, base)
+        for each in known:
+            if found.size and each is not first:
+                found = self._narrowed(found, each, base)
+        return _merged(found, fresh)
 
     def at_most(self, matchers: Sequence[Matcher], enough: int) -> int:
         """How many slots `select` finds; where postings are too long to tell quickly, some number above `enough`."""
-        base, slots, pairs = self._base, self._table.size, self._table.pairs
-        least = slots
+        view = self.view()
+        least = view.base.slots.size + view.fresh.size
         for matcher in matchers:
             if matcher.type == MatchType.EQUAL and matcher.value:
-                least = min(least, self._size(self._condition(matcher, base, pairs), base) + slots - base.slots)
+                least = min(least, _Listed(self._condition(matcher, view), view.base).size + view.fresh.size)
         return least if least <= enough or least > QUICK_POSTINGS else int(self.select(matchers).size)
 
     def pairs_of(self, name: int) -> NDArray[np.int32]:
-        """All label pairs with the name (symbol), i32."""
-        return self._pairs_of(name, self._base, self._table.pairs)
+        """The pairs with the name (symbol) that any series has, i32, sorted."""
+        found = self._pairs_of(name, self.view())
+        return found[self._table.pair_uses[found] > 0]
 
     def used_pairs(self, slots: NDArray[np.int32]) -> NDArray[np.int32]:
         """The label pairs that any of the slots has, i32."""
@@ -161,75 +217,130 @@ class Index:
         index_kernels.mark_pairs(slots, table.labels, table.label_offset, table.label_count, used)
         return np.flatnonzero(used).astype(np.int32)
 
-    def _size(self, condition: Condition, base: Base) -> int:
-        if condition.pairs.size == 1:
-            pair = int(condition.pairs[0])
-            return int(base.offsets[pair + 1] - base.offsets[pair]) if pair < base.pairs else 0
-        known = condition.pairs[condition.pairs < base.pairs]
-        return int((base.offsets[known + 1] - base.offsets[known]).sum())
+    def _collect(self, listed: _Listed, base: Base) -> NDArray[np.int32]:
+        """The slots on the lists, sorted."""
+        lists = listed.lists
+        if lists.size == 1:
+            return base.postings[base.offsets[lists[0]] : base.offsets[lists[0] + 1]].astype(np.int32)
+        if listed.size <= FEW_LISTED:
+            parts = [base.postings[begin:end] for begin, end in
+                     zip(base.offsets[lists].tolist(), base.offsets[lists + 1].tolist(), strict=True)]
+            return np.sort(np.concatenate(parts)).astype(np.int32) if parts else np.zeros(0, np.int32)
+        return np.flatnonzero(_marked(listed, base)).astype(np.int32)
 
-    def _wanted(self, condition: Condition, pairs: int) -> NDArray[np.uint8]:
-        wanted = np.zeros(pairs, np.uint8)
-        wanted[condition.pairs[condition.pairs < pairs]] = 1  # a condition may know pairs added since
-        return wanted
+    def _narrowed(self, found: NDArray[np.int32], listed: _Listed, base: Base) -> NDArray[np.int32]:
+        lists = listed.lists
+        if lists.size == 1:
+            part = base.postings[base.offsets[lists[0]] : base.offsets[lists[0] + 1]]
+            return found[: index_kernels.keep_listed(found, part, not listed.excluding)]
+        if listed.size <= LISTED_PER_SLOT * found.size:
+            return found[_marked(listed, base)[found] != listed.excluding]
+        return self._filtered(found, listed.condition)
 
-    def _collect(self, condition: Condition, base: Base, slots: int, pairs: int) -> NDArray[np.int32]:
-        known = condition.pairs[condition.pairs < base.pairs]
-        parts = [base.postings[base.offsets[pair] : base.offsets[pair + 1]] for pair in known.tolist()]
-        if slots > base.slots:
-            out = np.empty(slots - base.slots, np.int32)
-            table = self._table
-            found = index_kernels.scan_labels(
-                base.slots, slots, self._wanted(condition, pairs), table.labels, table.label_offset,
-                table.label_count, out,
-            )
-            parts.append(out[:found])
-        if len(parts) == 1:
-            return parts[0].copy()
-        return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int32)
+    def _filtered(self, slots: NDArray[np.int32], condition: Condition) -> NDArray[np.int32]:
+        """Those of the slots, which are overwritten, whose labels satisfy a condition."""
+        table, pairs = self._table, condition.pairs
+        if pairs.size == 1:
+            only, listed = int(pairs[0]), NOTHING
+        else:
+            only, listed = -1, np.zeros(int(pairs.max(initial=-1)) + 1, np.uint8)
+            listed[pairs] = 1
+        kept = index_kernels.keep_matching(slots, only, listed, not condition.excluding, table.labels,
+                                           table.label_offset, table.label_count)
+        return slots[:kept]
 
-    def _pairs_of(self, name: int, base: Base, pairs: int) -> NDArray[np.int32]:
-        parts = []
-        if name + 1 < base.name_offsets.size:
-            parts.append(base.name_pairs[base.name_offsets[name] : base.name_offsets[name + 1]])
-        if pairs > base.pairs:
-            names = self._table.pair_name[base.pairs : pairs]
-            parts.append((np.flatnonzero(names == name) + base.pairs).astype(np.int32))
-        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    def _pairs_of(self, name: int, view: View) -> NDArray[np.int32]:
+        """i32, sorted; some may have lost their last series."""
+        base = view.base
+        at = int(np.searchsorted(base.names, name))
+        known = NO_SLOTS
+        if at < base.names.size and base.names[at] == name:
+            known = base.name_pairs[base.name_offsets[at] : base.name_offsets[at + 1]]
+        fresh = view.fresh_pairs[self._table.pair_name[view.fresh_pairs] == name]
+        return np.union1d(known, fresh) if fresh.size else known
 
-    def _condition(self, matcher: Matcher, base: Base, pairs: int) -> Condition:
-        """The matcher over all label pairs. What was found is kept: pairs are only ever added, so that a matcher that
-        comes again is evaluated over those that are new."""
+    def _condition(self, matcher: Matcher, view: View) -> Condition:
+        """What the matcher means. It is kept, so that a matcher that comes again is evaluated over new pairs only."""
         known = self._known.get(matcher)
-        if known is not None and known.pairs >= pairs:  # more, where another query was here since
+        if known is not None and known.generation != view.generation:
+            known = None
+        if known is not None and known.pairs_made >= view.pairs_made:  # more, where another query was here since
             return known.condition
         table = self._table
-        value_filter = known.filter if known is not None else ValueFilter(matcher)
-        name = known.condition.name if known is not None else -1
+        tested = ValueFilter(matcher) if known is None else known.filter
+        name = table.find_symbol(matcher.name)
+        excluding = tested.matches("")
+        unwanted = tested.negative == excluding  # whether the literals or the pattern tell what is listed
         if name < 0:
-            name = table.find_symbol(matcher.name)
-        absent = value_filter.matches("") if known is None else known.condition.absent
-        if name < 0:
-            condition = Condition(-1, np.zeros(0, np.int32), absent)
-        elif value_filter.literals is not None and not matcher.negative:
-            symbols = [table.find_symbol(text) for text in value_filter.literals if text]
-            found = [table.find_pair(name, symbol) for symbol in symbols if symbol >= 0]
-            condition = Condition(name, np.array(sorted({pair for pair in found if pair >= 0}), np.int32), absent)
-        elif known is not None and known.condition.name == name:
-            fresh = (np.flatnonzero(table.pair_name[known.pairs : pairs] == name) + known.pairs).astype(np.int32)
-            kept = fresh[self._satisfying(value_filter, fresh)]
-            condition = Condition(name, np.concatenate((known.condition.pairs, kept)), absent)
+            pairs = NO_SLOTS
+        elif tested.literals is not None and unwanted:
+            pairs = self._with_values(name, tested.literals)
+        elif tested.all_non_empty is not None:
+            pairs = NO_SLOTS if tested.all_non_empty == excluding else self._pairs_of(name, view)
         else:
-            every = self._pairs_of(name, base, pairs)
-            condition = Condition(name, every[self._satisfying(value_filter, every)], absent)
-        if len(self._known) >= MOST_KNOWN:
+            fresh = table.pairs_born(known.pairs_made, view.pairs_made) if known is not None else None
+            if known is None or fresh is None:
+                every = self._pairs_of(name, view)
+                pairs = every[tested.among(self._values(every)) != excluding]
+            else:
+                fresh = fresh[table.pair_name[fresh] == name]
+                fresh = fresh[tested.among(self._values(fresh)) != excluding]
+                pairs = np.union1d(known.condition.pairs, fresh) if fresh.size else known.condition.pairs
+        condition = Condition(pairs, excluding)
+        if len(self._known) >= MOST_KNOWN or self._known_pairs > MOST_KNOWN_PAIRS:
             self._known.clear()
-        self._known[matcher] = Known(value_filter, condition, pairs)
+            self._known_pairs = 0
+        self._known_pairs += pairs.size
+        self._known[matcher] = Known(tested, condition, view.pairs_made, view.generation)
         return condition
 
-    def _satisfying(self, value_filter: ValueFilter, pairs: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """bool[pairs]: whose value satisfies the filter."""
-        if value_filter.all_non_empty:
-            return np.ones(pairs.size, np.bool_)
+    def _with_values(self, name: int, values: Sequence[str]) -> NDArray[np.int32]:
+        """The pairs of a name that have any of these values."""
         table = self._table
-        return value_filter.among([table.text_bytes(symbol) for symbol in table.pair_value[pairs].tolist()])
+        symbols = [table.find_symbol(text) for text in values if text]
+        found = [table.find_pair(name, symbol) for symbol in symbols if symbol >= 0]
+        return np.array(sorted({pair for pair in found if pair >= 0}), np.int32)
+
+    def _values(self, pairs: NDArray[np.int32]) -> list[bytes]:
+        return [self._table.text_bytes(symbol) for symbol in self._table.pair_value[pairs].tolist()]
+
+
+class _Listed:
+    """A condition in terms of the lists of a base."""
+
+    __slots__ = ("condition", "excluding", "lists", "size")
+
+    def __init__(self, condition: Condition, base: Base) -> None:
+        pairs = condition.pairs
+        self.condition = condition
+        self.excluding = condition.excluding
+        if pairs.size == 1:
+            pair = int(pairs[0])
+            known = pair < base.pairs
+            self.lists = pairs.astype(np.int64) if known else np.zeros(0, np.int64)
+            self.size = int(base.offsets[pair + 1]) - int(base.offsets[pair]) if known else 0
+        else:
+            self.lists = pairs[pairs < base.pairs].astype(np.int64)
+            self.size = int((base.offsets[self.lists + 1].astype(np.int64) - base.offsets[self.lists]).sum())
+
+
+def _marked(listed: _Listed, base: Base) -> NDArray[np.bool_]:
+    """bool[]: slots that are on the lists."""
+    marks = np.zeros(int(base.slots[-1]) + 1 if base.slots.size else 0, np.uint8)
+    index_kernels.mark_listed(listed.lists, base.offsets, base.postings, marks)
+    return marks.view(np.bool_)
+
+
+def _merged(a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Two sorted arrays as one."""
+    if not b.size:
+        return a
+    both = np.concatenate((a, b))
+    if a.size and a[-1] > b[0]:
+        both.sort(kind="stable")
+    return both
+
+
+def _read_only(array: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    array.flags.writeable = False
+    return array

@@ -10,20 +10,22 @@ from numpy.typing import NDArray
 from tsdb.kernels.registry import kernel
 
 U8, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::1], int32[::1], int64[::1]
+NUMBERS = types.Array(uint32, 1, "C", readonly=True)
 
 
-@kernel(types.void(int64, U32, U64, U16, I64, I32))
-def build_postings(slots: int, labels: NDArray[np.uint32], label_offset: NDArray[np.uint64],
+@kernel(types.void(I32, U32, U64, U16, I64, I32))
+def build_postings(slots: NDArray[np.int32], labels: NDArray[np.uint32], label_offset: NDArray[np.uint64],
                    label_count: NDArray[np.uint16], offsets: NDArray[np.int64], postings: NDArray[np.int32]) -> None:
-    """Postings of the slots below `slots`, sorted within each pair: slots of pair p stand at offsets[p]:offsets[p + 1]
+    """Postings of `slots` (i32, sorted), sorted within each pair: slots of pair p stand at offsets[p]:offsets[p + 1]
     of `postings` (i32, as many as labels). `offsets` i64[pairs + 2] must be zero; a counting sort."""
-    for slot in range(slots):
-        at = np.int64(label_offset[slot])
-        for k in range(np.int64(label_count[slot])):
+    for i in range(slots.size):
+        at = np.int64(label_offset[slots[i]])
+        for k in range(np.int64(label_count[slots[i]])):
             offsets[np.int64(labels[at + k]) + 2] += 1
     for p in range(2, offsets.size):
         offsets[p] += offsets[p - 1]
-    for slot in range(slots):
+    for i in range(slots.size):
+        slot = slots[i]
         at = np.int64(label_offset[slot])
         for k in range(np.int64(label_count[slot])):
             pair = np.int64(labels[at + k])
@@ -31,39 +33,60 @@ def build_postings(slots: int, labels: NDArray[np.uint32], label_offset: NDArray
             offsets[pair + 1] += 1
 
 
-@kernel(int64(int64, int64, U8, U32, U64, U16, I32))
-def scan_labels(start: int, end: int, wanted: NDArray[np.uint8], labels: NDArray[np.uint32],
-                label_offset: NDArray[np.uint64], label_count: NDArray[np.uint16], out: NDArray[np.int32]) -> int:
-    """Slots of start:end with a label pair p whose `wanted` u8[pairs] is set, into `out` i32[end - start]; how many."""
-    found = 0
-    for slot in range(start, end):
-        at = np.int64(label_offset[slot])
-        for k in range(np.int64(label_count[slot])):
-            pair = np.int64(labels[at + k])
-            if pair < wanted.size and wanted[pair]:
-                out[found] = slot
-                found += 1
-                break
-    return found
+@kernel(int64(I32, NUMBERS, boolean), stage="query")
+def keep_listed(rows: NDArray[np.int32], listed: NDArray[np.uint32], wanted: bool) -> int:
+    """Keeps those of `rows` (i32, sorted, in place) that are in `listed` (u32, sorted), or not where `wanted` is false.
+    How many are left. Skips ahead in steps that double."""
+    kept = 0
+    at = 0
+    for i in range(rows.size):
+        row = np.int64(rows[i])
+        step = 1
+        while at + step < listed.size and np.int64(listed[at + step]) < row:
+            at += step
+            step *= 2
+        high = min(at + step, listed.size)
+        while at < high:
+            middle = (at + high) // 2
+            if np.int64(listed[middle]) < row:
+                at = middle + 1
+            else:
+                high = middle
+        if (at < listed.size and np.int64(listed[at]) == row) == wanted:
+            rows[kept] = np.int32(row)
+            kept += 1
+    return kept
 
 
-@kernel(int64(I32, int64, int64, U8, boolean, U32, U32, U64, U16))
-def keep_matching(slots: NDArray[np.int32], name: int, only: int, wanted: NDArray[np.uint8], absent: bool,
-                  pair_name: NDArray[np.uint32], labels: NDArray[np.uint32], label_offset: NDArray[np.uint64],
-                  label_count: NDArray[np.uint16]) -> int:
-    """Keeps those of `slots` (i32, in place) whose label `name` (symbol) is the pair `only`, or, where `only` is -1,
-    a pair whose `wanted` u8[pairs] is set; a slot without the label is kept if `absent`. How many are left."""
+@kernel(boolean(I64, NUMBERS, NUMBERS, U8), stage="query")
+def mark_listed(pairs: NDArray[np.int64], posting_offset: NDArray[np.uint32], posting: NDArray[np.uint32],
+                marks: NDArray[np.uint8]) -> bool:
+    """Sets `marks` u8[rows] for the rows that have any of `pairs` (i64). False: a row is out of bounds."""
+    for i in range(pairs.size):
+        for k in range(np.int64(posting_offset[pairs[i]]), np.int64(posting_offset[pairs[i] + 1])):
+            row = np.int64(posting[k])
+            if row >= marks.size:
+                return False
+            marks[row] = 1
+    return True
+
+
+@kernel(int64(I32, int64, U8, boolean, U32, U64, U16))
+def keep_matching(slots: NDArray[np.int32], only: int, listed: NDArray[np.uint8], wanted: bool,
+                  labels: NDArray[np.uint32], label_offset: NDArray[np.uint64], label_count: NDArray[np.uint16]) -> int:
+    """Keeps those of `slots` (i32, in place) that have the pair `only`, or, where `only` is -1, a pair whose `listed`
+    u8[pairs] is set; those that do not, where `wanted` is false. How many are left."""
     kept = 0
     for i in range(slots.size):
         slot = slots[i]
         at = np.int64(label_offset[slot])
-        keep = absent
+        found = False
         for k in range(np.int64(label_count[slot])):
             pair = np.int64(labels[at + k])
-            if np.int64(pair_name[pair]) == name:
-                keep = pair == only if only >= 0 else (pair < wanted.size and wanted[pair] != 0)
+            if pair == only or (only < 0 and pair < listed.size and listed[pair] != 0):
+                found = True
                 break
-        if keep:
+        if found == wanted:
             slots[kept] = slot
             kept += 1
     return kept

@@ -1,8 +1,13 @@
 # mypy: disable-error-code="operator,call-overload,assignment,return-value,arg-type,index,no-any-return,no-untyped-def"
 """Hash tables of series keys, symbols and label pairs, and the making of new series.
 
-A table is u64[power of two], open addressing with linear probing: ``tag << 32 | id + 1``, 0 is empty; the tag is the
-upper half of the keyed hash, and its low bits choose the place, so that a table grows without its keys.
+A table is u64[power of two], open addressing with linear probing: ``tag << 32 | id + 1``, 0 is empty, `REMOVED` an
+entry that was taken out; the tag is the upper half of the keyed hash, and its low bits choose the place, so that a
+table grows without its keys.
+
+What the collector has freed is used again first. Free slots, pairs and symbols are linked lists through `key_offset`,
+`pair_value` and `symbol_offset` (id + 1 of the next one, 0 ends); free room for keys, texts and label lists through its
+own first bytes, one list for each size class.
 """
 
 from __future__ import annotations
@@ -12,18 +17,33 @@ from numba import int32, int64, types, uint8, uint16, uint32, uint64
 from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import hash_bytes, hash_pair
-from tsdb.kernels.intrinsics import load_u64, prefetch
+from tsdb.kernels.intrinsics import leading_zeros, load_u64, prefetch, store_u64
 from tsdb.kernels.registry import device, kernel
-from tsdb.storage.head.layout import HEAD_TYPE, NO_TS, READONLY_BYTES
+from tsdb.storage.head.layout import HEAD_TYPE, MAX_REF, NO_TS, READONLY_BYTES
 
-DONE, GROW_SERIES, GROW_SYMBOLS, GROW_PAIRS, FULL, MALFORMED = range(6)
+DONE, GROW_SERIES, GROW_SYMBOLS, GROW_PAIRS, GROW_BIRTHS, GROW_PAIR_BIRTHS, FULL, MALFORMED = range(8)
 """What `create` stopped for."""
 
-SLOTS, KEY_BYTES, SYMBOLS, SYMBOL_BYTES, PAIRS, LABELS, NEXT_REF = range(7)
-"""Places in the array of counters i64[7]."""
+(SLOTS, KEY_BYTES, SYMBOLS, SYMBOL_BYTES, PAIRS, LABELS, NEXT_REF,
+ BIRTHS, DEATHS, PAIR_BIRTHS, LOGGED, INDEXED, INDEXED_PAIRS,
+ FREE_SLOT, FREE_PAIR, FREE_SYMBOL, FREE_PAIRS, FREE_SYMBOLS,
+ TABLE_USED, SYMBOL_TABLE_USED, PAIR_TABLE_USED) = range(21)
+"""Places in the array of counters i64[21].
+
+The first seven: how far each array has been used; the next ref. Then what has happened: series made and removed,
+pairs that got their first series; births that are logged, and that the base of the index has. Heads of the lists of
+free ids (id + 1), and how many pairs and symbols are on them. Entries of the tables, removed ones included."""
+
+COUNTERS = 21
+CLASSES = 512
+"""Size classes of room: one for each size up to 32 units, then sixteen for each doubling."""
+KEYS, TEXTS, LISTS = range(3)
+"""Rows of the heads of free room, i64[3, CLASSES]: place + 1, 0 none. Units are 8 bytes, of lists one label."""
 
 LOW32 = np.uint64(0xFFFFFFFF)
 THIRTY_TWO = np.uint64(32)
+REMOVED = np.uint64(1 << 32)
+"""Entry of a table: go on looking."""
 
 
 @device
@@ -51,7 +71,7 @@ def find_bytes(table: NDArray[np.uint64], hashed: int, texts: NDArray[np.uint8],
         entry = table[np.int64(at)]
         if entry == 0:
             return np.int64(-1)
-        if entry >> THIRTY_TWO == tag:
+        if entry >> THIRTY_TWO == tag and entry != REMOVED:
             found = np.int64(entry & LOW32) - 1
             if np.int64(lengths[found]) == length and equal_bytes(
                     texts, np.int64(offsets[found]), data, start, length):
@@ -60,14 +80,31 @@ def find_bytes(table: NDArray[np.uint64], hashed: int, texts: NDArray[np.uint8],
 
 
 @device
-def put(table: NDArray[np.uint64], hashed: int, number: int) -> None:
-    """Adds an id that is not in the table."""
+def put(table: NDArray[np.uint64], hashed: int, number: int) -> int:
+    """Adds an id that is not in the table. Returns how many entries the table has more."""
     mask = np.uint64(table.size - 1)
     tag = hashed >> THIRTY_TWO
     at = tag & mask
-    while table[np.int64(at)] != 0:
+    while table[np.int64(at)] != 0 and table[np.int64(at)] != REMOVED:
         at = (at + np.uint64(1)) & mask
+    more = np.int64(table[np.int64(at)] == 0)
     table[np.int64(at)] = tag << THIRTY_TWO | np.uint64(number + 1)
+    return more
+
+
+@device
+def take_out(table: NDArray[np.uint64], hashed: int, number: int) -> bool:
+    """Removes an id. False: it is not in the table."""
+    mask = np.uint64(table.size - 1)
+    tag = hashed >> THIRTY_TWO
+    wanted = tag << THIRTY_TWO | np.uint64(number + 1)
+    at = tag & mask
+    while table[np.int64(at)] != 0:
+        if table[np.int64(at)] == wanted:
+            table[np.int64(at)] = REMOVED
+            return True
+        at = (at + np.uint64(1)) & mask
+    return False
 
 
 @device
@@ -80,24 +117,60 @@ def find_pair(table: NDArray[np.uint64], hashed: int, names: NDArray[np.uint32],
         entry = table[np.int64(at)]
         if entry == 0:
             return np.int64(-1)
-        if entry >> THIRTY_TWO == tag:
+        if entry >> THIRTY_TWO == tag and entry != REMOVED:
             found = np.int64(entry & LOW32) - 1
             if np.int64(names[found]) == name and np.int64(values[found]) == value:
                 return found
         at = (at + np.uint64(1)) & mask
 
 
-@kernel("void(uint64[::1], uint64[::1])")
-def rehash(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
-    """Moves the entries of a table to an empty larger one."""
+@kernel("int64(uint64[::1], uint64[::1])")
+def rehash(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> int:
+    """Moves the entries of a table to an empty one, but for those that were removed. Returns how many."""
     mask = np.uint64(new.size - 1)
+    count = 0
     for i in range(old.size):
         entry = old[i]
-        if entry != 0:
+        if entry != 0 and entry != REMOVED:
             at = (entry >> THIRTY_TWO) & mask
             while new[np.int64(at)] != 0:
                 at = (at + np.uint64(1)) & mask
             new[np.int64(at)] = entry
+            count += 1
+    return count
+
+
+@device
+def size_class(units: int) -> tuple[int, int]:
+    """(class, units that room of the class has) for at least `units`: at most a sixteenth more."""
+    if units <= 32:
+        return units, units
+    shift = 59 - leading_zeros(np.uint64(units - 1))
+    steps = ((units - 1) >> shift) + 1  # 17 … 32
+    return 16 + shift * 16 + steps - 16, steps << shift
+
+
+@device
+def take_bytes(length: int, kind: int, free: NDArray[np.int64], data: NDArray[np.uint8], counters: NDArray[np.int64],
+               used: int) -> int:
+    """Where in `data` there is room for `length` bytes: some that was freed, or behind `counters[used]`."""
+    number, units = size_class((length + 7) >> 3)
+    link = free[kind, number]
+    if link > 0:
+        free[kind, number] = np.int64(load_u64(data, link - 1))
+        return link - 1
+    place = counters[used]
+    counters[used] = place + units * 8
+    return place
+
+
+@device
+def give_bytes(place: int, length: int, kind: int, free: NDArray[np.int64], data: NDArray[np.uint8]) -> None:
+    """Frees what `take_bytes` gave."""
+    if length > 0:
+        number, _ = size_class((length + 7) >> 3)
+        store_u64(data, place, np.uint64(free[kind, number]))
+        free[kind, number] = place + 1
 
 
 @kernel(
@@ -116,11 +189,11 @@ def lookup(hashes: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray
             prefetch(table, np.int64((hashes[i + 24] >> THIRTY_TWO) & mask))
         if i + 14 < rows:
             entry = table[np.int64((hashes[i + 14] >> THIRTY_TWO) & mask)]
-            if entry != 0:
+            if entry & LOW32 != 0:
                 prefetch(key_offset, np.int64(entry & LOW32) - 1)
         if i + 7 < rows:
             entry = table[np.int64((hashes[i + 7] >> THIRTY_TWO) & mask)]
-            if entry != 0:
+            if entry & LOW32 != 0:
                 at = np.int64(key_offset[np.int64(entry & LOW32) - 1])
                 prefetch(key_bytes, at)
                 prefetch(key_bytes, at + 64)
@@ -150,25 +223,27 @@ BYTES, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::
 
 
 @kernel(types.UniTuple(int64, 2)(
-    U64, READONLY_BYTES, U32, U32, I32, U64, U64, int64, int64, I64, U64, BYTES, U64, U32, U64, BYTES, U64, U32,
-    U64, U32, U32, U32, U64, U16, HEAD_TYPE, U32))
+    U64, READONLY_BYTES, U32, U32, I32, U64, U64, int64, int64, I64, int64[:, ::1], U64, BYTES, U64, U32, U64, BYTES,
+    U64, U32, U32, U64, U32, U32, U32, U32, U64, U16, HEAD_TYPE, I32, I32))
 def create(
     hashes: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint32], lengths: NDArray[np.uint32],
     out: NDArray[np.int32], given: NDArray[np.uint64], secret: NDArray[np.uint64], start: int, at_most: int,
-    counters: NDArray[np.int64],
+    counters: NDArray[np.int64], free: NDArray[np.int64],
     table: NDArray[np.uint64], key_bytes: NDArray[np.uint8], key_offset: NDArray[np.uint64],
     key_length: NDArray[np.uint32],
     symbol_table: NDArray[np.uint64], symbol_bytes: NDArray[np.uint8], symbol_offset: NDArray[np.uint64],
-    symbol_length: NDArray[np.uint32],
+    symbol_length: NDArray[np.uint32], symbol_uses: NDArray[np.uint32],
     pair_table: NDArray[np.uint64], pair_name: NDArray[np.uint32], pair_value: NDArray[np.uint32],
+    pair_uses: NDArray[np.uint32],
     labels: NDArray[np.uint32], label_offset: NDArray[np.uint64], label_count: NDArray[np.uint16],
-    records, slot_of_ref: NDArray[np.uint32],
+    records, births: NDArray[np.int32], pair_births: NDArray[np.int32],
 ) -> tuple[int, int]:
     """Makes series for the rows from `start` whose `out` is -1, at most `at_most` of them.
 
-    Keys are canonical (`tsdb.model.labels`). Fills `out`, the new slot's record (HEAD[]) and `slot_of_ref` (slot + 1).
-    `given` u64[rows] are the refs on replay; 0: the next one. Returns (why it stopped, row it stopped at); a row that
-    GROW_… or FULL is returned for has not been begun.
+    Keys are canonical (`tsdb.model.labels`). Fills `out` and the new slot's record (HEAD[]), and writes down the birth
+    in `births`, and in `pair_births` those of pairs that get their first series (rings i32[power of two]). `given`
+    u64[rows] are the refs on replay; 0: the next one. Returns (why it stopped, row it stopped at); a row that GROW_…
+    or FULL is returned for has not been begun.
     """
     made = 0
     for row in range(start, hashes.size):
@@ -182,21 +257,26 @@ def create(
             continue
         if made == at_most:
             return DONE, row
-        slot = counters[SLOTS]
-        if (slot + 1) * 2 > table.size:
+        if (counters[TABLE_USED] + 1) * 2 > table.size:
             return GROW_SERIES, row
         # A label takes at least 6 bytes of the key: so many new symbols and pairs at the most.
         most = length // 6 + 1
-        if (counters[SYMBOLS] + 2 * most) * 2 > symbol_table.size:
+        if (counters[SYMBOL_TABLE_USED] + 2 * most) * 2 > symbol_table.size:
             return GROW_SYMBOLS, row
-        if (counters[PAIRS] + most) * 2 > pair_table.size:
+        if (counters[PAIR_TABLE_USED] + most) * 2 > pair_table.size:
             return GROW_PAIRS, row
-        if (slot + 1 >= key_offset.size or counters[KEY_BYTES] + length + 64 > key_bytes.size
+        if counters[BIRTHS] + 1 - min(counters[LOGGED], counters[INDEXED]) > births.size:
+            return GROW_BIRTHS, row
+        if counters[PAIR_BIRTHS] + most - counters[INDEXED_PAIRS] > pair_births.size:
+            return GROW_PAIR_BIRTHS, row
+        if ((counters[FREE_SLOT] == 0 and counters[SLOTS] + 1 >= key_offset.size)
+                or counters[KEY_BYTES] + length * 2 + 64 > key_bytes.size
                 or counters[SYMBOLS] + 2 * most > symbol_offset.size
-                or counters[SYMBOL_BYTES] + length + 64 > symbol_bytes.size
-                or max(counters[NEXT_REF], np.int64(given[row])) + 1 > slot_of_ref.size
-                or counters[PAIRS] + most > pair_name.size or counters[LABELS] + most > labels.size):
+                or counters[SYMBOL_BYTES] + length * 4 + 64 > symbol_bytes.size
+                or max(counters[NEXT_REF], np.int64(given[row])) + 1 > MAX_REF
+                or counters[PAIRS] + most > pair_name.size or counters[LABELS] + most * 2 > labels.size):
             return FULL, row
+        # The label list is written behind all others, and then moved to room that was freed, if there is any.
         first_label = counters[LABELS]
         at = begin
         end = begin + length
@@ -213,51 +293,94 @@ def create(
                 hashed = hash_bytes(secret[0], secret[1], keys, at, at + size)
                 symbol = find_bytes(symbol_table, hashed, symbol_bytes, symbol_offset, symbol_length, keys, at, size)
                 if symbol < 0:
-                    symbol = counters[SYMBOLS]
-                    where = counters[SYMBOL_BYTES]
+                    symbol = counters[FREE_SYMBOL] - 1
+                    if symbol >= 0:
+                        counters[FREE_SYMBOL] = np.int64(symbol_offset[symbol])
+                        counters[FREE_SYMBOLS] -= 1
+                    else:
+                        symbol = counters[SYMBOLS]
+                    where = take_bytes(size, TEXTS, free, symbol_bytes, counters, SYMBOL_BYTES)
                     for k in range(size):
                         symbol_bytes[where + k] = keys[at + k]
                     symbol_offset[symbol] = np.uint64(where)
                     symbol_length[symbol] = np.uint32(size)
-                    counters[SYMBOL_BYTES] = where + size
-                    put(symbol_table, hashed, symbol)
-                    counters[SYMBOLS] = symbol + 1  # after it can be found: who counts it may keep what is missing
+                    symbol_uses[symbol] = np.uint32(0)
+                    counters[SYMBOL_TABLE_USED] += put(symbol_table, hashed, symbol)
+                    if symbol == counters[SYMBOLS]:  # after it can be found: who counts it may keep what is missing
+                        counters[SYMBOLS] = symbol + 1
                 pair_ids = (pair_ids[1], symbol)
                 at += size
             name, value = pair_ids
             hashed = hash_pair(secret[0], secret[1], np.uint64(name), np.uint64(value))
             pair = find_pair(pair_table, hashed, pair_name, pair_value, name, value)
             if pair < 0:
-                pair = counters[PAIRS]
+                pair = counters[FREE_PAIR] - 1
+                if pair >= 0:
+                    counters[FREE_PAIR] = np.int64(pair_value[pair])
+                    counters[FREE_PAIRS] -= 1
+                else:
+                    pair = counters[PAIRS]
                 pair_name[pair] = np.uint32(name)
                 pair_value[pair] = np.uint32(value)
-                put(pair_table, hashed, pair)
-                counters[PAIRS] = pair + 1
+                pair_uses[pair] = np.uint32(0)
+                symbol_uses[name] += np.uint32(1)
+                symbol_uses[value] += np.uint32(1)
+                counters[PAIR_TABLE_USED] += put(pair_table, hashed, pair)
+                if pair == counters[PAIRS]:
+                    counters[PAIRS] = pair + 1
+            if pair_uses[pair] == 0:
+                pair_births[counters[PAIR_BIRTHS] & (pair_births.size - 1)] = np.int32(pair)
+                counters[PAIR_BIRTHS] += 1
+            pair_uses[pair] += np.uint32(1)
             labels[first_label + count] = np.uint32(pair)
             count += 1
-        where = counters[KEY_BYTES]
+        slot = counters[FREE_SLOT] - 1
+        if slot >= 0:
+            counters[FREE_SLOT] = np.int64(key_offset[slot])
+        else:
+            slot = counters[SLOTS]
+        where = take_bytes(length, KEYS, free, key_bytes, counters, KEY_BYTES)
         for k in range(length):
             key_bytes[where + k] = keys[begin + k]
         key_offset[slot] = np.uint64(where)
         key_length[slot] = np.uint32(length)
-        counters[KEY_BYTES] = where + length
-        label_offset[slot] = np.uint64(first_label)
+        number, units = size_class(count)
+        place = free[LISTS, number] - 1
+        if place >= 0:
+            free[LISTS, number] = np.int64(labels[place])
+            for k in range(count):
+                labels[place + k] = labels[first_label + k]
+        else:
+            place = first_label
+            counters[LABELS] = first_label + units
+        label_offset[slot] = np.uint64(place)
         label_count[slot] = np.uint16(count)
-        counters[LABELS] = first_label + count
         ref = np.int64(given[row])
         if ref == 0:
             ref = counters[NEXT_REF]
         counters[NEXT_REF] = max(counters[NEXT_REF], ref + 1)
-        records[slot].ref = np.uint64(ref)
-        records[slot].last_ts = NO_TS
-        records[slot].sealed_ts = NO_TS
-        slot_of_ref[ref] = np.uint32(slot + 1)
-        put(table, hashes[row], slot)
+        record = records[slot]
+        record.last_ts = NO_TS
+        record.last_value = np.uint64(0)
+        record.first_ts = np.int64(0)
+        record.sealed_ts = NO_TS
+        record.mark = np.uint64(0)
+        record.window = np.int32(0)
+        record.delta = np.int32(0)
+        record.bits = np.uint16(0)
+        record.leading = np.uint8(0)
+        record.significant = np.uint8(0)
+        record.kind = np.uint8(0)
+        record.flags = np.uint8(0)
+        record.ref = np.uint64(ref)
+        counters[TABLE_USED] += put(table, hashes[row], slot)
         out[row] = np.int32(slot)
-        counters[SLOTS] = slot + 1
+        births[counters[BIRTHS] & (births.size - 1)] = np.int32(slot)
+        if slot == counters[SLOTS]:
+            counters[SLOTS] = slot + 1
+        counters[BIRTHS] += 1
         made += 1
     return DONE, hashes.size
-
 
 
 @kernel(int64(U64, U64, BYTES, U64, U32, READONLY_BYTES))

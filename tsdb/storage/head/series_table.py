@@ -1,7 +1,8 @@
 """The series table: canonical keys to slots, and each series' labels as ids of symbols and pairs.
 
-Only the appender adds to it. Readers use it without a lock: arrays never move, and `SeriesTable.size` grows after
-what it counts is written.
+Only the appender's thread changes it. Readers use it without a lock: arrays never move, and what counts births grows
+after what it counts is written. Slots, pairs and symbols of series that are gone are used again
+(`tsdb.storage.head.collector`), not before all readers that might have seen them have left `readers`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,19 @@ from numpy.typing import NDArray
 from tsdb.model.batch import Batch
 from tsdb.model.errors import Corruption, Unavailable
 from tsdb.storage.head import arena, layout, series_kernels
-from tsdb.storage.head.series_kernels import FULL, GROW_PAIRS, GROW_SERIES, GROW_SYMBOLS, MALFORMED
+from tsdb.storage.head.readers import Readers
+from tsdb.storage.head.series_kernels import (
+    FULL,
+    GROW_BIRTHS,
+    GROW_PAIR_BIRTHS,
+    GROW_PAIRS,
+    GROW_SERIES,
+    GROW_SYMBOLS,
+    MALFORMED,
+)
 
 FIRST_TABLE = 1 << 14
+FIRST_RING = 1 << 13
 MOST_FOUND = 1000
 """Texts whose symbols, or that they have none, are kept at hand."""
 MOST_TEXTS = 20_000
@@ -29,12 +40,18 @@ class SeriesTable:
     def __init__(self, secret: NDArray[np.uint64], records: NDArray[np.void]) -> None:
         self.secret = secret
         self.records = records
-        self._found: dict[str, int] = {}
-        self._missing: dict[str, int] = {}
-        """Texts without a symbol, each with how many series there were."""
-        self._texts: dict[int, str] = {}
-        self.counters = np.zeros(7, np.int64)
+        self.readers = Readers()
+        self.generation = 0
+        """Grows whenever ids vanish or are used again: what is kept by slot, pair or symbol holds in one generation."""
+        self.forget()
+        self.counters = np.zeros(series_kernels.COUNTERS, np.int64)
         self.counters[series_kernels.NEXT_REF] = 1
+        self.free = np.zeros((3, series_kernels.CLASSES), np.int64)
+        """Heads of the lists of free room."""
+        self.births = np.zeros(FIRST_RING, np.int32)
+        """i32[power of two]: slots of the newest series; the n-th ever made is at n % size."""
+        self.pair_births = np.zeros(FIRST_RING, np.int32)
+        """Likewise, pairs that got their first series."""
         self.table = np.zeros(FIRST_TABLE, np.uint64)
         self.key_bytes = arena.reserve("keys", layout.MAX_KEY_BYTES, np.uint8)
         self.key_offset = arena.reserve("key-offsets", layout.MAX_SERIES, np.uint64)
@@ -43,9 +60,13 @@ class SeriesTable:
         self.symbol_bytes = arena.reserve("symbols", layout.MAX_SYMBOL_BYTES, np.uint8)
         self.symbol_offset = arena.reserve("symbol-offsets", layout.MAX_SYMBOLS, np.uint64)
         self.symbol_length = arena.reserve("symbol-lengths", layout.MAX_SYMBOLS, np.uint32)
+        self.symbol_uses = arena.reserve("symbol-uses", layout.MAX_SYMBOLS, np.uint32)
+        """Pairs that have it."""
         self.pair_table = np.zeros(FIRST_TABLE, np.uint64)
         self.pair_name = arena.reserve("pair-names", layout.MAX_PAIRS, np.uint32)
         self.pair_value = arena.reserve("pair-values", layout.MAX_PAIRS, np.uint32)
+        self.pair_uses = arena.reserve("pair-uses", layout.MAX_PAIRS, np.uint32)
+        """Series that have it; 0: none any more, and the id may be free."""
         self.labels = arena.reserve("labels", layout.MAX_LABELS, np.uint32)
         self.label_offset = arena.reserve("label-offsets", layout.MAX_SERIES, np.uint64)
         self.label_count = arena.reserve("label-counts", layout.MAX_SERIES, np.uint16)
@@ -53,16 +74,82 @@ class SeriesTable:
 
     @property
     def size(self) -> int:
-        """Slots in use: 0 … size - 1."""
+        """All slots are below; those whose record has the ref 0 are free."""
         return int(self.counters[series_kernels.SLOTS])
 
     @property
     def pairs(self) -> int:
+        """All pairs are below."""
         return int(self.counters[series_kernels.PAIRS])
 
     @property
     def symbols(self) -> int:
+        """All symbols are below."""
         return int(self.counters[series_kernels.SYMBOLS])
+
+    @property
+    def series(self) -> int:
+        """How many series there are."""
+        return int(self.counters[series_kernels.BIRTHS] - self.counters[series_kernels.DEATHS])
+
+    @property
+    def made(self) -> int:
+        """How many series were ever made. While it stays, nothing is new."""
+        return int(self.counters[series_kernels.BIRTHS])
+
+    @property
+    def removed(self) -> int:
+        """How many series were ever removed."""
+        return int(self.counters[series_kernels.DEATHS])
+
+    @property
+    def pairs_made(self) -> int:
+        """How often a pair got its first series."""
+        return int(self.counters[series_kernels.PAIR_BIRTHS])
+
+    @property
+    def pairs_in_use(self) -> int:
+        return int(self.counters[series_kernels.PAIRS] - self.counters[series_kernels.FREE_PAIRS])
+
+    @property
+    def symbols_in_use(self) -> int:
+        return int(self.counters[series_kernels.SYMBOLS] - self.counters[series_kernels.FREE_SYMBOLS])
+
+    def live(self) -> NDArray[np.int32]:
+        """Slots of all series, i32, sorted. Between commits."""
+        return np.flatnonzero(self.records["ref"][: self.size]).astype(np.int32)
+
+    def unlogged(self) -> NDArray[np.int32]:
+        """Slots i32[] of series made since `logged`. Of the appender's thread."""
+        counters = self.counters
+        return _part(self.births, int(counters[series_kernels.LOGGED]), int(counters[series_kernels.BIRTHS]))
+
+    def logged(self) -> None:
+        """All series are in the log."""
+        self.counters[series_kernels.LOGGED] = self.counters[series_kernels.BIRTHS]
+
+    def born(self, since: int, until: int) -> NDArray[np.int32] | None:
+        """Slots i32[] of the series since:until of all ever made, `until` at most `made`; None: too long ago."""
+        found = _part(self.births, since, until)
+        return None if self.counters[series_kernels.INDEXED] > since else found
+
+    def pairs_born(self, since: int, until: int) -> NDArray[np.int32] | None:
+        """Likewise, pairs; one that lost its last series and got another one may be there again."""
+        found = _part(self.pair_births, since, until)
+        return None if self.counters[series_kernels.INDEXED_PAIRS] > since else found
+
+    def indexed(self, made: int, pairs_made: int) -> None:
+        """Births before these need not be remembered."""
+        self.counters[series_kernels.INDEXED] = made
+        self.counters[series_kernels.INDEXED_PAIRS] = pairs_made
+
+    def forget(self) -> None:
+        """Begins a generation."""
+        self.generation += 1
+        self._found: dict[str, int] = {}
+        self._missing: dict[str, int] = {}
+        """Texts without a symbol, each with how many series had been made."""
+        self._texts: dict[int, str] = {}
 
     def resolve(self, batch: Batch) -> tuple[NDArray[np.int32], int]:
         """(slot i32 of every row of a batch, -1 where it is new; how many are new)."""
@@ -87,19 +174,27 @@ class SeriesTable:
         while row < hashes.size:
             reason, row = series_kernels.create(
                 hashes, keys, offsets, lengths, slots, given, self.secret, row, NEW_SERIES_PER_STEP, self.counters,
-                self.table, self.key_bytes, self.key_offset, self.key_length,
-                self.symbol_table, self.symbol_bytes, self.symbol_offset, self.symbol_length,
-                self.pair_table, self.pair_name, self.pair_value, self.labels, self.label_offset, self.label_count,
-                self.records, self.slot_of_ref,
+                self.free, self.table, self.key_bytes, self.key_offset, self.key_length,
+                self.symbol_table, self.symbol_bytes, self.symbol_offset, self.symbol_length, self.symbol_uses,
+                self.pair_table, self.pair_name, self.pair_value, self.pair_uses,
+                self.labels, self.label_offset, self.label_count, self.records, self.births, self.pair_births,
             )
+            counters = self.counters
             if reason == GROW_SERIES:
-                self.table = _grown(self.table)
+                self.table, counters[series_kernels.TABLE_USED] = _rehashed(
+                    self.table, int(counters[series_kernels.TABLE_USED]) - self.series)
             elif reason == GROW_SYMBOLS:
-                self.symbol_table = _grown(self.symbol_table)
+                self.symbol_table, counters[series_kernels.SYMBOL_TABLE_USED] = _rehashed(
+                    self.symbol_table, int(counters[series_kernels.SYMBOL_TABLE_USED]) - self.symbols_in_use)
             elif reason == GROW_PAIRS:
-                self.pair_table = _grown(self.pair_table)
+                self.pair_table, counters[series_kernels.PAIR_TABLE_USED] = _rehashed(
+                    self.pair_table, int(counters[series_kernels.PAIR_TABLE_USED]) - self.pairs_in_use)
+            elif reason == GROW_BIRTHS:
+                self.births = np.concatenate((self.births, self.births))
+            elif reason == GROW_PAIR_BIRTHS:
+                self.pair_births = np.concatenate((self.pair_births, self.pair_births))
             elif reason == FULL:
-                raise Unavailable(f"the head holds {self.size} series and can take no more of this kind")
+                raise Unavailable(f"the head holds {self.series} series and can take no more of this kind")
             elif reason == MALFORMED:
                 raise Corruption(f"the key of row {row} is not canonical")
 
@@ -114,17 +209,20 @@ class SeriesTable:
 
     def find_symbol(self, text: str) -> int:
         """The symbol of a text, or -1."""
-        found = self._found.get(text)
+        kept, missing = self._found, self._missing
+        found = kept.get(text)
         if found is not None:
             return found
-        size = self.size
-        if self._missing.get(text) == size:
+        made = self.made
+        if missing.get(text) == made:
             return -1
         data = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
         found = series_kernels.find_symbol(
             self.secret, self.symbol_table, self.symbol_bytes, self.symbol_offset, self.symbol_length, data
         )
-        kept, value = (self._found, found) if found >= 0 else (self._missing, size)
+        value = found
+        if found < 0:
+            kept, value = missing, made
         if len(kept) >= MOST_FOUND:
             kept.clear()
         kept[text] = value
@@ -139,16 +237,25 @@ class SeriesTable:
         return self.symbol_bytes[at : at + int(self.symbol_length[symbol])].tobytes()
 
     def text(self, symbol: int) -> str:
-        found = self._texts.get(symbol)
+        kept = self._texts
+        found = kept.get(symbol)
         if found is None:
             found = self.text_bytes(symbol).decode()
-            if len(self._texts) >= MOST_TEXTS:
-                self._texts.clear()
-            self._texts[symbol] = found
+            if len(kept) >= MOST_TEXTS:
+                kept.clear()
+            kept[symbol] = found
         return found
 
 
-def _grown(table: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    larger = np.zeros(table.size * 2, np.uint64)
-    series_kernels.rehash(table, larger)
-    return larger
+def _part(ring: NDArray[np.int32], since: int, until: int) -> NDArray[np.int32]:
+    """A copy of since:until."""
+    begin, end = since % ring.size, until % ring.size
+    if begin < end or since == until:
+        return ring[begin:end].copy()
+    return np.concatenate((ring[begin:], ring[:end]))
+
+
+def _rehashed(table: NDArray[np.uint64], removed: int) -> tuple[NDArray[np.uint64], int]:
+    """The table without its removed entries, and twice as large unless these took much of it; how many it has now."""
+    larger = np.zeros(table.size * (1 if removed * 8 > table.size else 2), np.uint64)
+    return larger, series_kernels.rehash(table, larger)

@@ -105,7 +105,7 @@ class Maintenance:
             self._do_work()
             try:
                 self._slots_seen = self._head.table.size
-                self._index.refresh(force=pause == PAUSE_S)
+                self._index.refresh()
                 pause = PAUSE_S
                 if self._windows_are_over():
                     self.complete_windows(appender)
@@ -183,8 +183,8 @@ class Maintenance:
 
     def _all_series(self) -> Iterator[SeriesColumns]:
         table = self._head.table
-        end = table.size
-        for start in range(0, end, SERIES_AT_ONCE):
-            part = slice(start, min(start + SERIES_AT_ONCE, end))
-            yield SeriesColumns(np.ascontiguousarray(table.records["ref"][part]), table.key_bytes,
-                                table.key_offset[part], table.key_length[part])
+        slots = table.live()
+        for start in range(0, slots.size, SERIES_AT_ONCE):
+            part = slots[start : start + SERIES_AT_ONCE]
+            yield SeriesColumns(table.records["ref"][part], table.key_bytes, table.key_offset[part],
+                                table.key_length[part])
