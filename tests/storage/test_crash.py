@@ -23,10 +23,12 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import Unavailable
 from tsdb.model.tiles import Selection
 from tsdb.storage.appender import Appender, Waiting
+from tsdb.storage.blocks import Blocks
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.windows import Windows
-from tsdb.storage.reading.capture import HeadCapture
+from tsdb.storage.reading.capture import Capture
+from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.recovery import recover
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.wal import Sync, Wal, WalOptions
@@ -50,6 +52,7 @@ class Unthreaded:
                                   after_commit=lambda: None, clock=lambda: 1e12)
         self.arriving: deque[list[tuple[int, int, int]]] = deque()
         """Commits that come while windows are being completed."""
+        self.reading = Reading(self.head, self.index, Blocks(fs, FOLDER / "blocks", self.head.lock))
         self._maintenance = Maintenance(self.head, self.index, self.wal, metadata)
 
     def append(self, samples: list[tuple[int, int, int]]) -> Appended:
@@ -69,8 +72,8 @@ class Unthreaded:
         done.set_result(Appended(0, np.zeros(0, np.uint8)))
         return done
 
-    def capture(self, selections: list[Selection], context: RequestContext) -> HeadCapture:
-        return HeadCapture(self.head, self.index, selections, context)
+    def capture(self, selections: list[Selection], context: RequestContext) -> Capture:
+        return self.reading.capture(selections, context)
 
     def samples(self) -> Samples:
         found = read(self)  # type: ignore[arg-type]

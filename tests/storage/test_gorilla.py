@@ -12,11 +12,12 @@ from tests.storage.batches import bits, everything, make_batch
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import Selection
+from tsdb.storage.blocks import Blocks
 from tsdb.storage.head.head import Bounds, Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import CHUNK_WORDS, WINDOW_MS
 from tsdb.storage.head.windows import Windows
-from tsdb.storage.reading.capture import HeadCapture
+from tsdb.storage.reading.reading import Reading
 from tsdb.wal.files import LocalFileSystem
 
 LABELS = {"__name__": "x"}
@@ -110,8 +111,8 @@ def test_captures_give_back_every_bit_of_any_range(column: tuple[list[int], list
     borders = st.tuples(st.sampled_from(times), st.integers(-1, 1)).map(sum)
     mint = data.draw(st.just(-FOREVER) | borders)
     maxt = data.draw(st.just(FOREVER) | borders)
-    index = Index(head.table)
-    with HeadCapture(head, index, [Selection(everything(), mint, maxt)], RequestContext()) as capture:
+    reading = Reading(head, Index(head.table), Blocks(LocalFileSystem(), Path("/nowhere"), head.lock))
+    with reading.capture([Selection(everything(), mint, maxt)], RequestContext()) as capture:
         tile = capture.selected[0].tile(0)
         part = slice(int(tile.begin[0]), int(tile.end[0]))
         found = list(zip(tile.ts[part].tolist(), tile.values.view(np.uint64)[part].tolist(), strict=True))

@@ -117,6 +117,10 @@ class Late:
         return sum(run.size for run in self._frozen) + self.unfrozen
 
     @property
+    def empty(self) -> bool:
+        return not (self._used or self._runs or self._frozen)
+
+    @property
     def unfrozen(self) -> int:
         """Samples, about, that came since the last `freeze`."""
         return sum(run.size for run in self._runs) + self._used

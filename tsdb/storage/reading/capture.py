@@ -1,7 +1,7 @@
-"""Captures: a consistent view of the head for one query, and tiles decoded out of it.
+"""Captures: a consistent view for one query, and tiles decoded out of it.
 
-A query resolves its matchers first; then, in one hold of the head's lock, it copies the open chunks and the newest
-places in the windows' chains. All else is immutable, and is read without the lock.
+In one hold of the head's lock the open chunks and the newest places in the windows' chains are copied, and the blocks
+are checked to be those that were acquired. All else is immutable, and is read without the lock.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.context import RequestContext
 from tsdb.model.errors import Corruption
-from tsdb.model.matchers import Matcher
-from tsdb.model.tiles import Selection, SeriesSet, Tile
+from tsdb.model.tiles import Selected, Selection, SeriesSet, Symbols, Tile
+from tsdb.storage.block import Block
 from tsdb.storage.head import index_kernels
 from tsdb.storage.head.head import Head
-from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import CHUNK_WORDS
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import capture_kernels
+from tsdb.storage.reading.sources import Columns, Deleted
 
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""
 TILE_ROWS = 256
+SLOT_BYTES = CHUNK_WORDS * 8 + 32
+"""Copied for each slot, at the most."""
 
 
 class HeadSelected:
-    """One selection of a capture."""
+    """A selection of which all samples are in the head; and the head as a source of others."""
 
     def __init__(self, selection: Selection, slots: NDArray[np.int32], head: Head, symbols: QuerySymbols) -> None:
         self._mint, self._maxt = selection.mint, selection.maxt
@@ -40,6 +41,13 @@ class HeadSelected:
         self._symbols = symbols
         self._series: SeriesSet | None = None
         self._tile_rows: NDArray[np.int64] | None = None
+        self._most = np.zeros(0, np.int64)
+        self._deleted: Deleted | None = None
+
+    @property
+    def slots(self) -> NDArray[np.int32]:
+        """i32[n]: of its rows."""
+        return self._slots
 
     def copy(self) -> None:
         """Copies what may change. The caller holds the head's lock."""
@@ -59,6 +67,8 @@ class HeadSelected:
             self._slots, head.records, head.chunks, self._mint, self._maxt, table.chains[places], self._heads,
             self._first_ts, self._counts, self._word_offset, self._words,
         )
+        if len(head.tombstones):
+            self._deleted = Deleted.of(head.tombstones, self._slots)
 
     @property
     def series(self) -> SeriesSet:
@@ -69,17 +79,37 @@ class HeadSelected:
     @property
     def tile_rows(self) -> NDArray[np.int64]:
         if self._tile_rows is None:
-            n = self._slots.size
-            most = np.empty(n, np.int64)
-            capture_kernels.count_samples(n, self._mint, self._maxt, self._heads, self._addresses, self._inside,
-                                          self._counts, most)
-            self._ends = most.cumsum()
-            self._tile_rows = _cut(self._ends)
+            self._ends = self._samples().cumsum()
+            self._tile_rows = cut(self._ends)
         return self._tile_rows
 
     def tile(self, index: int) -> Tile:
         first, end = int(self.tile_rows[index]), int(self.tile_rows[index + 1])
         room = int(self._ends[end - 1]) - (int(self._ends[first - 1]) if first else 0)
+        begin, stop, ts, values = self._decode(first, end, room)
+        return Tile(first, begin, stop, ts, values.view(np.float64))
+
+    def count(self, most: NDArray[np.int64]) -> None:
+        """As a source."""
+        self._most = self._samples()
+        most[: self._slots.size] += self._most
+
+    def decode(self, first: int, end: int) -> Columns | None:
+        """As a source."""
+        end = min(end, self._slots.size)
+        room = int(self._most[first:end].sum()) if first < end else 0
+        return Columns(slice(0, end - first), *self._decode(first, end, room)) if room else None
+
+    def _samples(self) -> NDArray[np.int64]:
+        """i64[n]: how many each row has, at the most."""
+        n = self._slots.size
+        most = np.empty(n, np.int64)
+        capture_kernels.count_samples(n, self._mint, self._maxt, self._heads, self._addresses, self._inside,
+                                      self._counts, most)
+        return most
+
+    def _decode(self, first: int, end: int, room: int,
+                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
         begin_at, end_at = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
         ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
         wrong = capture_kernels.decode_rows(
@@ -89,35 +119,40 @@ class HeadSelected:
         if wrong >= 0:
             raise Corruption(f"sealed chunks of {self.series.labels(wrong)} hold more samples than their headers say: "
                              "a file in the data directory was changed or cut while it was open")
-        return Tile(first, begin_at, end_at, ts, values.view(np.float64))
+        if self._deleted is not None:
+            self._deleted.drop(first, begin_at, end_at, ts, values)
+        return begin_at, end_at, ts, values
 
 
-class HeadCapture:
-    """Several selections, copied at one moment between two commits."""
+class Capture:
+    """Several selections, captured at one moment between two commits."""
 
-    def __init__(self, head: Head, index: Index, selections: Sequence[Selection], context: RequestContext) -> None:
-        self._symbols = QuerySymbols(head.table)
-        self._selected = []
-        for selection in selections:
-            context.check()
-            slots = index.select(selection.matchers)
-            context.reserve(slots.size * (CHUNK_WORDS * 8 + 32))
-            context.statistics.series_selected += slots.size
-            self._selected.append(HeadSelected(selection, slots, head, self._symbols))
-        with head.lock:
-            for each in self._selected:
-                each.copy()
+    def __init__(self, selected: Sequence[Selected], symbols: QuerySymbols, blocks: Sequence[Block] = (),
+                 warnings: Sequence[str] = ()) -> None:
+        """`blocks` are acquired."""
+        self._selected = selected
+        self._symbols = symbols
+        self._blocks = blocks
+        self._warnings = warnings
 
     @property
-    def selected(self) -> Sequence[HeadSelected]:
+    def selected(self) -> Sequence[Selected]:
         return self._selected
 
     @property
-    def symbols(self) -> QuerySymbols:
+    def symbols(self) -> Symbols:
         return self._symbols
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        return self._warnings
+
     def close(self) -> None:
-        self._selected = []
+        """May be called twice."""
+        self._selected = ()
+        blocks, self._blocks = self._blocks, ()
+        for block in blocks:
+            block.release()
 
     def __enter__(self) -> Self:
         return self
@@ -141,24 +176,7 @@ def label_sets(slots: NDArray[np.int32], table: SeriesTable, symbols: QuerySymbo
     return SeriesSet(offsets, names, values, symbols)
 
 
-def find_slots(head: Head, index: Index, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
-               ) -> NDArray[np.int32]:
-    """Slots that satisfy any of the matcher sets (none: all slots) and have a chunk that touches mint..maxt (ms)."""
-    if matcher_sets:
-        found = [index.select(matchers) for matchers in matcher_sets]
-        slots = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
-    else:
-        slots = np.arange(head.table.size, dtype=np.int32)
-    with head.lock:
-        table = head.windows.table
-        places = head.windows.overlapping(mint, maxt)
-        kept = capture_kernels.keep_touching(
-            slots, mint, maxt, head.records, table.addresses[places], table.chains[places]
-        )
-    return slots[:kept]
-
-
-def _cut(ends: NDArray[np.int64]) -> NDArray[np.int64]:
+def cut(ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Borders of tiles: at most TILE_ROWS rows, and about TILE_SAMPLES samples; `ends` i64[rows] is cumulative."""
     rows = ends.size
     if 0 < rows <= TILE_ROWS and ends[-1] <= TILE_SAMPLES:

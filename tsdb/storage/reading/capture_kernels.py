@@ -8,7 +8,7 @@ from numba import int32, int64, types, uint32, uint64
 from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import prefetch, words_at
-from tsdb.kernels.registry import kernel
+from tsdb.kernels.registry import device, kernel
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
 from tsdb.storage.head.layout import CHUNK_WORDS, HEAD_TYPE, SEALED_HEADER_WORDS
 
@@ -125,30 +125,40 @@ def decode_rows(n: int, first: int, end: int, mint: int, maxt: int, heads: NDArr
     return -1
 
 
-@kernel(int64(I32, int64, int64, HEAD_TYPE, U64, U64), stage="later")
-def keep_touching(slots: NDArray[np.int32], mint: int, maxt: int, records, addresses: NDArray[np.uint64],
-                  chains: NDArray[np.uint64]) -> int:
-    """Keeps those of `slots` (i32, in place) with a chunk that touches mint..maxt (ms), in the head or in the windows
-    given (`addresses` and `chains` u64[w]). How many are left. Call it under the head's lock."""
-    kept = 0
+@device
+def covered(first: int, past: int, deleted_mint: NDArray[np.int64], deleted_maxt: NDArray[np.int64], mint: int,
+            maxt: int) -> bool:
+    """Whether one of the tombstones first:past has all of mint..maxt (ms, inclusive)."""
+    for k in range(first, past):
+        if deleted_mint[k] <= mint and maxt <= deleted_maxt[k]:
+            return True
+    return False
+
+
+@kernel(types.void(I32, int64, int64, HEAD_TYPE, U64, U64, I64, I64, I64, I64, types.boolean[::1]), stage="later")
+def find_touching(slots: NDArray[np.int32], mint: int, maxt: int, records, addresses: NDArray[np.uint64],
+                  chains: NDArray[np.uint64], first: NDArray[np.int64], past: NDArray[np.int64],
+                  deleted_mint: NDArray[np.int64], deleted_maxt: NDArray[np.int64], out: NDArray[np.bool_]) -> None:
+    """Which of n slots have a chunk that touches mint..maxt (ms), in the head or in the windows given (`addresses` and
+    `chains` u64[w]), and that none of their tombstones covers, to `out` bool[n]. Tombstones of slot i are at
+    first[i]:past[i] of `deleted_mint` and `deleted_maxt` (ms, inclusive). Call it under the head's lock."""
     for i in range(slots.size):
         slot = slots[i]
         record = records[np.int64(slot)]
-        keep = record.count > 0 and record.first_ts <= maxt and record.last_ts >= mint
+        keep = (record.count > 0 and record.first_ts <= maxt and record.last_ts >= mint
+                and not covered(first[i], past[i], deleted_mint, deleted_maxt, record.first_ts, record.last_ts))
         w = 0
         while not keep and w < addresses.size:
             at = words_at(chains[w] + np.uint64(slot) * np.uint64(8), 1)[0]
             while at != 0:
                 header = words_at(addresses[w] + at, SEALED_HEADER_WORDS)
                 begins = np.int64(header[2])
-                if begins + np.int64(header[3] & LOW32) < mint:
+                ends = begins + np.int64(header[3] & LOW32)
+                if ends < mint:
                     break
-                if begins <= maxt:
+                if begins <= maxt and not covered(first[i], past[i], deleted_mint, deleted_maxt, begins, ends):
                     keep = True
                     break
                 at = header[4] & LOW40
             w += 1
-        if keep:
-            slots[kept] = slot
-            kept += 1
-    return kept
+        out[i] = keep

@@ -2,70 +2,220 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsdb.model.context import RequestContext
 from tsdb.model.label_order import label_order, take
 from tsdb.model.matchers import Matcher
-from tsdb.model.tiles import Capture, Selection, SeriesSet
+from tsdb.model.tiles import Selected, Selection, SeriesSet
+from tsdb.storage.block import Block
 from tsdb.storage.blocks import Blocks
+from tsdb.storage.damage import Damage
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.names import Names
+from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
-from tsdb.storage.reading.capture import HeadCapture, find_slots, label_sets
+from tsdb.storage.reading.block_texts import BlockTexts
+from tsdb.storage.reading.capture import SLOT_BYTES, Capture, HeadSelected, label_sets
+from tsdb.storage.reading.join import HeadFingerprints
+from tsdb.storage.reading.lookups import Lookup
+from tsdb.storage.reading.merged import MergedSelected, join_rows, with_blocks
+from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource, Source, precedence
+from tsdb.storage.reading.view import View, Views
+from tsdb.storage.tombstones import Tombstones
+
+R = TypeVar("R")
+
+ROW_BYTES = 40
+"""Kept for each series of a block, about."""
+LATE_BYTES = 16
+"""Of each late sample."""
+GREATEST = (1 << 63) - 1
 
 
 class Reading:
     """Any thread may ask. `tsdb.model.tiles.Queryable` has the docstrings."""
 
-    def __init__(self, head: Head, index: Index, blocks: Blocks) -> None:
+    def __init__(self, head: Head, index: Index, blocks: Blocks, damage: Damage | None = None,
+                 damaged: Damaged | None = None) -> None:
+        """`damage` tells which samples may be missing. `damaged` is told, in the reader's thread, of a block in which
+        damage was found; the query fails with Corruption all the same."""
         self._head = head
         self._index = index
         self._blocks = blocks
+        self._damage = damage
+        self._damaged = damaged
         self._names = Names(head, index)
+        self._views = Views(head, blocks)
+        self._fingerprints = HeadFingerprints(head)
 
     def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
-        return HeadCapture(self._head, self._index, selections, context)
+        mint, maxt = GREATEST, -GREATEST
+        for selection in selections:
+            mint, maxt = min(mint, selection.mint), max(maxt, selection.maxt)
+        while True:
+            view = self._views.take(mint, maxt)
+            found = None
+            try:
+                found = self._captured(view, selections, mint, maxt, context)
+            finally:
+                if found is None:
+                    view.release()
+            if found is not None:
+                return found
 
-    def series_at_most(self, matchers: Sequence[Matcher], enough: int) -> int:
-        return self._index.at_most(matchers, enough)
+    def _captured(self, view: View, selections: Sequence[Selection], mint: int, maxt: int, context: RequestContext,
+                  ) -> Capture | None:
+        """None: the view is stale."""
+        head = self._head
+        slots = []
+        for selection in selections:
+            context.check()
+            slots.append(self._index.select(selection.matchers))
+            context.reserve(slots[-1].size * SLOT_BYTES)
+        texts = BlockTexts(head.table) if view.blocks else None
+        symbols = QuerySymbols(head.table, texts, view.alive)
+        heads = [HeadSelected(selection, found, head, symbols)
+                 for selection, found in zip(selections, slots, strict=True)]
+        with head.lock:
+            if view.is_stale(self._blocks):
+                context.reserve(-SLOT_BYTES * sum(found.size for found in slots))
+                return None
+            for each in heads:
+                each.copy()
+                context.statistics.series_selected += each.slots.size
+            late_view = None if head.late.empty else head.late.view()
+            blocks = [(block, block.tombstones) for block in view.blocks]
+        selected: Sequence[Selected] = heads
+        if view.blocks or late_view is not None:
+            blocks.sort(key=lambda each: precedence(each[0]), reverse=True)
+            selected = [
+                self._merged(each, selection, blocks, late_view, symbols, texts, context)
+                for each, selection in zip(heads, selections, strict=True)
+            ]
+        warnings = () if self._damage is None else self._damage.warnings(mint, maxt)
+        return Capture(selected, symbols, view.blocks, warnings)
+
+    def _merged(self, head: HeadSelected, selection: Selection, blocks: Sequence[tuple[Block, Tombstones]],
+                late: LateView | None, symbols: QuerySymbols, texts: BlockTexts | None, context: RequestContext,
+                ) -> HeadSelected | MergedSelected:
+        mint, maxt = selection.mint, selection.maxt
+        found = []
+        for block, tombstones in blocks:
+            if block.meta.mint <= maxt and block.meta.maxt > mint:
+                context.check()
+                rows = BlockRows(block, tombstones, (selection.matchers,), mint, maxt, self._damaged)
+                if rows.rows.size:
+                    context.reserve(rows.rows.size * ROW_BYTES)
+                    found.append(rows)
+        late_source = None
+        if late is not None:
+            late_source = LateSource(late, head.slots, mint, maxt)
+            context.reserve(len(late_source) * LATE_BYTES)
+        if not found and not late_source:
+            return head
+        sources: list[Source] = [head]
+        series = label_sets(head.slots, self._head.table, symbols)
+        if found and texts is not None:
+            places, fresh = join_rows(head.slots, found, self._fingerprints, self._head.table.secret)
+            series = with_blocks(series, found, fresh, symbols, texts)
+            context.statistics.series_selected += len(series) - head.slots.size
+            sources += [BlockSource(rows, place) for rows, place in zip(found, places, strict=True)]
+        if late_source:
+            sources.append(late_source)
+        return MergedSelected(series, sources)
+
+    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int = -GREATEST) -> int:
+        """How many series with samples from `since` (ms) on satisfy all matchers; where it cannot be told quickly, or
+        blocks may have such samples, some number above `enough`."""
+        return enough + 1 if self._views.touches_blocks(since) else self._index.at_most(matchers, enough)
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:
         """Sorted names of labels of series with a chunk that touches mint..maxt (ms)."""
-        table = self._head.table
-        if not matcher_sets and self._names.all_touch(mint, maxt):
-            return list(self._names.every(None))
-        slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
-        names = np.unique(table.pair_name[self._index.used_pairs(slots)])
-        return sorted(map(table.text, names.tolist()))
+        return self._texts(None, matcher_sets, mint, maxt, context)
 
     def label_values(self, name: str, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
                      context: RequestContext) -> list[str]:
         """Sorted values of one label of such series."""
-        table = self._head.table
-        symbol = table.find_symbol(name)
-        if symbol < 0:
-            return []
-        if not matcher_sets and self._names.all_touch(mint, maxt):
-            return list(self._names.every(name))
-        pairs = self._index.used_pairs(find_slots(self._head, self._index, matcher_sets, mint, maxt))
-        pairs = pairs[table.pair_name[pairs] == symbol]
-        return sorted(map(table.text, table.pair_value[pairs].tolist()))
+        return self._texts(name, matcher_sets, mint, maxt, context)
 
     def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
         """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
         takes no work; else None."""
+        if self._views.touches_blocks(mint) or len(self._head.tombstones):
+            return None
         names = self._names.at_hand(label, mint, maxt)
         return None if names is None else list(names)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                ) -> SeriesSet:
         """Label sets of such series, sorted by labels."""
-        slots = find_slots(self._head, self._index, matcher_sets, mint, maxt)
-        found = label_sets(slots, self._head.table, QuerySymbols(self._head.table))
-        return take(found, label_order(found))
+        lookup = Lookup(matcher_sets, mint, maxt)
 
+        def find(view: View) -> SeriesSet | None:
+            table = self._head.table
+            slots = self._slots(lookup, view)
+            if slots is None:
+                return None
+            found = lookup.blocks(view, context, self._damaged)
+            texts = BlockTexts(table)
+            symbols = QuerySymbols(table, texts, view.alive)
+            series = label_sets(slots, table, symbols)
+            if found:
+                _, fresh = join_rows(slots, found, self._fingerprints, table.secret)
+                series = with_blocks(series, found, fresh, symbols, texts)
+            return take(series, label_order(series))
+
+        return self._viewing(mint, maxt, find)
+
+    def _texts(self, label: str | None, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
+               context: RequestContext) -> list[str]:
+        """Sorted values of a label; None: names of labels."""
+        lookup = Lookup(matcher_sets, mint, maxt)
+
+        def find(view: View) -> list[str] | None:
+            if (not matcher_sets and not len(self._head.tombstones) and self._names.all_touch(mint, maxt)
+                    and not any(len(block.tombstones) for block in view.blocks)):
+                texts = self._names.every(label)
+            else:
+                slots = self._slots(lookup, view)
+                if slots is None:
+                    return None
+                texts = self._texts_of(label, slots)
+            if not view.blocks:
+                return list(texts)
+            every = set(texts)
+            for part in lookup.texts_of_blocks(label, view, context, self._damaged):
+                every.update(part)
+            return sorted(every)
+
+        return self._viewing(mint, maxt, find)
+
+    def _texts_of(self, label: str | None, slots: NDArray[np.int32]) -> list[str]:
+        table = self._head.table
+        pairs = self._index.used_pairs(slots)
+        if label is None:
+            symbols = np.unique(table.pair_name[pairs])
+        else:
+            symbols = table.pair_value[pairs[table.pair_name[pairs] == table.find_symbol(label)]]
+        return sorted(map(table.text, symbols.tolist()))
+
+    def _slots(self, lookup: Lookup, view: View) -> NDArray[np.int32] | None:
+        return lookup.slots(view, self._head, self._index, self._blocks)
+
+    def _viewing(self, mint: int, maxt: int, find: Callable[[View], R | None]) -> R:
+        """What `find` gives for a view of mint..maxt (ms); another one where it gives None."""
+        while True:
+            view = self._views.take(mint, maxt)
+            try:
+                found = find(view)
+            finally:
+                view.release()
+            if found is not None:
+                return found
