@@ -69,8 +69,8 @@ def test_beside_a_dict(steps: list[tuple[str, list[Sample]]], order: list[int], 
                 store.append(*columns(rows))
                 add(model, rows)
             elif step == "freeze" and not frozen:
-                run = store.freeze()
-                assert run.size == sum(map(len, model.values()))
+                store.freeze()
+                assert store.frozen().size == sum(map(len, model.values()))
                 frozen, model = model, {}
             elif step == "drop":
                 with lock:

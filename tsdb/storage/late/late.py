@@ -161,15 +161,19 @@ class Late:
         with self._lock:
             self.show(staged)
 
-    def freeze(self) -> Run:
-        """All samples of now, merged, to be written to blocks. They stay in views until `drop_frozen`, or `thaw`."""
+    def freeze(self) -> None:
+        """Sets aside all samples of now, to be written to blocks. They stay in views until `drop_frozen`, or `thaw`."""
         if self._frozen:
             raise AssertionError("late samples are frozen already")
-        merged = self._everything()
+        tail, used = self._tail, self._used
+        last = (_sorted(tail.slots[:used], tail.ts[:used], tail.values[:used]),) if used else ()
         with self._lock:
-            self._frozen = (merged,) if merged.size else ()
+            self._frozen = (*self._runs, *last)
             self._runs, self._tail, self._used = (), Tail(), 0
-        return merged
+
+    def frozen(self) -> Run:
+        """What was frozen, merged. For the thread that will call `drop_frozen` or `thaw`."""
+        return _merged(list(self._frozen))
 
     def drop_frozen(self) -> None:
         """What was frozen is in blocks. The caller holds the lock, and shows the blocks in the same hold."""
