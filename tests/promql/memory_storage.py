@@ -91,6 +91,7 @@ class MemorySelected:
 class MemoryCapture:
     selected: list[MemorySelected]
     symbols: MemorySymbols
+    warnings: Sequence[str] = ()
     closed: bool = False
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ def test_series_are_counted_or_known_to_be_too_many(storage: Storage) -> None:
     from tsdb.model.matchers import Matcher, MatchType
 
     def at_most(*pairs: tuple[str, str]) -> int:
-        return storage.series_at_most([Matcher(MatchType.EQUAL, name, value) for name, value in pairs], 100)
+        return storage.series_at_most([Matcher(MatchType.EQUAL, name, value) for name, value in pairs], 100, NOW)
 
     assert at_most(("__name__", "m"), ("host", "h7")) <= 2
     assert at_most(("__name__", "few")) >= 10

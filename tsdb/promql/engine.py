@@ -128,7 +128,8 @@ class Engine:
             context.statistics.prepare_seconds += clock.perf_counter() - began
             env = Environment(steps, context, capture.symbols, annotations, tasks, options.delayed_name_removal)
             result = _result(root, env, sort=steps.step > 0)
-        result.warnings, result.infos = list(annotations.warnings), list(annotations.infos)
+            result.warnings = [*capture.warnings, *annotations.warnings]
+        result.infos = list(annotations.infos)
         return result
 
 

@@ -121,7 +121,7 @@ class Storage:
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
         self._index = Index(self._head.table)
         self._blocks = Blocks(fs, path / "blocks", self._head.lock)
-        self._reading = Reading(self._head, self._index, self._blocks)
+        self._reading = Reading(self._head, self._index, self._blocks, damage)
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
         self._closed = False
@@ -222,9 +222,10 @@ class Storage:
         """A consistent view for one query: of a prefix of commits."""
         return self._reading.capture(selections, context)
 
-    def series_at_most(self, matchers: Sequence[Matcher], enough: int) -> int:
-        """How many series satisfy all matchers; where it cannot be told quickly, some number above `enough`."""
-        return self._reading.series_at_most(matchers, enough)
+    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int:
+        """How many series with samples from `since` (ms) on satisfy all matchers; where it cannot be told quickly, or
+        blocks may have such samples, some number above `enough`."""
+        return self._reading.series_at_most(matchers, enough, since)
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:

@@ -130,7 +130,7 @@ class Reading:
             sources.append(late_source)
         return MergedSelected(series, sources)
 
-    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int = -GREATEST) -> int:
+    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int:
         """How many series with samples from `since` (ms) on satisfy all matchers; where it cannot be told quickly, or
         blocks may have such samples, some number above `enough`."""
         return enough + 1 if self._views.touches_blocks(since) else self._index.at_most(matchers, enough)
