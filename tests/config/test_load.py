@@ -108,7 +108,6 @@ otlp: {translation_strategy: UnderscoreEscapingWithSuffixes}
 
 @pytest.mark.parametrize("text", [
     "scrape_configs: [{job_name: a, native_histogram_bucket_limit: 5}]",
-    "storage: {tsdb: {retention: {percentage: 50}}}",
 ])
 def test_keys_that_protect_and_are_not_built_are_errors(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^config:1:\d+: .*not built yet, and ignoring it would not be safe"):
@@ -135,3 +134,23 @@ def test_who_has_no_config_file_needs_no_yaml() -> None:
     code = "import sys, tsdb.config; tsdb.config.Config(); print('yaml' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=os.environ)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize(("text", "problem"), [
+    ("storage: {tsdb: {retention: {percentage: 101}}}", r"^config:1:\d+: percentage must be a number from 0 to 100"),
+    ("storage: {retention_rules: [{match: up}]}", r'^config:1:\d+: .*the key "keep" is missing'),
+    ("storage: {retention_rules: [{match: '{job=', keep: 2d}]}", r"^config:1:30: match: 1:6: parse error"),
+    ("storage: {retention_rules: [{match: '{job=~\"(\"}', keep: 2d}]}", r"^config:1:30: match: .*parse error"),
+    ("storage: {retention_rules: [{match: '{}', keep: 2d}]}", r"^config:1:30: match: .*at least one non-empty matcher"),
+    ("storage: {retention_rules: [{match: 'up[5m]', keep: 2d}]}", r"^config:1:30: match: .*parse error"),
+    ("storage: {retention_rules: [{match: up, keep: soon}]}", r'^config:1:\d+: .*keep: .*"soon"'),
+])
+def test_mistakes_in_retention(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        config.parse(text)
+
+
+def test_rules_of_retention() -> None:
+    found = config.parse('storage: {retention_rules: [{match: \'up{job="a"}\', keep: 2d}, {match: up, keep: 0s}]}')
+    assert [(rule.match, int(rule.keep)) for rule in found.storage.retention_rules] == [
+        ('up{job="a"}', 2 * 86_400_000), ("up", 0)]

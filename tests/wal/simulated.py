@@ -326,6 +326,16 @@ class SimulatedFileSystem:
     def free_bytes(self, path: Path) -> int:
         return max(0, self.room_left())
 
+    def disk_bytes(self, path: Path) -> int:
+        return self.capacity
+
+    def link(self, source: Path, target: Path) -> None:
+        if source not in self._names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+        assert target not in self._names
+        if self.begin("link", target):
+            self._name("create", target, target, self._names[source])
+
     def lock(self, directory: Path) -> SimulatedLock:
         if directory in self.locked:
             raise DirectoryLocked(f"{directory} is in use")

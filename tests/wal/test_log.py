@@ -82,7 +82,7 @@ def test_segments_that_a_checkpoint_stands_for_are_dropped(tmp_path: Path) -> No
     first = found.samples_of[1][0][0]
     assert 0 < first <= 500
     assert found.samples_of[1] == [(ts, ts) for ts in range(first, 1000, 10)]
-    assert log.covered_segment(500) == 0
+    assert log.covered_segment(500) == through
     through = log.covered_segment(5000)
     log.write_checkpoint(through, [])
     log.drop_through(through)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import field
 
 from tsdb.model.document import Place
+from tsdb.model.errors import ParseError
 from tsdb.model.settings import Bytes, Duration, Section, key
 from tsdb.net.config import RESERVED_HEADERS, TlsConfig
 
@@ -81,20 +82,26 @@ DEFAULT_LATE_WINDOW_MS = 30 * 60_000
 
 
 class RetentionConfig(Section, frozen=True):
-    """How much is kept. What is older, or more, is deleted in steps of two hours, the oldest first."""
+    """How much is kept. What is older, or more, is deleted in whole blocks (two hours to 31 days), the oldest first."""
 
     time: Annotated[
-        Duration, key("How long samples are kept. 0: 15 days, or for ever where there is a limit of size.")
+        Duration,
+        key("How long samples are kept. 0: 15 days, or for ever where there is a limit of size or percentage."),
     ] = Duration(0)
     size: Annotated[Bytes, key("How much they may take on disk. 0: no limit.", unit="bytes")] = Bytes(0)
     percentage: Annotated[
-        float, key("How much of the disk they may take, percent. 0: no limit.", built=False, protects=True)
+        float, key("How much of the disk they may take, percent; holds instead of `size`. 0: no limit.")
     ] = 0.0
 
     @property
     def time_ms(self) -> int:
         """How long samples are kept, in ms; 0: for ever. As Prometheus decides it of its flags."""
-        return int(self.time) if self.time or self.size else DEFAULT_RETENTION_MS
+        return int(self.time) if self.time or self.size or self.percentage else DEFAULT_RETENTION_MS
+
+    def checked(self, place: Place) -> RetentionConfig:
+        if not 0 <= self.percentage <= 100:
+            raise place.error("percentage must be a number from 0 to 100", "percentage")
+        return self
 
 
 class TsdbConfig(Section, frozen=True):
@@ -120,6 +127,22 @@ class TsdbConfig(Section, frozen=True):
         return DEFAULT_LATE_WINDOW_MS if window is None else int(window)
 
 
+class RetentionRuleConfig(Section, frozen=True):
+    """Series that are kept for another time than all others."""
+
+    match: Annotated[str, key('Selector of the series, as in queries: `{job="debug"}`.')]
+    keep: Annotated[Duration, key("How long they are kept, shorter or longer than `tsdb.retention.time`. 0: for ever.")]
+
+    def checked(self, place: Place) -> RetentionRuleConfig:
+        from tsdb.promql.parser import parse_selector
+
+        try:
+            parse_selector(self.match)
+        except ParseError as problem:
+            raise place.error(f"match: {problem}", "match") from None
+        return self
+
+
 class ExemplarsConfig(Section, frozen=True):
     """Exemplars."""
 
@@ -131,6 +154,11 @@ class StorageConfig(Section, frozen=True):
 
     wal: Annotated[WalConfig, key("The write-ahead log.")] = WalConfig()
     tsdb: Annotated[TsdbConfig, key("The database.")] = TsdbConfig()
+    retention_rules: Annotated[
+        tuple[RetentionRuleConfig, ...],
+        key("Series that are kept shorter or longer than others. The first rule that a series matches holds for it.",
+            reloadable=True),
+    ] = ()
     exemplars: Annotated[ExemplarsConfig | None, key("Exemplars.", built=False)] = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -10,6 +10,10 @@ from tsdb import flags as flag_table
 from tsdb.config import Config
 from tsdb.flags import Flags
 from tsdb.model.settings import Bytes, Duration, Section
+
+if TYPE_CHECKING:
+    from tsdb.server.config import StorageConfig
+    from tsdb.storage.upkeep.retention import Retention
 
 S = TypeVar("S", bound=Section)
 
@@ -34,6 +38,16 @@ def effective(config: Config, flags: Flags) -> Config:
         read_timeout=_if_given(Duration, flags.read_timeout_ms),
     )
     return _with(config, storage=_with(config.storage, tsdb=tsdb), query=query, server=server)
+
+
+def retention(storage: StorageConfig) -> Retention:
+    """What is kept, as storage takes it."""
+    from tsdb.promql.parser import parse_selector
+    from tsdb.storage.upkeep.retention import Retention, RetentionRule
+
+    limits = storage.tsdb.retention
+    rules = tuple(RetentionRule(parse_selector(rule.match), int(rule.keep)) for rule in storage.retention_rules)
+    return Retention(limits.time_ms, int(limits.size), limits.percentage, rules)
 
 
 def addresses(config: Config) -> list[str]:

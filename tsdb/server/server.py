@@ -21,7 +21,7 @@ from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.api.routes import PAGES, ROUTES
 from tsdb.server.api.small import SmallQueries
-from tsdb.server.effective import addresses, effective, shown
+from tsdb.server.effective import addresses, effective, retention, shown
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.http.connections import Acceptor
@@ -177,9 +177,8 @@ class Server:
 
         async def apply() -> None:
             services.promql.default_step_ms = config.global_.evaluation_interval
-            retention = config.storage.tsdb.retention
             services.storage.set_late_window(config.storage.tsdb.late_window_ms)
-            services.storage.set_retention(retention.time_ms, int(retention.size))
+            services.storage.set_retention(retention(config.storage))
             services.flags = shown(config, services.options, self._concurrency)
 
         return apply
@@ -274,10 +273,11 @@ def open_storage(data: Path, report: Report | None) -> Open:
         threading.Thread(target=warm, name="warm-up", daemon=True).start()
         try:
             config = services.config.storage
-            retention = config.tsdb.retention
+            wanted = retention(config)
             storage_options = StorageOptions(
                 late_window_ms=config.tsdb.late_window_ms,
-                wal_sync=config.wal.sync, retention_ms=retention.time_ms, retention_bytes=int(retention.size)
+                wal_sync=config.wal.sync, retention_ms=wanted.time_ms, retention_bytes=wanted.size_bytes,
+                retention_percentage=wanted.percentage, retention_rules=wanted.rules,
             )
             storage = Storage.open(data, storage_options, progress=replayed)
             try:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
     from tsdb.storage.head.cardinality import Cardinality
+    from tsdb.storage.upkeep.retention import Retention
 
 
 class Database(Queryable, Protocol):
@@ -51,7 +52,9 @@ class Database(Queryable, Protocol):
 
     def set_late_window(self, window_ms: int) -> None: ...
 
-    def set_retention(self, time_ms: int, size_bytes: int) -> None: ...
+    def set_retention(self, retention: Retention) -> None: ...
+
+    def delete_series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None: ...
 
     def close(self) -> None: ...
 

@@ -38,8 +38,11 @@ from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.recovery import Progress, recover
+from tsdb.storage.upkeep.deletes import Deletes
+from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.maintenance import Maintenance
-from tsdb.storage.upkeep.retention import Retention
+from tsdb.storage.upkeep.reserve import Reserve
+from tsdb.storage.upkeep.retention import Retention, RetentionRule
 from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock
 
@@ -59,7 +62,11 @@ class StorageOptions:
     retention_ms: int = 0
     """How long samples are kept, in whole windows; 0: for ever."""
     retention_bytes: int = 0
-    """How much log and windows may take on disk together; 0: no limit."""
+    """How much blocks, windows and log may take on disk together; 0: no limit."""
+    retention_percentage: float = 0.0
+    """The same as a part of the disk; holds instead of `retention_bytes` where it is not 0."""
+    retention_rules: tuple[RetentionRule, ...] = ()
+    """Series that are kept longer, or not so long. The first one that a series satisfies holds for it."""
 
 
 @dataclass(slots=True)
@@ -135,7 +142,11 @@ class Storage:
                                       queue_samples=options.queue_samples,
                                       after_commit=self._maintenance.after_commit)
             self.set_late_window(options.late_window_ms)
-            self.set_retention(options.retention_ms, options.retention_bytes)
+            self._expiry = self._maintenance.expiry = Expiry(fs, path, self._head, self._blocks, self._wal)
+            self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
+                                         options.retention_rules))
+            self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender,
+                                    Reserve(fs, path))
             self._appender.start()
             self._maintenance.start(self._appender)
 
@@ -203,10 +214,17 @@ class Storage:
         if self._appender is not None:
             self._appender.late_window_ms = window_ms
 
-    def set_retention(self, time_ms: int, size_bytes: int) -> None:
+    def set_retention(self, retention: Retention) -> None:
         """As in `StorageOptions`; from now on."""
-        if self._maintenance is not None:
-            self._maintenance.retention = Retention(time_ms, size_bytes)
+        if not self._read_only:
+            self._expiry.retention = retention
+
+    def delete_series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None:
+        """Deletes the samples with mint <= ts <= maxt (ms) of series that satisfy any of the matcher sets, durably; see
+        `Deletes.delete`. Raises ReadOnly, Unavailable, OSError, Corruption, BadData."""
+        if self._maintenance is None:
+            raise ReadOnly(f"{self.path} was opened read-only")
+        self._maintenance.do(lambda: self._deletes.delete(matcher_sets, mint, maxt)).result()
 
     def oldest(self) -> int | None:
         """The lower bound of times in order now, ms; None: any."""
@@ -282,7 +300,7 @@ class Storage:
             chunks_bytes=sealed_bytes,
             truncations=maintenance.truncations if maintenance is not None else 0,
             truncations_failed=maintenance.truncations_failed if maintenance is not None else 0,
-            dropped_windows=maintenance.dropped_windows if maintenance is not None else 0,
+            dropped_windows=0 if self._read_only else self._expiry.dropped_windows,
             min_ts=None if empty else head.min_ts,
             max_ts=None if empty else head.max_ts,
             samples=head.samples,

@@ -118,6 +118,14 @@ class FileSystem(Protocol):
         """Space left for us on the disk of `path`."""
         ...
 
+    def disk_bytes(self, path: Path) -> int:
+        """The size of the disk of `path`."""
+        ...
+
+    def link(self, source: Path, target: Path) -> None:
+        """Gives a file a second name, which must be free. Raises OSError, also where the disk has no such links."""
+        ...
+
     def lock(self, directory: Path) -> Lock:
         """Takes the folder for this process alone, until released or the process ends. Raises DirectoryLocked."""
         ...
@@ -270,6 +278,13 @@ class LocalFileSystem:
     def free_bytes(self, path: Path) -> int:
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
+
+    def disk_bytes(self, path: Path) -> int:
+        found = os.statvfs(path)
+        return found.f_blocks * found.f_frsize
+
+    def link(self, source: Path, target: Path) -> None:
+        target.hardlink_to(source)
 
     def lock(self, directory: Path) -> LocalLock:
         path = directory / LOCK_NAME

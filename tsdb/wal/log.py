@@ -170,14 +170,14 @@ class Wal:
 
     def covered_segment(self, border: int, late_through: int = 0) -> int:
         """The newest segment such that it and all before it hold only samples in order before `border` (ms), and late
-        samples only up to segment `late_through`; 0: there is none.
+        samples only up to segment `late_through`; where there is none, that of the present checkpoint (0: none).
 
         Also begins a new segment, so that the present one can go next time. Call it, then take the snapshot of series
         for `write_checkpoint`, then `drop_through`. Raises Unavailable.
         """
         with self._writer:
             self._begin_segment()
-            found = 0
+            found = self._checkpoint
             for segment in self._segments:
                 if segment.max_ts >= border or (self._open is not None and segment is self._open.state):
                     break

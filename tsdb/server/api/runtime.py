@@ -64,12 +64,14 @@ def _runtime_info(services: Services, tasks: int) -> dict[str, Any]:
 
 
 def retention_text(retention: RetentionConfig) -> str:
-    """``15d``, ``15d or 10GiB``; empty: for ever."""
+    """``15d``, ``15d or 10GiB or 80%``; empty: for ever."""
     limits = []
     if retention.time_ms:
         limits.append(format_duration(retention.time_ms))
     if retention.size:
         limits.append(str(retention.size))
+    if retention.percentage:
+        limits.append(f"{retention.percentage:g}%")
     return " or ".join(limits)
 
 

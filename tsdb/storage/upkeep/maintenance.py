@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-import numpy as np
-
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError, Unavailable
 from tsdb.storage.appender import Appender
@@ -20,7 +18,7 @@ from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.restart.recovery import BORDER
-from tsdb.storage.upkeep.retention import Retention
+from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.wal import SeriesColumns, Wal
 
 log = logging.getLogger(__name__)
@@ -41,12 +39,11 @@ class Maintenance:
         self._index = index
         self._wal = wal
         self._metadata = metadata
-        self.retention = Retention()
-        """May be replaced at any time."""
+        self.expiry: Expiry | None = None
+        """None: all is kept."""
         self.truncations = 0
         """Times that windows were completed; and could not be."""
         self.truncations_failed = 0
-        self.dropped_windows = 0
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -109,7 +106,8 @@ class Maintenance:
                 pause = PAUSE_S
                 if self._windows_are_over():
                     self.complete_windows(appender)
-                self.drop_expired(appender)
+                if self.expiry is not None:
+                    self.expiry.run(appender)
             except (OSError, Unavailable, StorageError) as problem:
                 if self._stop.is_set():
                     return
@@ -153,33 +151,13 @@ class Maintenance:
             through = self._wal.covered_segment(border)
 
         appender.run_between_commits(finish).result()
-        if through > 0:
-            self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()),
-                                       {BORDER: border, deleted.SECTION: deleted.section(head)})
-            self._wal.drop_through(through)
+        # Also where no segment can go: what is dropped by retention or deleted from blocks is not replayed then.
+        self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()),
+                                   {BORDER: border, deleted.SECTION: deleted.section(head)})
+        self._wal.drop_through(through)
         self.truncations += bool(over)
         if over:
             log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
-
-    def drop_expired(self, appender: Appender) -> None:
-        """Drops the windows that retention no longer wants. Raises OSError, Unavailable, StorageError."""
-        head = self._head
-
-        def expired() -> int:
-            return self.retention.expired(head.windows.every, head.max_ts, self._wal.statistics().size_bytes)
-
-        def drop() -> None:
-            with head.lock:
-                head.windows.settle()
-                head.windows.drop(expired())
-                head.min_ts = min([window.mint for window in head.windows.every], default=head.border)
-
-        with head.lock:
-            count = expired()
-        if count:
-            appender.run_between_commits(drop).result()
-            self.dropped_windows += count
-            log.info("dropped %d windows that were over the retention", count)
 
     def _all_series(self) -> Iterator[SeriesColumns]:
         table = self._head.table

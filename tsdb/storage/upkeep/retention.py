@@ -1,43 +1,86 @@
-"""Retention: which windows are too old, or too many."""
+"""Retention: which blocks and windows are too old, or too many, and which series of a block are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.model.matchers import Matcher
+from tsdb.storage.block import Block
 
 
-class Sized(Protocol):
-    """A window, as far as retention looks at it."""
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """Series that are kept longer, or not so long, as all others."""
 
-    @property
-    def maxt(self) -> int: ...
-
-    @property
-    def used(self) -> int: ...
-
-    @property
-    def complete(self) -> bool: ...
+    matchers: tuple[Matcher, ...]
+    """All must be satisfied."""
+    keep_ms: int
+    """0: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long and how much is kept; whole windows go, the oldest first."""
+    """How long and how much is kept; whole blocks and windows go, the oldest first."""
 
     time_ms: int = 0
-    """A window goes once the newest sample is so much younger than its end. 0: no limit."""
+    """A block goes once the newest sample is so much younger than its end. 0: no limit."""
     size_bytes: int = 0
-    """Most bytes of all windows and the log together. 0: no limit."""
+    """Most bytes of blocks, windows and the log together. 0: no limit."""
+    percentage: float = 0.0
+    """The same as a part of the disk; holds instead of `size_bytes` where it is not 0."""
+    rules: tuple[RetentionRule, ...] = ()
+    """The first one that a series satisfies holds for it, instead of `time_ms`."""
 
-    def expired(self, windows: Sequence[Sized], newest: int, log_bytes: int) -> int:
-        """How many of the windows (in time order) go; `newest` sample in ms. Only complete ones do."""
-        total = log_bytes + sum(window.used for window in windows)
-        count = 0
-        for window in windows:
-            old = self.time_ms > 0 and newest - window.maxt >= self.time_ms
-            large = self.size_bytes > 0 and total > self.size_bytes
-            if not window.complete or not (old or large):
-                break
-            total -= window.used
-            count += 1
-        return count
+    def most_bytes(self, disk_bytes: int) -> int:
+        """0: no limit."""
+        return int(disk_bytes * self.percentage / 100) if self.percentage > 0 else self.size_bytes
+
+    @property
+    def longest_ms(self) -> int:
+        """How long any series may be kept; 0: for ever."""
+        every = (self.time_ms, *(rule.keep_ms for rule in self.rules))
+        return 0 if 0 in every else max(every)
+
+    def keep_ms(self, block: Block) -> NDArray[np.int64]:
+        """How long each series of a block is kept: i64[series], 0: for ever. BadData, Corruption."""
+        keep = np.full(len(block), self.time_ms, np.int64)
+        for rule in reversed(self.rules):
+            keep[block.find(rule.matchers)] = rule.keep_ms
+        return keep
+
+    def reached(self, age_ms: int) -> frozenset[int]:
+        """Those of all times to keep that a block of such an age is beyond."""
+        every = {self.time_ms, *(rule.keep_ms for rule in self.rules)} - {0}
+        return frozenset(time for time in every if age_ms >= time)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A block or a window, as far as its size goes."""
+
+    end: int
+    """ms: all its samples are before it."""
+    bytes: int
+    may_go: bool = True
+
+
+def too_old(pieces: Sequence[Piece], newest: int, time_ms: int) -> list[int]:
+    """Which pieces have only samples that are at least `time_ms` older than `newest` (ms); 0: none."""
+    return [i for i, piece in enumerate(pieces) if piece.may_go and time_ms > 0 and newest - piece.end >= time_ms]
+
+
+def too_many(pieces: Sequence[Piece], other_bytes: int, most_bytes: int) -> list[int]:
+    """Which pieces must go, the oldest first, so that they and `other_bytes` take at most `most_bytes`; 0: none."""
+    total = other_bytes + sum(piece.bytes for piece in pieces)
+    gone = []
+    for i in sorted(range(len(pieces)), key=lambda i: pieces[i].end):
+        if most_bytes <= 0 or total <= most_bytes:
+            break
+        if pieces[i].may_go:
+            gone.append(i)
+            total -= pieces[i].bytes
+    return gone
