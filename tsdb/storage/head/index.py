@@ -175,7 +175,8 @@ class Index:
         return found
 
     def _select(self, matchers: Sequence[Matcher], view: View) -> NDArray[np.int32]:
-        including, excluding = [], []
+        including: list[Condition] = []
+        excluding: list[Condition] = []
         for matcher in matchers:
             condition = self._condition(matcher, view)
             if condition.pairs.size:
@@ -234,7 +235,8 @@ class Index:
             part = base.postings[base.offsets[lists[0]] : base.offsets[lists[0] + 1]]
             return found[: index_kernels.keep_listed(found, part, not listed.excluding)]
         if listed.size <= LISTED_PER_SLOT * found.size:
-            return found[_marked(listed, base)[found] != listed.excluding]
+            kept = found[_marked(listed, base)[found] != listed.excluding]
+            return np.asarray(kept, np.int32)
         return self._filtered(found, listed.condition)
 
     def _filtered(self, slots: NDArray[np.int32], condition: Condition) -> NDArray[np.int32]:
