@@ -23,6 +23,7 @@ from tsdb.wal.files import Buffer
 SECTOR = 64
 """Smaller than real ones, so that small files tear in many places."""
 _ROOM = 1 << 16
+"""Bytes that a file has place for, until it needs more."""
 
 
 class Killed(BaseException):
@@ -52,6 +53,13 @@ class _Inode:
     def content(self) -> bytes:
         return self.room[: self.size].tobytes()
 
+    def need(self, size: int) -> None:
+        """Place for `size` bytes. What was mapped before sees no later changes."""
+        if size > self.room.size:
+            room = np.zeros(max(size, 2 * self.room.size), np.uint8)
+            room[: self.room.size] = self.room
+            self.room = room
+
     def sync(self) -> None:
         self.disk = self._merged(lambda _: True, self.size)
         self.clean = self.content()
@@ -74,13 +82,20 @@ class _Inode:
 
     def _merged(self, choose: Callable[[int], bool], size: int) -> bytes:
         """The disk with the chosen dirty sectors written, cut or filled to `size`."""
-        merged = bytearray(self.disk[:size].ljust(size, b"\0"))
         now = self.content()
-        for sector in range(-(-size // SECTOR)):
-            part = slice(sector * SECTOR, min((sector + 1) * SECTOR, size))
-            if now[part] != self.clean[part] and choose(sector):
-                merged[part] = now[part].ljust(part.stop - part.start, b"\0")
-        return bytes(merged)
+        merged, new, clean = (_sectors(content, size) for content in (self.disk, now, self.clean))
+        dirty = (new != clean).any(axis=1)
+        if len(self.clean) < min(size, len(now)):  # bytes that are new count as changed even where they are zeros
+            dirty[len(self.clean) // SECTOR : -(-len(now) // SECTOR)] = True
+        chosen = [sector for sector in np.flatnonzero(dirty).tolist() if choose(sector)]
+        merged[chosen] = new[chosen]
+        return merged.tobytes()[:size]
+
+
+def _sectors(content: bytes, size: int) -> NDArray[np.uint8]:
+    """u8[sectors, SECTOR]: the content, cut or filled with zeros to `size` and to a whole sector."""
+    whole = -(-size // SECTOR) * SECTOR
+    return np.frombuffer(bytearray(content[:size].ljust(whole, b"\0")), np.uint8).reshape(-1, SECTOR)
 
 
 class SimulatedMapping:
@@ -90,8 +105,12 @@ class SimulatedMapping:
         self.array.flags.writeable = writable
 
     def flush(self, start: int = 0, end: int | None = None) -> None:
-        if self._fs.begin("flush", self._path):
-            self._inode.sync()
+        try:
+            if self._fs.begin("flush", self._path):
+                self._inode.sync()
+        except OSError:
+            self._inode.lose()
+            raise
 
     def close(self) -> None:
         self.array = np.zeros(0, np.uint8)
@@ -114,12 +133,13 @@ class SimulatedFile:
         self._fs.begin("pwrite", self._path)
         if taken == 0 and len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        taken = self._fs.short(taken)
         self._write(bytes(data[:taken]), offset)
         return taken
 
     def _write(self, data: bytes, offset: int) -> None:
         end = offset + len(data)
-        assert end <= _ROOM, "files of the simulation are small"
+        self._inode.need(end)
         self._inode.room[offset:end] = np.frombuffer(data, np.uint8)
         self._inode.size = max(self._inode.size, end)
 
@@ -132,6 +152,7 @@ class SimulatedFile:
 
     def truncate(self, size: int) -> None:
         self._fs.begin("truncate", self._path)
+        self._inode.need(size)
         self._inode.room[size : self._inode.size] = 0
         self._inode.size = size
 
@@ -139,6 +160,7 @@ class SimulatedFile:
         self._fs.begin("allocate", self._path)
         if size - self._inode.size > self._fs.room_left():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        self._inode.need(size)
         self._inode.size = max(self._inode.size, size)
 
     def datasync(self) -> None:
@@ -176,6 +198,8 @@ class SimulatedFileSystem:
         self.lies = lies
         self.faults = faults
         self.capacity = capacity
+        self.short_writes = 0.0
+        """How probable it is that a write takes only a part."""
         self.unreadable: dict[Path, range] = {}
         """Bytes whose reading fails."""
         self.operations: list[Operation] = []
@@ -203,6 +227,10 @@ class SimulatedFileSystem:
         """How much of a write reaches the file before the process is killed in it; -1: it is not killed in it."""
         return self._chance.choice((0, self._chance.randint(0, size))) if len(self.operations) == self.kill_at else -1
 
+    def short(self, size: int) -> int:
+        """How much of a write is taken: at times only a part."""
+        return self._chance.randint(1, size) if size > 1 and self._chance.random() < self.short_writes else size
+
     def check_read(self, path: Path, start: int, end: int) -> None:
         bad = self.unreadable.get(path, range(0))
         if start < bad.stop and bad.start < end:
@@ -227,11 +255,12 @@ class SimulatedFileSystem:
         return self._next({path: inode.after_power_cut(self._chance) for path, inode in names.items()}, keep=False)
 
     def _next(self, contents: dict[Path, bytes], *, keep: bool) -> SimulatedFileSystem:
-        following = SimulatedFileSystem(chance=self._chance, lies=self.lies)
+        following = SimulatedFileSystem(chance=self._chance, lies=self.lies, capacity=self.capacity)
         inodes: dict[int, _Inode] = {}
         for path, content in contents.items():
             old = self._names.get(path)
             made = _Inode(size=len(content))
+            made.need(len(content))
             made.room[: len(content)] = np.frombuffer(content, np.uint8)
             made.disk, made.clean = (old.disk, old.clean) if keep and old is not None else (content, content)
             following._names[path] = made
