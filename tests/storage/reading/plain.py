@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,6 +90,7 @@ class Parts:
         self.blocks = Blocks(self.fs, folder / "blocks", self.head.lock)
         self.reading = Reading(self.head, self.index, self.blocks)
         self._folder = folder
+        self._written = 0
 
     def slots(self, series: Sequence[Labels]) -> dict[Labels, int]:
         """Makes series where they are new."""
@@ -112,14 +113,18 @@ class Parts:
     def append_late(self, samples: Mapping[Labels, Samples]) -> None:
         slots = self.slots(list(samples))
         rows = [(slots[labels], ts, value) for labels, each in samples.items() for ts, value in each.items()]
-        self.head.late.append(np.array([row[0] for row in rows], np.int32), np.array([row[1] for row in rows], np.int64),
-                              np.array([row[2] for row in rows], np.uint64))
+        self.head.late.append(
+            np.array([row[0] for row in rows], np.int32), np.array([row[1] for row in rows], np.int64),
+            np.array([row[2] for row in rows], np.uint64),
+        )
 
     def write(self, content: Content, mint: int, maxt: int, *, out_of_order: bool = False,
               deleted: Sequence[Interval] = ()) -> Block:
-        """A block of mint <= ts < maxt (ms), not published yet."""
+        """A block of mint <= ts < maxt (ms), not published yet, newer than those before."""
         source = PlainSource(content, mint, maxt)
-        meta = write_block(self.fs, self._folder / "blocks", source, hints=("from-out-of-order",) * out_of_order)
+        self._written += 1
+        meta = write_block(self.fs, self._folder / "blocks", source, ulid=f"{self._written:026}",
+                           hints=("from-out-of-order",) * out_of_order)
         block = Block.open(self.fs, self._folder / "blocks" / meta.ulid)
         rows = np.arange(len(block), dtype=np.int32)
         series = block.series_set(rows)
@@ -155,6 +160,3 @@ def names_of(series: Sequence[Labels], label: str | None) -> list[str]:
     """Values of a label (None: names of labels)."""
     return sorted({value if label is not None else name for labels in series for name, value in labels
                    if label is None or name == label})
-
-
-Action = Callable[[], None]
