@@ -1,0 +1,167 @@
+"""Several blocks as the source of one: series joined, samples merged, what was deleted left out, chunks encoded anew.
+
+In memory are the labels of all series, four bytes for each series and block, and tiles of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.kernels.hash_kernels import new_secret
+from tsdb.storage.block import Block, ChunkRanges, Chunks, SeriesLabels
+from tsdb.storage.block.dictionary import read_only
+from tsdb.storage.block.encoding import encode
+from tsdb.storage.block.text_kernels import sort_texts
+from tsdb.storage.reading.join import Join
+from tsdb.storage.reading.merge_kernels import drop_deleted, merge
+from tsdb.storage.upkeep.compaction_kernels import number_texts
+
+ROWS = 4096
+"""Series whose chunks are looked up at once."""
+TILE_SAMPLES = 1 << 18
+"""Samples decoded, merged and encoded at once, unless a series has more: some milliseconds of each kernel."""
+EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
+
+
+class CompactionSource:
+    """Blocks may overlap: of samples with equal times that of the first block in `precedence` stays."""
+
+    def __init__(self, blocks: Sequence[Block], pause: Callable[[], None]) -> None:
+        """`pause` is called between tiles and may raise."""
+        self.mint = min(block.meta.mint for block in blocks)
+        self.maxt = max(block.meta.maxt for block in blocks)
+        self._blocks = precedence(blocks)
+        self._pause = pause
+        self._rows: list[NDArray[np.int32]] = []
+        """By block, i32[series]: the row of each series in it, -1: it has none."""
+
+    def series(self) -> SeriesLabels:
+        blocks = self._blocks
+        offset, length, data = _texts(blocks)
+        order = np.arange(offset.size, dtype=np.int32)
+        sort_texts(read_only(data), offset, length, order, np.empty(offset.size, np.uint64),
+                   np.empty((256, 3), np.int64))
+        symbols, first = np.empty(offset.size, np.uint32), np.empty(offset.size, np.int64)
+        first = first[: number_texts(read_only(data), offset, length, order, symbols, first)]
+        self._pause()
+        pair_name, pair_value, pair_of = _pairs(blocks, symbols)
+        self._pause()
+        join = Join(new_secret())
+        found, offsets = [], [np.zeros(1, np.int64)]
+        labels: list[NDArray[np.uint32]] = []
+        for block, pairs in zip(blocks, pair_of, strict=True):
+            before = join.rows
+            prints = block.fingerprints(np.arange(len(block), dtype=np.int32))
+            numbers = join.add(np.ascontiguousarray(prints).view(np.uint64).reshape(-1, 2))
+            found.append(numbers)
+            own_offsets, own_pairs = block.pairs(np.flatnonzero(numbers >= before).astype(np.int32))
+            offsets.append(own_offsets[1:] + sum(part.size for part in labels))
+            labels.append(pairs[own_pairs])
+            self._pause()
+        for numbers in found:
+            rows = np.full(join.rows, -1, np.int32)
+            rows[numbers] = np.arange(numbers.size, dtype=np.int32)
+            self._rows.append(rows)
+        return SeriesLabels(data, offset[first], length[first], pair_name, pair_value, np.concatenate(offsets),
+                            np.concatenate(labels))
+
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+        for start in range(0, order.size, ROWS):
+            part = order[start : start + ROWS]
+            sources = [_Rows(block, rows[part]) for block, rows in zip(self._blocks, self._rows, strict=True)]
+            ends = np.cumsum(sum((source.samples for source in sources), np.zeros(part.size, np.int64)))
+            first = 0
+            while first < part.size:
+                before = int(ends[first - 1]) if first else 0
+                past = max(int(np.searchsorted(ends, before + TILE_SAMPLES, side="right")), first + 1)
+                yield _merged([source.tile(first, past) for source in sources])
+                self._pause()
+                first = past
+
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
+"""begin i64[rows], end i64[rows], ts i64[] ms, values u64[] bits."""
+
+
+class _Rows:
+    """Some series in one of the blocks."""
+
+    def __init__(self, block: Block, rows: NDArray[np.int32]) -> None:
+        """`rows` i32[n]: -1 where the block does not have the series."""
+        self._block = block
+        self._there = np.flatnonzero(rows >= 0)
+        self._rows = rows[self._there]
+        self._ranges: ChunkRanges = block.chunk_ranges(self._rows, EARLIEST, LATEST)
+        self.samples = np.zeros(rows.size, np.int64)
+        """i64[n]"""
+        self.samples[self._there] = self._ranges.samples
+
+    def tile(self, first: int, past: int) -> Columns:
+        """The samples of series first:past that are not deleted."""
+        low, high = np.searchsorted(self._there, (first, past)).tolist()
+        begin, end, ts, values = self._block.decode(self._ranges, low, high)
+        tombstones = self._block.tombstones
+        if len(tombstones):
+            drop_deleted(begin, end, ts, values, *tombstones.of(self._rows[low:high]), tombstones.mint,
+                         tombstones.maxt)
+        all_begin, all_end = np.zeros(past - first, np.int64), np.zeros(past - first, np.int64)
+        at = self._there[low:high] - first
+        all_begin[at], all_end[at] = begin, end
+        return all_begin, all_end, ts, values
+
+
+def precedence(blocks: Sequence[Block]) -> list[Block]:
+    """Where times are equal the first one's sample counts: samples in order before late ones, newer blocks first."""
+    newest_first = sorted(blocks, key=lambda block: block.meta.ulid, reverse=True)
+    return sorted(newest_first, key=lambda block: block.meta.compaction.out_of_order)
+
+
+def _merged(tiles: Sequence[Columns]) -> Chunks:
+    tiles = [tile for tile in tiles if tile[2].size] or list(tiles[:1])
+    if len(tiles) == 1:
+        return encode(*tiles[0])
+    begin, end = np.stack([tile[0] for tile in tiles]), np.stack([tile[1] for tile in tiles])
+    rows, room = begin.shape[1], sum(tile[2].size for tile in tiles)
+    out_begin, out_end = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
+    at, source = np.empty(len(tiles), np.int64), np.empty(len(tiles), np.int64)
+    merge(begin, end, _addresses([tile[2] for tile in tiles]), _addresses([tile[3] for tile in tiles]), at, source,
+          out_begin, out_end, ts, values)
+    return encode(out_begin, out_end, ts, values)
+
+
+def _addresses(arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
+    return np.array([array.__array_interface__["data"][0] for array in arrays], np.uint64)
+
+
+def _texts(blocks: Sequence[Block]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """(offset i64[n], length i64[n], bytes u8[]) of the symbols of all blocks, one after the other."""
+    offsets, lengths, parts = [], [], []
+    at = 0
+    for block in blocks:
+        ends = block.index["symbol_offset"].all().astype(np.int64)
+        offsets.append(ends[:-1] + at)
+        lengths.append(np.diff(ends))
+        parts.append(block.index["symbol_bytes"].all())
+        at += parts[-1].size
+    return np.concatenate(offsets), np.concatenate(lengths), np.concatenate([*parts, np.zeros(8, np.uint8)])
+
+
+def _pairs(blocks: Sequence[Block], symbols: NDArray[np.uint32],
+           ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], list[NDArray[np.uint32]]]:
+    """(name u32[pairs], value u32[pairs], by block u32[its pairs]: which pair each of its own is). `symbols`: of the
+    symbols of all blocks, one after the other."""
+    keys = []
+    at = 0
+    for block in blocks:
+        own = symbols[at : at + len(block.symbols)].astype(np.uint64)
+        at += own.size
+        keys.append(own[block.index["pair_name"].all()] << np.uint64(32) | own[block.index["pair_value"].all()])
+    every, numbers = np.unique(np.concatenate(keys), return_inverse=True)
+    borders = np.cumsum([key.size for key in keys])[:-1]
+    return ((every >> np.uint64(32)).astype(np.uint32), every.astype(np.uint32),
+            np.split(numbers.astype(np.uint32), borders))
