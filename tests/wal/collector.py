@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Metadata
 from tsdb.wal import SampleColumns, SeriesColumns, TombstoneColumns
+from tsdb.wal.replay import ReplayProgress
 
 
 @dataclass
@@ -48,8 +49,8 @@ class Collector:
     def tombstones(self, deleted: TombstoneColumns) -> None:
         self.deleted.append(deleted)
 
-    def progress(self, done: int, total: int) -> None:
-        self.told.append((done, total))
+    def progress(self, at: ReplayProgress) -> None:
+        self.told.append((at.done, at.total))
 
 
 def series_columns(keys: dict[int, bytes]) -> SeriesColumns:

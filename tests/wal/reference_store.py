@@ -28,7 +28,7 @@ from tests.wal.collector import sample_columns, series_columns
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.batch import Metadata
 from tsdb.wal import File, FileSystem, TombstoneColumns, Wal, WalOptions, write_all
-from tsdb.wal.replay import Replayed
+from tsdb.wal.replay import Replayed, ReplayProgress
 
 WINDOW = 40
 GRACE = 20
@@ -101,7 +101,7 @@ class ReferenceStore:
     def tombstones(self, deleted: TombstoneColumns) -> None:
         pass
 
-    def progress(self, done: int, total: int) -> None:
+    def progress(self, at: ReplayProgress) -> None:
         pass
 
     # What users call

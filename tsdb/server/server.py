@@ -252,6 +252,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
         from tsdb import kernels
         from tsdb.promql import Engine, EngineOptions
         from tsdb.storage import Storage, StorageOptions
+        from tsdb.storage.restart.recovery import Progress
 
         warming: Future[object] = Future()
 
@@ -266,8 +267,8 @@ def open_storage(data: Path, report: Report | None) -> Open:
             except BaseException as problem:  # noqa: BLE001 - raised by who waits
                 warming.set_exception(problem)
 
-        def replayed(done: int, total: int) -> None:
-            services.doing = f"replaying the log, {done} of {total} bytes"
+        def opening(at: Progress) -> None:
+            services.doing, services.replay = at.doing, at.log
 
         began = time.monotonic()
         threading.Thread(target=warm, name="warm-up", daemon=True).start()
@@ -279,7 +280,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
                 wal_sync=config.wal.sync, retention_ms=wanted.time_ms, retention_bytes=wanted.size_bytes,
                 retention_percentage=wanted.percentage, retention_rules=wanted.rules,
             )
-            storage = Storage.open(data, storage_options, progress=replayed)
+            storage = Storage.open(data, storage_options, report=opening)
             try:
                 warming.result()
             except BaseException:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
     from tsdb.storage.head.cardinality import Cardinality
+    from tsdb.wal.replay import ReplayProgress
     from tsdb.storage.upkeep.retention import Retention
 
 
@@ -101,6 +102,8 @@ class Services:
     phase: Phase = Phase.STARTING
     doing: str = "opening the data directory"
     """What a start is busy with, for /-/ready."""
+    replay: ReplayProgress | None = None
+    """How far the log is replayed, or was at the end of the start. None: it was not, so far."""
     database: Database | None = None
     engine: QueryEngine | None = None
     access: Access | None = None

@@ -37,7 +37,8 @@ from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.reading import Reading
-from tsdb.storage.restart.recovery import Progress, recover
+from tsdb.storage.restart.opening import open_head, save_head
+from tsdb.storage.restart.recovery import Report
 from tsdb.storage.upkeep.deletes import Deletes
 from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.maintenance import Maintenance
@@ -118,7 +119,7 @@ class Storage:
     """An open data directory. All methods are thread-safe."""
 
     def __init__(self, fs: FileSystem, path: Path, options: StorageOptions, lock: Lock | None,
-                 progress: Progress | None, damage: Damage) -> None:
+                 report: Report, damage: Damage) -> None:
         self._fs = fs
         self.path = path
         self._lock = lock
@@ -132,7 +133,9 @@ class Storage:
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
         self._closed = False
-        self._recovered = recover(fs, path / "wal", self._wal, self._head, self._metadata, progress)
+        self.opened = open_head(fs, path, self._wal, self._head, self._metadata, self._blocks, report,
+                                read_only=self._read_only)
+        """How the head came back."""
         self._index.refresh(force=True)
         self._maintenance: Maintenance | None = None
         self._appender: Appender | None = None
@@ -152,12 +155,11 @@ class Storage:
 
     @classmethod
     def open(cls, path: Path, options: StorageOptions | None = None, *, read_only: bool = False,
-             progress: Progress | None = None, fs: FileSystem | None = None) -> Storage:
+             report: Report = lambda _: None, fs: FileSystem | None = None) -> Storage:
         """Opens a data directory, made where there is none. Read-only, it sees what was committed when it was opened,
         takes no lock and changes nothing, so that a server may run beside it.
 
-        `progress` is called as (bytes of the log read, bytes in all). Raises DirectoryLocked, FormatTooNew,
-        StorageError.
+        `report` is told how far it is. Raises DirectoryLocked, FormatTooNew, StorageError.
         """
         fs = fs or LocalFileSystem()
         options = options or StorageOptions()
@@ -165,7 +167,7 @@ class Storage:
             damage = Damage(fs, path, read_only=read_only)
             if read_only:
                 check_format(fs, path, damage, create=False)
-                return cls._open_beside_writer(fs, path, options, progress, damage)
+                return cls._open_beside_writer(fs, path, options, report, damage)
             refuse_what_is_not_ours(fs, path)
             fs.mkdir(path)
             lock = fs.lock(path)
@@ -173,7 +175,7 @@ class Storage:
             raise _cannot_open(path, problem) from problem
         try:
             check_format(fs, path, damage, create=True)
-            return cls(fs, path, options, lock, progress, damage)
+            return cls(fs, path, options, lock, report, damage)
         except OSError as problem:
             lock.release()
             raise _cannot_open(path, problem) from problem
@@ -182,12 +184,14 @@ class Storage:
             raise
 
     @classmethod
-    def _open_beside_writer(cls, fs: FileSystem, path: Path, options: StorageOptions, progress: Progress | None,
-                            damage: Damage) -> Storage:
+    def _open_beside_writer(cls, fs: FileSystem, path: Path, options: StorageOptions, report: Report, damage: Damage,
+                            ) -> Storage:
         for _ in range(10):
-            storage = cls(fs, path, options, None, progress, damage)
-            first, second = storage._recovered
-            if first.checkpoint == second.checkpoint:
+            try:
+                storage = cls(fs, path, options, None, report, damage)
+            except FileNotFoundError:
+                continue  # the writer has removed a file of which we knew only the name
+            if storage.opened.consistent:
                 return storage
             storage.close()  # the writer has moved samples from the log to chunk files in between
         raise StorageError(f"{path} changes faster than it can be read: open it again")
@@ -328,6 +332,8 @@ class Storage:
                 with self._head.lock:
                     self._head.windows.sync()
             self._wal.close()
+            if self._appender is not None and not self._appender.holds_samples:
+                save_head(self._fs, self.path, self._wal, self._head, self._metadata)
         except (OSError, TsdbError) as problem:
             log.error("%s could not be closed cleanly: %s; the log is replayed at the next start", self.path, problem)
         finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,12 +15,17 @@ from numpy.typing import NDArray
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption
 from tsdb.wal import segments
+from tsdb.wal.ahead import ahead
 from tsdb.wal.files import File, FileSystem
-from tsdb.wal.records import Decoder, RecordType, TombstoneColumns, are_late, max_ts
+from tsdb.wal.records import Decoder, RecordType, SampleColumns, TombstoneColumns, are_late, max_ts
 from tsdb.wal.segments import FILE_HEADER, LAST_OF_COMMIT, Damage, FileHeader, Record, SegmentReader
 
 NEVER: Final = -(1 << 63)
 """Newest timestamp of a segment without samples."""
+PARCEL: Final = 1 << 16
+"""Samples that are handed over together, unless one record holds more."""
+PARCEL_STEPS: Final = 1 << 10
+PARCELS_AHEAD: Final = 2
 
 
 class ReplayHandler(Protocol):
@@ -61,9 +69,23 @@ class ReplayHandler(Protocol):
         """What was deleted then: samples that come later are not."""
         ...
 
-    def progress(self, done: int, total: int) -> None:
-        """Bytes of segments read so far, and in all. Called about every 4 MiB and at the end."""
+    def progress(self, at: ReplayProgress) -> None:
+        """How far it is. Called for each segment, about every 4 MiB, and at the end."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProgress:
+    """How far the reading of segments is."""
+
+    done: int = 0
+    """Bytes."""
+    total: int = 0
+    first: int = 0
+    """Number of the first segment; 0: there is none."""
+    last: int = 0
+    segment: int = 0
+    """That is being read, or was read last; 0: none yet."""
 
 
 @dataclass(slots=True)
@@ -184,7 +206,32 @@ def _whole(checkpoint: _OpenSegment) -> bool:
     return last == RecordType.END
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Something for the handler."""
+
+    call: Callable[[], None]
+    size: int = 0
+    """How much memory it holds, in samples (24 bytes)."""
+    where: str = ""
+    """The record, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Samples for the handler; neighbours are handed over together."""
+
+    columns: SampleColumns
+    late: bool
+
+    @property
+    def size(self) -> int:
+        return int(self.columns.refs.size)
+
+
 class _Replay:
+    """Records are read, checked and decoded by a thread of their own, ahead of the handler, which the caller's runs."""
+
     def __init__(self, handler: ReplayHandler, directory: Path) -> None:
         self._handler = handler
         self._directory = directory
@@ -196,23 +243,46 @@ class _Replay:
     def run(self, checkpoint: _OpenSegment | None, opened: list[_OpenSegment]) -> Replayed:
         if checkpoint is not None:
             self._found.checkpoint = checkpoint.number
-            self._read_checkpoint(checkpoint)
+            self._take(self._read_checkpoint(checkpoint))
         self._border = self._handler.after_checkpoint(self._sections)
-        total = sum(segment.size for segment in opened)
-        done = 0
-        expected = checkpoint.number + 1 if checkpoint is not None else 1
-        for i, segment in enumerate(opened):
-            if segment.number != expected:
-                self._report(f"{self._directory}: segments {expected} to {segment.number - 1} are missing: "
-                             "samples in them are lost")
-            expected = segment.number + 1
-            successor = opened[i + 1] if i + 1 < len(opened) else None
-            self._found.segments.append(self._read_segment(segment, successor, done, total))
-            done += segment.size
-        self._handler.progress(total, total)
+        self._take(self._read_segments(opened, checkpoint.number + 1 if checkpoint is not None else 1))
         return self._found
 
-    def _read_checkpoint(self, checkpoint: _OpenSegment) -> None:
+    def _take(self, steps: Iterator[_Step | _Samples]) -> None:
+        with contextlib.closing(ahead(self._parcels(steps), PARCELS_AHEAD)) as parcels:
+            for parcel in parcels:
+                for step in parcel:
+                    try:
+                        step.call()
+                    except Corruption as problem:
+                        self._cannot_read(step.where, problem)
+
+    def _parcels(self, steps: Iterator[_Step | _Samples]) -> Iterator[list[_Step]]:
+        """Steps in their order, many together, so that small records cost little."""
+        parcel: list[_Step] = []
+        samples: list[_Samples] = []
+        size = 0
+        for step in steps:
+            if samples and not (isinstance(step, _Samples) and step.late == samples[0].late):
+                parcel.append(self._samples_step(samples))
+                samples = []
+            if isinstance(step, _Samples):
+                samples.append(step)
+            else:
+                parcel.append(step)
+            size += step.size
+            if size >= PARCEL or len(parcel) + len(samples) >= PARCEL_STEPS:
+                yield [*parcel, *([self._samples_step(samples)] if samples else [])]
+                parcel, samples, size = [], [], 0
+        yield [*parcel, *([self._samples_step(samples)] if samples else [])]
+
+    def _samples_step(self, samples: list[_Samples]) -> _Step:
+        take = self._handler.late if samples[0].late else self._handler.samples
+        columns = [(each.columns.refs, each.columns.ts, each.columns.values) for each in samples]
+        joined = columns[0] if len(columns) == 1 else [np.concatenate(column) for column in zip(*columns, strict=True)]
+        return _Step(partial(take, *joined))
+
+    def _read_checkpoint(self, checkpoint: _OpenSegment) -> Iterator[_Step | _Samples]:
         last = None
         if checkpoint.header is None:
             self._report(f"{checkpoint.path}: the file header is damaged; its records are read nevertheless")
@@ -221,18 +291,37 @@ class _Replay:
                 self._report(f"{checkpoint.path}: damaged from byte {record.start} to {record.end}: series or metadata "
                              "in it are lost, and samples of these series in the log with them")
             else:
-                self._apply(checkpoint, record, None)
+                yield from self._decoded(checkpoint, record, None)
                 last = record.type
         if last != RecordType.END:
             self._report(f"{checkpoint.path}: the end is missing: series or metadata in it are lost")
 
-    def _read_segment(self, segment: _OpenSegment, successor: _OpenSegment | None,
-                      done: int, total: int) -> SegmentState:
+    def _read_segments(self, opened: list[_OpenSegment], expected: int) -> Iterator[_Step | _Samples]:
+        at = ReplayProgress(0, sum(segment.size for segment in opened), opened[0].number if opened else 0,
+                            opened[-1].number if opened else 0, 0)
+        for i, segment in enumerate(opened):
+            if segment.number != expected:
+                self._report(f"{self._directory}: segments {expected} to {segment.number - 1} are missing: "
+                             "samples in them are lost")
+            expected = segment.number + 1
+            successor = opened[i + 1] if i + 1 < len(opened) else None
+            at = replace(at, segment=segment.number)
+            yield from self._read_segment(segment, successor, at)
+            at = replace(at, done=at.done + segment.size)
+        yield self._tell(at)
+
+    def _tell(self, at: ReplayProgress) -> _Step:
+        return _Step(lambda: self._handler.progress(at))
+
+    def _read_segment(self, segment: _OpenSegment, successor: _OpenSegment | None, at: ReplayProgress,
+                      ) -> Iterator[_Step | _Samples]:
         state = SegmentState(segment.number, segment.path)
+        self._found.segments.append(state)
         limit = self._limit(segment, successor)
         reader = SegmentReader(segment.file, segment.number, segment.size if limit is None else limit)
         waiting: list[Record] = []
         told = 0
+        yield self._tell(at)
         for record in reader.records():
             if isinstance(record, Damage):
                 if limit is None and self._torn(segment, record):
@@ -243,17 +332,19 @@ class _Replay:
                 waiting.append(record)
                 if not record.flags & LAST_OF_COMMIT:
                     continue
-            self._apply_all(segment, waiting, state)
+            for each in waiting:
+                yield from self._decoded(segment, each, state)
+            waiting.clear()
             state.end = record.end
             if record.end - told > segments.BLOCK:
                 told = record.end
-                self._handler.progress(done + told, total)
+                yield self._tell(replace(at, done=at.done + told))
         if limit is not None:
-            self._apply_all(segment, waiting, state)
+            for each in waiting:
+                yield from self._decoded(segment, each, state)
             state.end = limit
         elif segment.size > state.end:
             self._found.torn += segment.size - state.end
-        return state
 
     def _limit(self, segment: _OpenSegment, successor: _OpenSegment | None) -> int | None:
         """How many bytes of a segment were known to count when its successor was begun; None: nobody says."""
@@ -273,21 +364,21 @@ class _Replay:
         rest = SegmentReader(segment.file, segment.number, segment.size)
         return rest.durable_at_least(damage.end) <= damage.start
 
-    def _apply_all(self, segment: _OpenSegment, waiting: list[Record], state: SegmentState) -> None:
-        for record in waiting:
-            self._apply(segment, record, state)
-        waiting.clear()
-
-    def _apply(self, segment: _OpenSegment, record: Record, state: SegmentState | None) -> None:
+    def _decoded(self, segment: _OpenSegment, record: Record, state: SegmentState | None) -> Iterator[_Step | _Samples]:
         if state is not None:
             state.records += 1
+        where = f"{segment.path}: the record at byte {record.offset}"
         try:
-            self._decode(record.type, record.payload, state)
+            step = self._decode(record.type, record.payload, state, where)
         except Corruption as problem:
-            self._report(f"{segment.path}: the record at byte {record.offset} cannot be read ({problem}): "
-                         "what it held is lost")
+            self._cannot_read(where, problem)
+        else:
+            if step is not None:
+                yield step
 
-    def _decode(self, kind: int, payload: memoryview, state: SegmentState | None) -> None:
+    def _decode(self, kind: int, payload: memoryview, state: SegmentState | None, where: str,
+                ) -> _Step | _Samples | None:
+        handler = self._handler
         if kind == RecordType.SAMPLES:
             count, newest = max_ts(payload)
             late = are_late(payload)
@@ -296,26 +387,28 @@ class _Replay:
                 state.late = True
             elif state is not None:
                 state.max_ts = max(state.max_ts, newest)
-            if (number <= self._handler.late_through) if late else (self._border is not None and newest < self._border):
+            if (number <= handler.late_through) if late else (self._border is not None and newest < self._border):
                 self._found.skipped += count
-                return
+                return None
             samples = self._decoder.samples(payload)
             self._found.samples += count
-            take = self._handler.late if late else self._handler.samples
-            take(samples.refs, samples.ts, samples.values)
-        elif kind == RecordType.SERIES:
+            return _Samples(samples, late)
+        if kind == RecordType.SERIES:
             series = self._decoder.series(payload)
             self._found.series += series.refs.size
-            self._handler.series(series.refs, series.keys, series.offsets, series.lengths)  # type: ignore[arg-type]
-        elif kind == RecordType.TOMBSTONES:
-            self._handler.tombstones(self._decoder.tombstones(payload))
-        elif kind == RecordType.METADATA:
-            self._handler.metadata(self._decoder.metadata(payload))
-        elif kind == RecordType.SECTION:
+            columns = series.refs, series.keys, series.offsets, series.lengths
+            return _Step(partial(handler.series, *columns), series.keys.size // 24, where)  # type: ignore[arg-type]
+        if kind == RecordType.TOMBSTONES:
+            return _Step(partial(handler.tombstones, self._decoder.tombstones(payload)), 0, where)
+        if kind == RecordType.METADATA:
+            return _Step(partial(handler.metadata, self._decoder.metadata(payload)), 0, where)
+        if kind == RecordType.SECTION:
             name, content = self._decoder.section(payload)
             self._sections[name] = content
+        return None
+
+    def _cannot_read(self, where: str, problem: Corruption) -> None:
+        self._report(f"{where} cannot be read ({problem}): what it held is lost")
 
     def _report(self, text: str) -> None:
         self._found.damage.append(text)
-
-

@@ -115,9 +115,10 @@ async def blocks(services: Services, request: Request) -> Answer:
 
 
 async def wal_replay(services: Services, request: Request) -> Answer:
-    """Segments of the log, all replayed once the storage is open. Answered while the server starts, too."""
-    last = 0 if services.database is None else services.database.statistics().wal.segment
-    return success({"min": 0, "max": last, "current": last})
+    """Segments of the log that the start replays, or has replayed: none after a clean stop."""
+    at = services.replay
+    first, last, segment = (0, 0, 0) if at is None else (at.first, at.last, at.segment)
+    return success({"min": first, "max": last, "current": segment})
 
 
 async def version(services: Services, request: Request) -> Answer:

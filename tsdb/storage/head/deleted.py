@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption
 from tsdb.storage.head.head import Head
-from tsdb.storage.head.layout import MAX_REF, NO_TS
+from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.tombstones import Tombstones
 from tsdb.wal import TombstoneColumns
 
@@ -17,15 +18,13 @@ SECTION = "tombstones"
 """Of a checkpoint: refs u64[n], mint and maxt i64[n] (ms, inclusive) as bytes; what the log's dropped segments said."""
 
 
-def take_over(head: Head, deleted: TombstoneColumns) -> NDArray[np.int32]:
-    """Hides what a record of the log says. Returns the slots of its series (i32[n], -1: not in the head any more), for
-    the late samples, which are the caller's. The caller holds the head's lock, or is alone."""
-    slots = _slots(head, deleted.refs)
+def take_over(head: Head, deleted: TombstoneColumns, slots: NDArray[np.int32]) -> None:
+    """Hides what a record of the log says; `slots` i32[n] are those of its series, -1: not in the head any more. Late
+    samples are the caller's. The caller holds the head's lock, or is alone."""
     inside = (slots >= 0) & (deleted.through >= deleted.mint) & (deleted.through != NO_TS)
     through = deleted.through[inside]
     if through.size:
         head.tombstones = head.tombstones.adding(slots[inside], np.full(through.size, deleted.mint), through)
-    return slots
 
 
 def section(head: Head) -> dict[str, bytes]:
@@ -35,8 +34,8 @@ def section(head: Head) -> dict[str, bytes]:
             "maxt": found.maxt.tobytes()}
 
 
-def restore(head: Head, content: Any) -> None:
-    """Takes over the content of `SECTION`; the series must be there. Raises Corruption."""
+def restore(head: Head, content: Any, find: Callable[[NDArray[np.uint64]], NDArray[np.int32]]) -> None:
+    """Takes over the content of `SECTION`; `find` gives the slots of refs, -1: unknown. Raises Corruption."""
     try:
         refs = np.frombuffer(content["refs"], np.uint64)
         mint, maxt = np.frombuffer(content["mint"], np.int64), np.frombuffer(content["maxt"], np.int64)
@@ -44,7 +43,7 @@ def restore(head: Head, content: Any) -> None:
             raise ValueError("columns of different lengths")
     except (TypeError, KeyError, ValueError) as problem:
         raise Corruption(f"the checkpoint's tombstones cannot be read: {problem}") from None
-    slots = _slots(head, refs)
+    slots = find(refs)
     known = slots >= 0
     head.tombstones = head.tombstones.adding(slots[known], mint[known], maxt[known])
 
@@ -57,8 +56,3 @@ def forget(head: Head) -> None:
         needed = (found.maxt >= min(oldest, head.border)) & (head.records["ref"][found.series] != 0)
         if not needed.all():
             head.tombstones = Tombstones(found.series[needed], found.mint[needed], found.maxt[needed])
-
-
-def _slots(head: Head, refs: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """i32[n]: slots of refs, -1: unknown."""
-    return (head.table.slot_of_ref[np.minimum(refs, MAX_REF - 1)].astype(np.int64) - 1).astype(np.int32)

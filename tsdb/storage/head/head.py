@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.storage.head import arena, head_kernels, layout
 from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
+from tsdb.storage.head.refs import Refs
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window, Windows, room_for
 from tsdb.storage.late.late import Late
@@ -192,8 +193,8 @@ class Head:
             return NO_TS
         return (self.max_ts - WINDOW_MS // 2) // WINDOW_MS * WINDOW_MS
 
-    def load_windows(self, border: int, cut: Collection[str] = ()) -> dict[str, int]:
-        """Maps and scans the files of sealed chunks; series must be there. Files named in `cut` are in blocks and go.
+    def load_windows(self, border: int, refs: Refs, cut: Collection[str] = ()) -> dict[str, int]:
+        """Maps and scans the files of sealed chunks of series in `refs`. Files named in `cut` are in blocks and go.
         Returns totals for the log."""
         totals = np.zeros(5, np.int64)
         totals[3] = NO_TS
@@ -202,7 +203,7 @@ class Head:
         def scan(window: Window, end: int) -> int:
             before = int(totals[0])
             good, reason = head_kernels.scan(
-                window.address, window.used, end, border, self.table.slot_of_ref, self.records,
+                window.address, window.used, end, border, refs.blocks, refs.lines, refs.slots, self.records,
                 window.chain.__array_interface__["data"][0], totals,
             )
             window.sealed += int(totals[0]) - before

@@ -22,6 +22,7 @@ from tsdb.storage.head.layout import (
     VALUE_UNKNOWN,
     WINDOW_MS,
 )
+from tsdb.storage.head.ref_kernels import slot_of
 
 ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
 """As in `tsdb.model.batch`."""
@@ -202,10 +203,9 @@ def seal_before(start: int, end: int, border: int, records, chunks: NDArray[np.u
     return end, 0
 
 
-@kernel(types.UniTuple(int64, 2)(
-    uint64, int64, int64, int64, types.Array(types.uint32, 1, "C"), HEAD_TYPE, uint64, I64))
-def scan(address: int, start: int, end: int, border: int, slot_of_ref: NDArray[np.uint32], records, chain: int,
-         totals: NDArray[np.int64]) -> tuple[int, int]:
+@kernel(types.UniTuple(int64, 2)(uint64, int64, int64, int64, U64, I32, I32, HEAD_TYPE, uint64, I64))
+def scan(address: int, start: int, end: int, border: int, blocks: NDArray[np.uint64], lines: NDArray[np.int32],
+         slots: NDArray[np.int32], records, chain: int, totals: NDArray[np.int64]) -> tuple[int, int]:
     """Reads the sealed chunks of a window's file from byte `start` (multiple of 8): checks them, links them into the
     chain (address of u64[slots]) and moves their series' records forward.
 
@@ -227,11 +227,11 @@ def scan(address: int, start: int, end: int, border: int, slot_of_ref: NDArray[n
             return at, 1
         ref = np.int64(header[1])
         totals[4] = max(totals[4], ref)
-        if ref <= 0 or ref >= slot_of_ref.size or slot_of_ref[ref] == 0:
+        slot = slot_of(np.uint64(ref), blocks, lines, slots)
+        if slot < 0:
             totals[2] += 1
             at += size
             continue
-        slot = np.int64(slot_of_ref[ref]) - 1
         record = records[slot]
         link = words_at(chain + np.uint64(slot) * EIGHT, 1)
         previous = header[4] & np.uint64(0xFFFFFFFFFF)

@@ -10,7 +10,7 @@ WINDOW_MS = 2 * 3600 * 1000
 
 MAX_SERIES = 1 << 24
 """Slots of the head: address space only."""
-MAX_REF = 1 << 30
+MAX_REF = 1 << 62
 MAX_SYMBOLS = 1 << 26
 MAX_PAIRS = 1 << 26
 MAX_LABELS = 1 << 30

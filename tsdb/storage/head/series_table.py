@@ -70,7 +70,6 @@ class SeriesTable:
         self.labels = arena.reserve("labels", layout.MAX_LABELS, np.uint32)
         self.label_offset = arena.reserve("label-offsets", layout.MAX_SERIES, np.uint64)
         self.label_count = arena.reserve("label-counts", layout.MAX_SERIES, np.uint16)
-        self.slot_of_ref = arena.reserve("slot-of-ref", layout.MAX_REF, np.uint32)
 
     @property
     def size(self) -> int:
@@ -201,6 +200,30 @@ class SeriesTable:
     def reserve_refs(self, last: int) -> None:
         """New series get refs above `last`: a chunk may outlive the log records that named its series."""
         self.counters[series_kernels.NEXT_REF] = max(int(self.counters[series_kernels.NEXT_REF]), last + 1)
+
+    @property
+    def next_ref(self) -> int:
+        return int(self.counters[series_kernels.NEXT_REF])
+
+    def make_room(self, series: int, symbols: int, pairs: int) -> None:
+        """Hash tables for so many, while there are none."""
+        self.table, self.symbol_table, self.pair_table = (
+            np.zeros(max(FIRST_TABLE, 1 << (2 * most).bit_length()), np.uint64) for most in (series, symbols, pairs)
+        )
+
+    def restored(self, series: int, symbols: int, pairs: int) -> None:
+        """Arrays and hash tables have been filled, slots, symbols and pairs from 0 on: now they count. All series are
+        in the log."""
+        counters = self.counters
+        for place, count in (
+            (series_kernels.SLOTS, series), (series_kernels.BIRTHS, series), (series_kernels.LOGGED, series),
+            (series_kernels.TABLE_USED, series),
+            (series_kernels.SYMBOLS, symbols), (series_kernels.SYMBOL_TABLE_USED, symbols),
+            (series_kernels.PAIRS, pairs), (series_kernels.PAIR_BIRTHS, pairs), (series_kernels.PAIR_TABLE_USED, pairs),
+        ):
+            counters[place] = count
+        self.births = np.arange(max(FIRST_RING, 1 << series.bit_length()), dtype=np.int32)
+        self.pair_births = np.arange(max(FIRST_RING, 1 << pairs.bit_length()), dtype=np.int32)
 
     def key(self, slot: int) -> bytes:
         """The canonical key of one series, for messages and tests."""

@@ -1,4 +1,5 @@
-"""Opening: series from checkpoint and log, then the sealed chunks, then the samples that these do not cover.
+"""Opening after a crash: series from checkpoint and log, then the sealed chunks, then the samples that these do not
+cover.
 
 The log is read twice. The first reading takes only series (samples are skipped undecoded), since chunk files name
 series by ref and a ref may be explained by the newest segment.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.batch import Metadata
-from tsdb.model.errors import StorageError
+from tsdb.model.errors import Corruption, StorageError
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Bounds, Head, Unapplied
 from tsdb.storage.head.layout import MAX_REF, NO_TS
+from tsdb.storage.head.refs import Refs
 from tsdb.wal import Replayed, TombstoneColumns, Wal
 from tsdb.wal.files import FileSystem
-from tsdb.wal.replay import replay
+from tsdb.wal.replay import ReplayProgress, replay
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +36,18 @@ BORDER = "border"
 LATE = "late"
 """Section of a checkpoint: the late samples of segments up to this number are in blocks."""
 
-Progress = Callable[[int, int], None]
-"""Called as (bytes read, bytes in all)."""
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an opening is."""
+
+    doing: str
+    """What it is busy with, for people."""
+    log: ReplayProgress | None = None
+    """How far the samples of the log are replayed; None: not so far."""
+
+
+Report = Callable[[Progress], None]
 
 
 class _Series:
@@ -42,20 +55,30 @@ class _Series:
 
     late_through = FOREVER
 
-    def __init__(self, head: Head, metadata: dict[str, Metadata]) -> None:
+    def __init__(self, head: Head, metadata: dict[str, Metadata], report: Report) -> None:
         self._head = head
         self._metadata = metadata
+        self._report = report
+        self._refs = [np.zeros(0, np.uint64)]
+        self._slots = [np.zeros(0, np.int32)]
         self.border = NO_TS
 
     def series(self, refs: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint64],
                lengths: NDArray[np.uint64]) -> None:
+        if int(refs.max(initial=0)) >= MAX_REF:
+            raise Corruption("a ref that was never given out")
         table = self._head.table
         small_offsets, small_lengths = offsets.astype(np.uint32), lengths.astype(np.uint32)
         hashes = np.empty(refs.size, np.uint64)
         hash_rows(table.secret, keys, small_offsets, small_lengths, hashes)
         slots = np.full(refs.size, -1, np.int32)
         table.create(hashes, keys, small_offsets, small_lengths, slots, refs)
-        table.slot_of_ref[refs] = slots.view(np.uint32) + np.uint32(1)
+        self._refs.append(refs)
+        self._slots.append(slots)
+
+    def refs(self) -> Refs:
+        """Of all series that came."""
+        return Refs(np.concatenate(self._refs), np.concatenate(self._slots))
 
     def metadata(self, rows: list[Metadata]) -> None:
         for each in rows:
@@ -73,16 +96,17 @@ class _Series:
     def tombstones(self, deleted_then: TombstoneColumns) -> None:
         pass
 
-    def progress(self, done: int, total: int) -> None:
-        pass
+    def progress(self, at: ReplayProgress) -> None:
+        self._report(Progress(f"looking for series in the log, {at.done} of {at.total} bytes"))
 
 
 class _Samples:
     """Second reading: applies the samples that are newer than the sealed chunks of their series."""
 
-    def __init__(self, head: Head, progress: Progress | None) -> None:
+    def __init__(self, head: Head, refs: Refs, report: Report) -> None:
         self._head = head
-        self._progress = progress
+        self._refs = refs
+        self._report = report
         self.applied = 0
         self.unknown = 0
 
@@ -95,7 +119,7 @@ class _Samples:
 
     def after_checkpoint(self, sections: dict[str, Any]) -> int | None:
         if deleted.SECTION in sections:
-            deleted.restore(self._head, sections[deleted.SECTION])
+            deleted.restore(self._head, sections[deleted.SECTION], self._refs.find)
         self._head.late.through = int(sections.get(LATE, 0))
         return self._head.border
 
@@ -104,7 +128,8 @@ class _Samples:
         return self._head.late.through
 
     def tombstones(self, deleted_then: TombstoneColumns) -> None:
-        slots = deleted.take_over(self._head, deleted_then)
+        slots = self._refs.find(deleted_then.refs)
+        deleted.take_over(self._head, deleted_then, slots)
         self._head.late.remove(slots[slots >= 0], deleted_then.mint, deleted_then.maxt)
 
     def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
@@ -127,30 +152,41 @@ class _Samples:
     def _known(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64],
                ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]:
         """Slots, times and values of those whose series is known."""
-        table = self._head.table
-        slots = table.slot_of_ref[np.minimum(refs, MAX_REF - 1)].astype(np.int64) - 1
+        slots = self._refs.find(refs)
         known = slots >= 0
         if not known.all():
-            self.unknown += int((~known).sum())
+            self.unknown += int(np.count_nonzero(~known))
             seen = refs[refs < MAX_REF].max(initial=0)
-            table.reserve_refs(int(seen))  # else a new series would inherit these samples at the next start
+            self._head.table.reserve_refs(int(seen))  # else a new series would inherit these samples at the next start
             slots, ts, values = slots[known], ts[known], values[known]
-        return slots.astype(np.int32), ts, values
+        return slots, ts, values
 
-    def progress(self, done: int, total: int) -> None:
-        if self._progress is not None:
-            self._progress(done, total)
+    def progress(self, at: ReplayProgress) -> None:
+        self._report(Progress(f"replaying the log, segment {at.segment} of {at.first} to {at.last}, {at.done} of "
+                              f"{at.total} bytes", at))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a replay found."""
+
+    log: Replayed
+    samples: int
+    """Applied from the log."""
+    same_checkpoint: bool
+    """Both readings were of the same log. Not so beside a writer that has dropped some of it: begin anew."""
 
 
 def recover(fs: FileSystem, wal_folder: Path, wal: Wal, head: Head, metadata: dict[str, Metadata],
-            progress: Progress | None = None, blocks: Blocks | None = None) -> tuple[Replayed, Replayed]:
-    """Fills an empty head with what is not in `blocks`. Returns what the two readings found; in a read-only opening
-    beside a writer their checkpoints may differ, and the opening must begin anew."""
-    first = _Series(head, metadata)
+            report: Report = lambda _: None, blocks: Blocks | None = None) -> Recovered:
+    """Fills an empty head with what is not in `blocks`."""
+    first = _Series(head, metadata, report)
     found_series = replay(fs, wal_folder, first)
     border = first.border if blocks is None else max(first.border, blocks.border)
-    totals = head.load_windows(border, blocks.cut_windows if blocks is not None else ())
-    second = _Samples(head, progress)
+    refs = first.refs()
+    report(Progress("checking the files of sealed chunks"))
+    totals = head.load_windows(border, refs, blocks.cut_windows if blocks is not None else ())
+    second = _Samples(head, refs, report)
     found = wal.replay(second)
     head.restore_values()
     deleted.forget(head)
@@ -160,4 +196,4 @@ def recover(fs: FileSystem, wal_folder: Path, wal: Wal, head: Head, metadata: di
         head.table.size, totals["samples"], totals["chunks"], totals["windows"], second.applied, totals["left_out"],
         totals["damaged"], second.unknown,
     )
-    return found_series, found
+    return Recovered(found, second.applied, found_series.checkpoint == found.checkpoint)

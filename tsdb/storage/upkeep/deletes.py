@@ -114,7 +114,7 @@ class Deletes:
         self._wal.append(tombstones=columns)
         self._wal.sync()
         with head.lock:
-            deleted.take_over(head, columns)
+            deleted.take_over(head, columns, slots)
             deleted.forget(head)
         head.late.remove(slots, mint, maxt)
 
