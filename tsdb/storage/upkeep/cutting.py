@@ -19,6 +19,7 @@ from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
+from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep import cutting_kernels
@@ -54,16 +55,7 @@ class WindowSource:
         self.slots, self._counts = self.slots[some], self._counts[some]
 
     def series(self) -> SeriesLabels:
-        table = self._table
-        offsets = np.zeros(self.slots.size + 1, np.int64)
-        np.cumsum(table.label_count[self.slots], out=offsets[1:], dtype=np.int64)
-        pairs = np.empty(int(offsets[-1]), np.uint32)
-        cutting_kernels.gather_label_pairs(self.slots, table.labels, table.label_offset, table.label_count, offsets,
-                                           pairs)
-        return SeriesLabels(
-            table.symbol_bytes, table.symbol_offset[: table.symbols], table.symbol_length[: table.symbols],
-            table.pair_name[: table.pairs], table.pair_value[: table.pairs], offsets, pairs,
-        )
+        return series_labels(self._table, self.slots)
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
         self.slots, self._counts = self.slots[order], self._counts[order]
@@ -76,6 +68,18 @@ class WindowSource:
                                           self._window.address, counts, mint, maxt, samples, where, length)
             yield Chunks(counts, mint, maxt, samples, np.full(total, FLOATS, np.uint8), where, length,
                          self._window.array)
+
+
+def series_labels(table: SeriesTable, slots: NDArray[np.int32]) -> SeriesLabels:
+    """The label sets of slots."""
+    offsets = np.zeros(slots.size + 1, np.int64)
+    np.cumsum(table.label_count[slots], out=offsets[1:], dtype=np.int64)
+    pairs = np.empty(int(offsets[-1]), np.uint32)
+    cutting_kernels.gather_label_pairs(slots, table.labels, table.label_offset, table.label_count, offsets, pairs)
+    return SeriesLabels(
+        table.symbol_bytes, table.symbol_offset[: table.symbols], table.symbol_length[: table.symbols],
+        table.pair_name[: table.pairs], table.pair_value[: table.pairs], offsets, pairs,
+    )
 
 
 class Cutting:
