@@ -26,6 +26,7 @@ from tsdb.model.batch import REASONS, Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ReadOnly, StorageError, TsdbError
 from tsdb.model.matchers import Matcher
+from tsdb.model.summary import Summarized, Summary
 from tsdb.model.tiles import Capture, Selection, SeriesSet
 from tsdb.storage.appender import Appender
 from tsdb.storage.blocks import Blocks
@@ -79,6 +80,8 @@ class StorageStatistics:
     """Since the start, those of the log's replay included."""
     series_removed: int
     """Since the start."""
+    collections: Summarized
+    """How long they took, s."""
     symbols: int
     label_pairs: int
     windows: int
@@ -296,6 +299,7 @@ class Storage:
             series=head.table.series,
             series_made=head.table.made,
             series_removed=head.table.removed,
+            collections=(maintenance.collector.seconds if maintenance is not None else Summary()).read(),
             symbols=head.table.symbols_in_use,
             label_pairs=head.table.pairs_in_use,
             windows=len(head.windows),

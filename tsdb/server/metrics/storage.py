@@ -29,6 +29,8 @@ STORAGE: tuple[Row[StorageStatistics], ...] = (
         lambda s: s.series_made),
     Row("prometheus_tsdb_head_series_removed_total", "counter",
         "Series that left the head, all their samples being in blocks.", lambda s: s.series_removed),
+    Row("prometheus_tsdb_head_gc_duration_seconds", "summary", "How long it took to take such series out.",
+        lambda s: s.collections),
     Row("prometheus_tsdb_head_chunks", "gauge", "Chunks, open and sealed.", lambda s: s.chunks),
     Row("prometheus_tsdb_head_chunks_created_total", "counter",
         "Chunks begun, those of the log's replay included.", lambda s: s.chunks_opened),

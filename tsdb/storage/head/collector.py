@@ -8,7 +8,6 @@ their texts go the same way: out of the tables, wait for the readers, free.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.summary import Summary
 from tsdb.storage.head import collector_kernels, deleted
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -79,14 +79,8 @@ class Collector:
         self._table = head.table
         self._index = index
         self._waiting: deque[_Buried | _Removed] = deque()
-        self._lock = threading.Lock()
-        self._count, self._seconds = 0, 0.0
-
-    @property
-    def durations(self) -> tuple[int, float]:
-        """(collections, seconds they took together)."""
-        with self._lock:
-            return self._count, self._seconds
+        self.seconds = Summary()
+        """How long collections took."""
 
     @property
     def waiting(self) -> bool:
@@ -131,8 +125,7 @@ class Collector:
                 self._waiting.append(_Buried(table.readers.advance(), found, np.concatenate([NONE, *pairs])))
         self.recycle(appender)
         collected = Collected(found.size, time.perf_counter() - began)
-        with self._lock:
-            self._count, self._seconds = self._count + 1, self._seconds + collected.seconds
+        self.seconds.observe(collected.seconds)
         return collected
 
     def recycle(self, appender: Appender) -> None:

@@ -15,6 +15,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import StorageError, Unavailable
 from tsdb.storage.appender import Appender
 from tsdb.storage.head import deleted
+from tsdb.storage.head.collector import Collector
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.restart.recovery import BORDER
@@ -48,7 +49,9 @@ class Maintenance:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._slots_seen = head.table.size
+        self._series_seen = head.table.made
+        self.collector = Collector(head, index)
+        self._windows = {window.name for window in head.windows.every}
 
     def start(self, appender: Appender) -> None:
         self._thread = threading.Thread(target=self._run, args=(appender,), name="maintenance", daemon=True)
@@ -56,7 +59,7 @@ class Maintenance:
 
     def after_commit(self) -> None:
         """Called by the appender; returns at once."""
-        if self._head.due() > self._head.border or self._head.table.size - self._slots_seen > 10_000:
+        if self._head.due() > self._head.border or self._head.table.made - self._series_seen > 10_000:
             self._wake.set()
 
     def do(self, work: Callable[[], T]) -> Future[T]:
@@ -101,13 +104,14 @@ class Maintenance:
                 return
             self._do_work()
             try:
-                self._slots_seen = self._head.table.size
+                self._series_seen = self._head.table.made
                 self._index.refresh()
                 pause = PAUSE_S
                 if self._windows_are_over():
                     self.complete_windows(appender)
                 if self.expiry is not None:
                     self.expiry.run(appender)
+                self.collect(appender)
             except (OSError, Unavailable, StorageError) as problem:
                 if self._stop.is_set():
                     return
@@ -119,6 +123,17 @@ class Maintenance:
                 self.truncations_failed += 1
                 log.exception("maintenance failed, the log is kept meanwhile")
                 pause = RETRY_S
+
+    def collect(self, appender: Appender) -> None:
+        """Collects series where windows have gone, cut or dropped. Raises StorageError."""
+        before, self._windows = self._windows, {window.name for window in self._head.windows.every}
+        if before <= self._windows:
+            self.collector.recycle(appender)
+            return
+        found = self.collector.collect(appender)
+        if found.series:
+            log.info("%d series have left the head, %d are in it; %.0f ms", found.series, self._head.table.series,
+                     found.seconds * 1000)
 
     def _windows_are_over(self) -> bool:
         head = self._head
