@@ -1,0 +1,239 @@
+"""Deletes: samples vanish for queries and label lookups, stay away, and what is sent again is there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.storage.batches import bits, everything, make_batch, read
+from tests.storage.block.plain import PlainSource
+from tests.wal.simulated import SimulatedFileSystem
+from tsdb.model.context import RequestContext
+from tsdb.model.errors import ReadOnly
+from tsdb.model.matchers import Matcher, MatchType
+from tsdb.storage import Storage, StorageOptions
+from tsdb.storage.block import Block, write_block
+
+HOUR = 3_600_000
+START = 1_000 * HOUR
+FOREVER = (1 << 62)
+SERIES = [{"__name__": "m", "job": "ab"[n % 2], "n": str(n)} for n in range(6)]
+Samples = dict[int, list[tuple[int, int]]]
+DATA = Path("/data")
+OPTIONS = StorageOptions(wal_sync="os", late_window_ms=12 * HOUR)
+
+
+def job(value: str) -> tuple[Matcher, ...]:
+    return (Matcher(MatchType.EQUAL, "job", value),)
+
+
+def number(n: int) -> tuple[Matcher, ...]:
+    return (Matcher(MatchType.EQUAL, "n", str(n)),)
+
+
+def write(storage: Storage, samples: Sequence[tuple[int, int]]) -> None:
+    """(series, ms) each; the value is the time's."""
+    batch = make_batch(storage.secret, SERIES, [(n, ts, bits(ts / HOUR)) for n, ts in samples])
+    assert storage.submit(batch).result(10).accepted == len(samples)
+
+
+def add_block(storage: Storage, samples: Sequence[tuple[int, int]], mint: int, maxt: int) -> Block:
+    """A block with the samples of some series in chunks of three."""
+    content = {}
+    for n in sorted({n for n, _ in samples}):
+        own = [(ts, bits(ts / HOUR)) for other, ts in samples if other == n]
+        content[tuple(SERIES[n].items())] = [own[at : at + 3] for at in range(0, len(own), 3)]
+    meta = write_block(storage._fs, storage.path / "blocks", PlainSource(content, mint, maxt))
+    block = Block.open(storage._fs, storage.path / "blocks" / meta.ulid)
+    assert storage._maintenance is not None
+    storage._maintenance.do(lambda: storage._blocks.publish([block])).result(10)
+    return block
+
+
+def contents(storage: Storage, *, chunks: bool = False) -> Samples:
+    """All samples; looks at the names, too. `chunks`: names may be there of series that have chunks, of which all
+    samples were deleted by and by."""
+    found = {int(dict(labels)["n"]): samples for labels, samples in read(storage).items()}
+    assert all(value == bits(ts / HOUR) for samples in found.values() for ts, value in samples)
+    lookup = (-FOREVER, FOREVER, RequestContext())
+    numbers = sorted(map(str, found))
+    if chunks:
+        names = storage.label_values("n", [], *lookup)
+        assert set(numbers) <= set(names)
+        numbers = names
+    for matchers in ([], [everything()]):
+        assert storage.label_values("n", matchers, *lookup) == numbers, "names are those of what is there"
+        assert storage.label_names(matchers, *lookup) == (["__name__", "job", "n"] if numbers else [])
+    series = storage.series([everything()], *lookup)
+    assert sorted(series.labels(i)["n"] for i in range(len(series))) == numbers
+    return found
+
+
+def expected(samples: Sequence[tuple[int, int]]) -> Samples:
+    return {n: [(ts, bits(ts / HOUR)) for other, ts in sorted(samples) if other == n]
+            for n in sorted({n for n, _ in samples})}
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    opened = Storage.open(DATA, OPTIONS, fs=SimulatedFileSystem())
+    yield opened
+    opened.close()
+
+
+def crashed(storage: Storage) -> Storage:
+    """What the next process has, were this one killed now."""
+    assert isinstance(storage._fs, SimulatedFileSystem)
+    return Storage.open(DATA, OPTIONS, fs=storage._fs.killed())
+
+
+def test_from_the_head(storage: Storage) -> None:
+    samples = [(n, START + i * 60_000) for i in range(300) for n in range(6)]
+    write(storage, samples)
+    storage.delete_series([job("a")], START + 60_000, START + 4 * HOUR)
+    storage.delete_series([number(1)], -FOREVER, FOREVER)
+    kept = [(n, ts) for n, ts in samples
+            if not (n % 2 == 0 and START + 60_000 <= ts <= START + 4 * HOUR) and n != 1]
+    assert contents(storage) == expected(kept)
+    write(storage, [(1, START + 6 * HOUR), (0, START + 6 * HOUR)])
+    kept += [(1, START + 6 * HOUR), (0, START + 6 * HOUR)]
+    assert contents(storage) == expected(kept), "what comes later is there"
+    after = crashed(storage)
+    assert contents(after) == expected(kept)
+    after.close()
+
+
+def test_a_delete_does_not_reach_beyond_the_newest_sample(storage: Storage) -> None:
+    write(storage, [(0, START), (1, START + 10)])
+    storage.delete_series([everything()], -FOREVER, FOREVER)
+    assert contents(storage) == {}
+    write(storage, [(0, START + 1), (1, START + 11)])
+    assert contents(storage) == expected([(0, START + 1), (1, START + 11)])
+
+
+def test_late_samples_go_and_can_be_sent_again(storage: Storage) -> None:
+    write(storage, [(0, START + 10 * HOUR), (1, START + 10 * HOUR)])
+    late = [(0, START + i * HOUR) for i in range(9)]
+    write(storage, late)
+    storage.delete_series([number(0)], START + HOUR, START + 3 * HOUR)
+    kept = [(0, START + 10 * HOUR), (1, START + 10 * HOUR), late[0], *late[4:]]
+    assert contents(storage) == expected(kept)
+    after = crashed(storage)
+    assert contents(after) == expected(kept)
+    after.close()
+    storage.delete_series([number(0)], -FOREVER, FOREVER)
+    assert contents(storage) == expected([(1, START + 10 * HOUR)])
+    write(storage, late[2:4])
+    assert contents(storage) == expected([(1, START + 10 * HOUR), *late[2:4]])
+    after = crashed(storage)
+    assert contents(after) == expected([(1, START + 10 * HOUR), *late[2:4]])
+    after.close()
+
+
+def test_from_blocks(storage: Storage) -> None:
+    first = [(n, START + i * 1000) for n in range(6) for i in range(10)]
+    second = [(n, START + 2 * HOUR + i * 1000) for n in range(0, 6, 2) for i in range(10)]
+    one = add_block(storage, first, START, START + 2 * HOUR)
+    two = add_block(storage, second, START + 2 * HOUR, START + 4 * HOUR)
+    storage.delete_series([job("a"), number(3)], START + 4000, START + 2 * HOUR + 99_000)
+    kept = [(n, ts) for n, ts in first if ts < START + 4000 or n in (1, 5)]
+    assert contents(storage) == expected(kept)
+    assert storage._blocks.every == (one,), "nothing is left of the other"
+    assert not any(two.meta.ulid in path.parts for path in storage._fs.paths())  # type: ignore[attr-defined]
+    assert len(one.tombstones) == 4
+    storage.delete_series([everything()], START, START + 1500)
+    storage.delete_series([number(5)], START + 1501, FOREVER)
+    kept = [(n, ts) for n, ts in kept if ts > START + 1500 and n != 5]
+    assert contents(storage) == expected(kept)
+    again = Block.open(storage._fs, one.path)
+    assert len(again.tombstones) == len(one.tombstones)
+    again.release()
+
+
+def test_what_was_deleted_from_a_block_is_there_when_it_comes_again(storage: Storage) -> None:
+    samples = [(n, START + i * 1000) for n in range(2) for i in range(10)]
+    add_block(storage, samples, START, START + 2 * HOUR)
+    storage.delete_series([number(0)], START, START + 5000)
+    write(storage, [(0, START + 10 * HOUR)])
+    write(storage, [(0, START + 2000)])
+    assert contents(storage) == expected([*samples[6:], (0, START + 2000), (0, START + 10 * HOUR)])
+
+
+def test_a_reader_keeps_what_it_began_with(storage: Storage) -> None:
+    from tsdb.model.tiles import Selection
+
+    samples = [(n, START + i * 1000) for n in range(2) for i in range(10)]
+    add_block(storage, samples, START, START + 2 * HOUR)
+    write(storage, [(0, START + 3 * HOUR)])
+    with storage.capture([Selection(everything(), -FOREVER, FOREVER)], RequestContext()) as capture:
+        storage.delete_series([everything()], -FOREVER, FOREVER)
+        assert contents(storage) == {}
+        assert capture.selected[0].tile(0).ts.size == 21
+
+
+def test_on_a_full_disk(storage: Storage) -> None:
+    fs = storage._fs
+    assert isinstance(fs, SimulatedFileSystem)
+    fs.capacity = 20 << 20
+    storage._deletes._reserve.fill()
+    samples = [(n, START + i * 1000) for n in range(4) for i in range(10)]
+    add_block(storage, samples, START, START + 2 * HOUR)
+    write(storage, [(0, START + 3 * HOUR), (1, START + 3 * HOUR)])
+    fs.capacity -= fs.room_left()
+    storage.delete_series([number(0)], -FOREVER, FOREVER)
+    kept = [*samples[10:], (1, START + 3 * HOUR)]
+    assert contents(storage) == expected(kept)
+    assert fs.room_left() > 0, "the reserve was released"
+    after = crashed(storage)
+    add = Block.open(after._fs, next(iter(storage._blocks.every)).path)
+    assert len(add.tombstones) == 1
+    after.close()
+    fs.capacity += 20 << 20
+    storage._deletes._reserve.fill()
+    assert fs.exists(DATA / "reserve")
+
+
+def test_nothing_is_deleted_read_only(tmp_path: Path) -> None:
+    Storage.open(tmp_path).close()
+    storage = Storage.open(tmp_path, read_only=True)
+    with pytest.raises(ReadOnly):
+        storage.delete_series([everything()], 0, 1)
+    storage.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_of_writes_deletes_and_crashes(seed: int) -> None:
+    chance = random.Random(seed)
+    storage = Storage.open(DATA, OPTIONS, fs=SimulatedFileSystem())
+    model: dict[tuple[int, int], None] = {}
+    now = START
+    for _ in range(40):
+        step = chance.random()
+        if step < 0.55:
+            now += chance.choice((60_000, HOUR, 3 * HOUR))
+            some = {(n, max(START, now - chance.choice((0, 0, 0, HOUR // 2, 5 * HOUR)) + chance.randint(0, 5)))
+                    for n in range(6) if chance.random() < 0.6}
+            fresh = [sample for sample in sorted(some) if sample not in model]
+            batch = make_batch(storage.secret, SERIES, [(n, ts, bits(ts / HOUR)) for n, ts in fresh])
+            codes = storage.submit(batch).result(10).codes
+            model.update(dict.fromkeys(sample for sample, code in zip(fresh, codes, strict=True) if code == 0))
+        elif step < 0.85:
+            matchers = chance.choice((job("a"), number(chance.randint(0, 5)), everything()))
+            mint = now - chance.choice((0, HOUR, 6 * HOUR, FOREVER))
+            maxt = chance.choice((mint + HOUR, now, FOREVER))
+            storage.delete_series([matchers], mint, maxt)
+            model = {(n, ts): None for n, ts in model if not (
+                mint <= ts <= maxt and matchers[0].value in (".+", SERIES[n].get(matchers[0].name)))}
+        elif step < 0.95:
+            after = crashed(storage)
+            storage.close()
+            storage = after
+        else:
+            fs = storage._fs
+            storage.close()
+            storage = Storage.open(DATA, OPTIONS, fs=fs)
+        assert contents(storage, chunks=True) == expected(list(model))
+    storage.close()
