@@ -35,6 +35,8 @@ COMMIT_SAMPLES = 100_000
 """A commit takes waiting batches until it holds so many samples: below 50 ms of work."""
 PATIENCE_S = 0.1
 """How long a batch that is in no hurry may wait for others: a commit of many small ones costs half as much."""
+HISTORY_WAIT_S = 120.0
+"""How long history waits for earlier late samples to become blocks before it is refused."""
 NEWEST_AHEAD_MS = 10 * 60 * 1000
 """Samples further in the future are refused, as by Prometheus."""
 
@@ -99,10 +101,12 @@ class Appender:
 
     def submit(self, batch: Batch, *, patient: bool = False) -> Future[Appended]:
         """Queues a batch; the future gets the codes of its samples once it is logged and can be queried. A `patient`
-        one may wait for others for `PATIENCE_S`.
+        one may wait for others for `PATIENCE_S`. Where there is too much of it, history waits in the caller's thread.
 
         Raises Unavailable where too much waits already or the storage is closing.
         """
+        if batch.history:
+            self._wait_for_room()
         with self._lock:
             if self._closed:
                 raise Unavailable("the storage is shutting down: send again later")
@@ -118,6 +122,19 @@ class Appender:
             else:
                 self._queue.put(Waiting(future, batch))
         return future
+
+    def _wait_for_room(self) -> None:
+        """Late samples are kept in memory until they are in blocks."""
+        head = self._head
+        until = time.monotonic() + HISTORY_WAIT_S
+        while head.late.size > 4 * head.late_enough():
+            if self._closed or time.monotonic() > until:
+                raise self._too_many_late()
+            time.sleep(0.01)
+
+    def _too_many_late(self) -> Unavailable:
+        return Unavailable(f"{self._head.late.size} late samples wait to be written to blocks, which takes long or does "
+                           "not succeed: send again later, and look at the log")
 
     def run_between_commits(self, work: Callable[[], None]) -> Future[Appended]:
         """Queues work that needs the head and the log to itself. The future tells when it is done."""
@@ -259,6 +276,8 @@ class Appender:
             values = np.concatenate([np.empty(0, np.uint64), *(batch.values for batch in batches)])
         codes, judged = head.judge(samples, ts, values, _together(batches, bounds))
         late = judged.late
+        if late is not None and head.late.size + late.slots.size > 8 * head.late_enough():
+            raise self._too_many_late()
         try:
             head.reserve(judged)
         except OSError as problem:

@@ -21,6 +21,7 @@ from tsdb.storage.tombstones import Tombstones
 FOREVER = (1 << 63) - 1
 APPLY_AT_ONCE = 200_000
 """Samples applied by one kernel call, under the lock: below 20 ms."""
+LATE_ENOUGH = 1 << 20
 SEAL_AT_ONCE = 20_000
 """Slots swept by one kernel call."""
 
@@ -99,6 +100,10 @@ class Head:
     def oldest(self) -> int:
         """The lower bound of times in order (ms): an hour behind the newest sample, as in Prometheus."""
         return NO_TS if self.max_ts == NO_TS else self.max_ts - WINDOW_MS // 2
+
+    def late_enough(self) -> int:
+        """So many late samples should become blocks: few for each series would make large blocks of them."""
+        return max(LATE_ENOUGH, 4 * self.table.series)
 
     def judge(
         self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
