@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsdb.kernels.crc32c_kernels import POLYNOMIAL, checksum
+from tsdb.kernels.crc32c_kernels import POLYNOMIAL, by_table, checksum
 
 
 def slow_crc32c(data: bytes) -> int:
@@ -39,3 +39,9 @@ def test_known_values(data: bytes, expected: int) -> None:
 def test_agrees_with_the_slow_twin_and_can_be_continued(data: bytes, cut: int) -> None:
     assert crc(data) == slow_crc32c(data)
     assert crc(data[cut:], crc(data[:cut])) == slow_crc32c(data)
+
+
+@given(st.binary(max_size=200))
+def test_without_the_instruction_of_the_processor(data: bytes) -> None:
+    found = by_table(np.uint32(0xFFFFFFFF), np.frombuffer(data, np.uint8), 0, len(data))
+    assert int(found) ^ 0xFFFFFFFF == slow_crc32c(data)
