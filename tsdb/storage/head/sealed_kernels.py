@@ -8,7 +8,7 @@ from numba import int64, types, uint8
 from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import crc32c
-from tsdb.kernels.intrinsics import load_u32, load_u64
+from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, words_at
 from tsdb.kernels.registry import device, kernel
 from tsdb.storage.head.layout import CHUNK_BITS, SEALED_HEADER_WORDS, SEALED_VERSION
 
@@ -16,6 +16,25 @@ BYTES = types.Array(uint8, 1, "C", readonly=True)
 HEADER_BYTES = SEALED_HEADER_WORDS * 8
 END, FULL, DAMAGED = range(3)
 """Why a listing stopped: 16 zero bytes or the end of the data; no room; bytes that are no sound chunk."""
+
+
+@device
+def is_sound(address: int) -> bool:
+    """Whether the sealed chunk at an address (u64) has its checksum; as many bytes as a chunk can have are readable."""
+    header = words_at(address, SEALED_HEADER_WORDS)
+    bits = np.int64((header[3] >> np.uint64(32)) & np.uint64(0xFFFF))
+    size = HEADER_BYTES + ((bits + 63) >> 6) * 8
+    if bits < 64 or bits > CHUNK_BITS:
+        return False
+    return np.uint64(crc32c(np.uint32(0), bytes_at(address, size), 4, size)) == header[0] & np.uint64(0xFFFFFFFF)
+
+
+@device
+def before(header: NDArray[np.uint64], at: int) -> int:
+    """Where the series' chunk before the one at byte `at` (u64) begins, 0: there is none. Whatever damage says, it is
+    in the file, and a chain has an end."""
+    found = header[4] & np.uint64(0xFFFFFFFFFF)
+    return found if found < at else np.uint64(0)
 
 
 @device

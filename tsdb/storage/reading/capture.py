@@ -34,24 +34,20 @@ SLOT_BYTES = CHUNK_WORDS * 8 + 32
 class HeadSelected:
     """A selection of which all samples are in the head; and the head as a source of others."""
 
-    def __init__(self, selection: Selection, slots: NDArray[np.int32], head: Head, symbols: QuerySymbols) -> None:
+    def __init__(self, selection: Selection, slots: NDArray[np.int32], head: Head) -> None:
+        self.selection = selection
+        self.slots = slots
+        """i32[n]: of its rows."""
         self._mint, self._maxt = selection.mint, selection.maxt
-        self._slots = slots
         self._head = head
-        self._symbols = symbols
         self._series: SeriesSet | None = None
         self._tile_rows: NDArray[np.int64] | None = None
-        self._most = np.zeros(0, np.int64)
         self._deleted: Deleted | None = None
 
-    @property
-    def slots(self) -> NDArray[np.int32]:
-        """i32[n]: of its rows."""
-        return self._slots
-
-    def copy(self) -> None:
+    def copy(self, symbols: QuerySymbols) -> None:
         """Copies what may change. The caller holds the head's lock."""
-        head, n = self._head, self._slots.size
+        self._symbols = symbols
+        head, n = self._head, self.slots.size
         places = head.windows.overlapping(self._mint, self._maxt)
         table = head.windows.table
         self._addresses = table.addresses[places]
@@ -64,16 +60,16 @@ class HeadSelected:
         self._word_offset = np.empty(n, np.int64)
         self._words = np.empty(n * CHUNK_WORDS + 2, np.uint64)
         capture_kernels.copy_open(
-            self._slots, head.records, head.chunks, self._mint, self._maxt, table.chains[places], self._heads,
+            self.slots, head.records, head.chunks, self._mint, self._maxt, table.chains[places], self._heads,
             self._first_ts, self._counts, self._word_offset, self._words,
         )
         if len(head.tombstones):
-            self._deleted = Deleted.of(head.tombstones, self._slots)
+            self._deleted = Deleted.of(head.tombstones, self.slots)
 
     @property
     def series(self) -> SeriesSet:
         if self._series is None:
-            self._series = label_sets(self._slots, self._head.table, self._symbols)
+            self._series = label_sets(self.slots, self._head.table, self._symbols)
         return self._series
 
     @property
@@ -92,17 +88,17 @@ class HeadSelected:
     def count(self, most: NDArray[np.int64]) -> None:
         """As a source."""
         self._most = self._samples()
-        most[: self._slots.size] += self._most
+        most[: self.slots.size] += self._most
 
     def decode(self, first: int, end: int) -> Columns | None:
         """As a source."""
-        end = min(end, self._slots.size)
+        end = min(end, self.slots.size)
         room = int(self._most[first:end].sum()) if first < end else 0
         return Columns(slice(0, end - first), *self._decode(first, end, room)) if room else None
 
     def _samples(self) -> NDArray[np.int64]:
         """i64[n]: how many each row has, at the most."""
-        n = self._slots.size
+        n = self.slots.size
         most = np.empty(n, np.int64)
         capture_kernels.count_samples(n, self._mint, self._maxt, self._heads, self._addresses, self._inside,
                                       self._counts, most)
@@ -113,12 +109,12 @@ class HeadSelected:
         begin_at, end_at = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
         ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
         wrong = capture_kernels.decode_rows(
-            self._slots.size, first, end, self._mint, self._maxt, self._heads, self._addresses, self._first_ts,
+            self.slots.size, first, end, self._mint, self._maxt, self._heads, self._addresses, self._first_ts,
             self._counts, self._word_offset, self._words, np.empty(1 << 16, np.uint64), begin_at, end_at, ts, values,
         )
         if wrong >= 0:
-            raise Corruption(f"sealed chunks of {self.series.labels(wrong)} hold more samples than their headers say: "
-                             "a file in the data directory was changed or cut while it was open")
+            raise Corruption(f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory was "
+                             "changed or cut while it was open; it is left out when its two hours become a block")
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
         return begin_at, end_at, ts, values

@@ -11,10 +11,10 @@ from tsdb.kernels.intrinsics import prefetch, words_at
 from tsdb.kernels.registry import device, kernel
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
 from tsdb.storage.head.layout import CHUNK_WORDS, HEAD_TYPE, SEALED_HEADER_WORDS
+from tsdb.storage.head.sealed_kernels import before, is_sound
 
 U32, U64, I32, I64 = uint32[::1], uint64[::1], int32[::1], int64[::1]
 LOW32 = np.uint64(0xFFFFFFFF)
-LOW40 = np.uint64(0xFFFFFFFFFF)
 
 
 @kernel(int64(I32, HEAD_TYPE, U64, int64, int64, U64, U64, I64, U32, I64, U64))
@@ -75,7 +75,7 @@ def count_samples(n: int, mint: int, maxt: int, heads: NDArray[np.uint64], addre
                     if begins + np.int64(header[3] & LOW32) < mint:
                         break
                     out[i] += np.int64(header[0] >> np.uint64(48))
-                head = header[4] & LOW40
+                head = before(header, head)
 
 
 @kernel(int64(int64, int64, int64, int64, int64, U64, U64, I64, U32, I64, U64, U64, I64, I64, I64, U64))
@@ -88,8 +88,8 @@ def decode_rows(n: int, first: int, end: int, mint: int, maxt: int, heads: NDArr
 
     Windows (`addresses` u64[w], `heads` u64[w * n]) are in time order. `out_begin` and `out_end` i64[end - first];
     `out_ts` and `out_values` have room for what `count_samples` says of these rows. `stack` u64[65536] is scratch: a
-    file's chunks of one series are numbered with 16 bits. Returns -1, or the first row whose chunks hold more samples
-    than was foretold: a file changed under us.
+    file's chunks of one series are numbered with 16 bits. Returns -1, or the first row that has a damaged chunk, or
+    whose chunks hold more samples than was foretold: a file changed under us.
     """
     position = 0
     for row in range(first, end):
@@ -108,11 +108,11 @@ def decode_rows(n: int, first: int, end: int, mint: int, maxt: int, heads: NDArr
                         return row
                     stack[depth] = head
                     depth += 1
-                head = header[4] & LOW40
+                head = before(header, head)
             while depth > 0:
                 depth -= 1
                 header = words_at(base + stack[depth], SEALED_HEADER_WORDS + CHUNK_WORDS + 1)
-                if position + np.int64(header[0] >> np.uint64(48)) > out_ts.size:
+                if position + np.int64(header[0] >> np.uint64(48)) > out_ts.size or not is_sound(base + stack[depth]):
                     return row
                 position = decode_chunk(header[SEALED_HEADER_WORDS:], np.int64(header[0] >> np.uint64(48)),
                                         np.int64(header[2]), mint, maxt, out_ts, out_values, position)
@@ -159,6 +159,6 @@ def find_touching(slots: NDArray[np.int32], mint: int, maxt: int, records, addre
                 if begins <= maxt and not covered(first[i], past[i], deleted_mint, deleted_maxt, begins, ends):
                     keep = True
                     break
-                at = header[4] & LOW40
+                at = before(header, at)
             w += 1
         out[i] = keep
