@@ -137,3 +137,21 @@ def test_records_before_the_border_are_skipped(tmp_path: Path) -> None:
     _, found, replayed = opened(tmp_path, border=25, read_only=True)
     assert found.samples_of == {1: [(30, 1)], 2: [(25, 1)]}
     assert (replayed.samples, replayed.skipped) == (2, 4)
+
+
+def test_late_samples_keep_their_segments_until_they_are_in_blocks(tmp_path: Path) -> None:
+    log, _, _ = opened(tmp_path)
+    log.append(samples=sample_columns([(1, 10, 1)]), late=sample_columns([(1, 900, 2), (2, 5, 3)]))
+    assert log.begin_segment() == 1
+    log.append(samples=sample_columns([(1, 20, 4)]), late=sample_columns([(2, 6, 5)]))
+    assert log.covered_segment(100) == 0
+    assert log.covered_segment(100, 1) == 1
+    assert log.covered_segment(20, 2) == 1
+    assert log.covered_segment(100, 2) == 2
+    log.close()
+    for through, late in ((0, {1: [(900, 2)], 2: [(5, 3), (6, 5)]}), (1, {2: [(6, 5)]}), (2, {})):
+        found = Collector(late_through=through)
+        replayed = Wal.open(LocalFileSystem(), tmp_path / "wal", read_only=True).replay(found)
+        assert found.late_of == late
+        assert found.samples_of == {1: [(10, 1), (20, 4)]}
+        assert [(segment.late, segment.max_ts) for segment in replayed.segments[:2]] == [(True, 10), (True, 20)]
