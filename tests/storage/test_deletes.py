@@ -15,7 +15,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import ReadOnly
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage import Storage, StorageOptions
-from tsdb.storage.block import Block, write_block
+from tsdb.storage.block import Block, block_paths, write_block
 
 HOUR = 3_600_000
 START = 1_000 * HOUR
@@ -80,14 +80,17 @@ def expected(samples: Sequence[tuple[int, int]]) -> Samples:
 @pytest.fixture
 def storage() -> Iterator[Storage]:
     opened = Storage.open(DATA, OPTIONS, fs=SimulatedFileSystem())
+    assert opened._maintenance is not None
+    opened._maintenance.cleaning = None  # until the test says so
     yield opened
     opened.close()
 
 
 def crashed(storage: Storage) -> Storage:
     """What the next process has, were this one killed now."""
-    assert isinstance(storage._fs, SimulatedFileSystem)
-    return Storage.open(DATA, OPTIONS, fs=storage._fs.killed())
+    fs = storage._fs
+    assert isinstance(fs, SimulatedFileSystem) and storage._maintenance is not None
+    return Storage.open(DATA, OPTIONS, fs=storage._maintenance.do(fs.killed).result(10))
 
 
 def test_from_the_head(storage: Storage) -> None:
@@ -194,6 +197,59 @@ def test_on_a_full_disk(storage: Storage) -> None:
     fs.capacity += 20 << 20
     storage._deletes._reserve.fill()
     assert fs.exists(DATA / "reserve")
+
+
+def test_cleaning_frees_the_disk(storage: Storage) -> None:
+    fs = storage._fs
+    assert isinstance(fs, SimulatedFileSystem)
+    samples = [(n, START + i * 1000) for n in range(6) for i in range(400)]
+    one = add_block(storage, samples, START, START + 2 * HOUR)
+    add_block(storage, [(0, START + 2 * HOUR)], START + 2 * HOUR, START + 4 * HOUR)
+    storage.delete_series([job("a")], START + 10_000, FOREVER)
+    storage.delete_series([number(1)], START + 10_001, START + 15_000)
+    kept = [(n, ts) for n, ts in samples if n % 2 and not (n == 1 and START + 10_000 < ts <= START + 15_000)]
+    kept += [(n, ts) for n, ts in samples if n % 2 == 0 and ts < START + 10_000]
+    before = fs.room_left()
+    storage.clean_tombstones()
+    assert contents(storage) == expected(kept)
+    (block,) = storage._blocks.every
+    assert block is not one and [parent.ulid for parent in block.meta.compaction.parents] == [one.meta.ulid]
+    assert fs.room_left() > before and not len(block.tombstones)
+    storage.clean_tombstones()
+    assert storage._blocks.every == (block,), "there is nothing to do"
+    assert block_paths(fs.killed(), DATA / "blocks") == [block.path]
+
+
+def test_small_blocks_are_cleaned_first_on_a_full_disk(storage: Storage) -> None:
+    fs = storage._fs
+    assert isinstance(fs, SimulatedFileSystem)
+    large = [(n, START + i * 1000) for n in range(6) for i in range(2000)]
+    small = [(n, START + 2 * HOUR + i * 1000) for n in range(6) for i in range(30)]
+    add_block(storage, large, START, START + 2 * HOUR)
+    add_block(storage, small, START + 2 * HOUR, START + 4 * HOUR)
+    storage.delete_series([number(0), number(1)], -FOREVER, FOREVER)
+    kept = expected([(n, ts) for n, ts in large + small if n > 1])
+    fs.capacity -= fs.room_left() - (1 << 20) - 12_000
+    with pytest.raises(OSError, match="No space"):
+        storage.clean_tombstones()
+    assert [len(block.tombstones) for block in storage._blocks.every] == [2, 0]
+    assert contents(storage) == kept
+    fs.capacity += 1 << 20
+    storage.clean_tombstones()
+    assert [len(block.tombstones) for block in storage._blocks.every] == [0, 0]
+    assert contents(storage) == kept
+
+
+def test_in_the_background_where_it_pays(storage: Storage) -> None:
+    add_block(storage, [(n, START + i * 1000) for n in range(6) for i in range(40)], START, START + 2 * HOUR)
+    cleaning, maintenance = storage._cleaning, storage._maintenance
+    assert maintenance is not None
+    storage.delete_series([number(0)], START, START + 5000)
+    assert not maintenance.do(cleaning.clean_one).result(10)
+    storage.delete_series([number(1)], START, START + 20_000)
+    maintenance.do(cleaning.clean_one).result(10)
+    assert [len(block.tombstones) for block in storage._blocks.every] == [0]
+    assert not maintenance.do(cleaning.clean_one).result(10)
 
 
 def test_nothing_is_deleted_read_only(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.opening import open_head, save_head
 from tsdb.storage.restart.recovery import Report
+from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
 from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.maintenance import Maintenance
@@ -151,8 +152,9 @@ class Storage:
             self._expiry = self._maintenance.expiry = Expiry(fs, path, self._head, self._blocks, self._wal)
             self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
                                          options.retention_rules))
-            self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender,
-                                    Reserve(fs, path))
+            reserve = Reserve(fs, path)
+            self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
+            self._cleaning = self._maintenance.cleaning = Cleaning(fs, self._blocks, reserve, lambda: None)
             self._appender.start()
             self._maintenance.start(self._appender)
 
@@ -232,6 +234,12 @@ class Storage:
         if self._maintenance is None:
             raise ReadOnly(f"{self.path} was opened read-only")
         self._maintenance.do(lambda: self._deletes.delete(matcher_sets, mint, maxt)).result()
+
+    def clean_tombstones(self) -> None:
+        """Frees the room of what was deleted, now. Raises ReadOnly, Unavailable, OSError, StorageError."""
+        if self._maintenance is None:
+            raise ReadOnly(f"{self.path} was opened read-only")
+        self._maintenance.do(self._cleaning.clean_all).result()
 
     def oldest(self) -> int | None:
         """The lower bound of times in order now, ms; None: any."""

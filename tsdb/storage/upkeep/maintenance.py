@@ -19,6 +19,7 @@ from tsdb.storage.head.collector import Collector
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.restart.recovery import BORDER
+from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.wal import SeriesColumns, Wal
 
@@ -42,6 +43,7 @@ class Maintenance:
         self._metadata = metadata
         self.expiry: Expiry | None = None
         """None: all is kept."""
+        self.cleaning: Cleaning | None = None
         self.truncations = 0
         """Times that windows were completed; and could not be."""
         self.truncations_failed = 0
@@ -111,6 +113,8 @@ class Maintenance:
                     self.complete_windows(appender)
                 if self.expiry is not None:
                     self.expiry.run(appender)
+                if self.cleaning is not None:
+                    self.cleaning.clean_one()
                 self.collect(appender)
             except (OSError, Unavailable, StorageError) as problem:
                 if self._stop.is_set():
