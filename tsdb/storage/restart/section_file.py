@@ -6,6 +6,7 @@ It is there as a whole or not at all: it is written under a temporary name, sync
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -16,9 +17,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
-from tsdb.storage.block.layout import ALIGNMENT, ENTRY, FOOTER, HEADER
 from tsdb.wal.files import FileSystem, write_all
 
+HEADER = struct.Struct("<8sII")
+"""magic, version, crc32c of both."""
+ENTRY = struct.Struct("<24s4sIQQ")
+"""Of a section: name, dtype, crc32c, offset, length in bytes."""
+FOOTER = struct.Struct("<QIIII8s")
+"""Of the file: offset, length and crc32c of the table of contents, version, crc32c of all this, magic."""
+ALIGNMENT = 64
 TEMPORARY = ".tmp"
 LONGEST_CHECK = 32 << 20
 """Bytes that one kernel call reads."""
