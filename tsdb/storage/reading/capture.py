@@ -113,8 +113,8 @@ class HeadSelected:
             self._counts, self._word_offset, self._words, np.empty(1 << 16, np.uint64), begin_at, end_at, ts, values,
         )
         if wrong >= 0:
-            raise Corruption(f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory was "
-                             "changed or cut while it was open; it is left out when its two hours become a block")
+            raise Corruption(f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory "
+                             "was changed or cut while it was open; it is left out when its two hours become a block")
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
         return begin_at, end_at, ts, values

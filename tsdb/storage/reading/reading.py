@@ -55,61 +55,57 @@ class Reading:
         self._fingerprints = HeadFingerprints(head)
 
     def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
-        mint, maxt = GREATEST, -GREATEST
-        for selection in selections:
-            mint, maxt = min(mint, selection.mint), max(maxt, selection.maxt)
+        mint = min([selection.mint for selection in selections], default=GREATEST)
+        maxt = max([selection.maxt for selection in selections], default=-GREATEST)
         while True:
             view = self._views.take(mint, maxt)
-            found = None
             try:
                 found = self._captured(view, selections, mint, maxt, context)
-            finally:
-                if found is None:
-                    view.release()
+            except BaseException:
+                view.release()
+                raise
             if found is not None:
                 return found
+            view.release()
 
     def _captured(self, view: View, selections: Sequence[Selection], mint: int, maxt: int, context: RequestContext,
                   ) -> Capture | None:
         """None: the view is stale."""
-        head = self._head
-        slots = []
+        head, total = self._head, 0
+        heads = []
         for selection in selections:
             context.check()
-            slots.append(self._index.select(selection.matchers))
-            context.reserve(slots[-1].size * SLOT_BYTES)
+            slots = self._index.select(selection.matchers)
+            total += slots.size
+            context.reserve(slots.size * SLOT_BYTES)
+            heads.append(HeadSelected(selection, slots, head))
         texts = BlockTexts(head.table) if view.blocks else None
-        symbols = QuerySymbols(head.table, texts, view.alive)
-        heads = [HeadSelected(selection, found, head, symbols)
-                 for selection, found in zip(selections, slots, strict=True)]
+        symbols = QuerySymbols(head.table, texts, view.alive)  # after all slots are found: it has all of their symbols
         with head.lock:
             if view.is_stale(self._blocks):
-                context.reserve(-SLOT_BYTES * sum(found.size for found in slots))
+                context.reserve(-SLOT_BYTES * total)
                 return None
             for each in heads:
-                each.copy()
-                context.statistics.series_selected += each.slots.size
-            late_view = None if head.late.empty else head.late.view()
+                each.copy(symbols)
+            late = None if head.late.empty else head.late.view()
             blocks = [(block, block.tombstones) for block in view.blocks]
+        context.statistics.series_selected += total
         selected: Sequence[Selected] = heads
-        if view.blocks or late_view is not None:
+        if blocks or late is not None:
             blocks.sort(key=lambda each: precedence(each[0]), reverse=True)
-            selected = [
-                self._merged(each, selection, blocks, late_view, symbols, texts, context)
-                for each, selection in zip(heads, selections, strict=True)
-            ]
-        warnings = () if self._damage is None else self._damage.warnings(mint, maxt)
+            selected = [self._merged(each, blocks, late, symbols, texts, context) for each in heads]
+        warnings = self._damage.warnings(mint, maxt) if self._damage is not None and self._damage.known else ()
         return Capture(selected, symbols, view.blocks, warnings)
 
-    def _merged(self, head: HeadSelected, selection: Selection, blocks: Sequence[tuple[Block, Tombstones]],
-                late: LateView | None, symbols: QuerySymbols, texts: BlockTexts | None, context: RequestContext,
+    def _merged(self, head: HeadSelected, blocks: Sequence[tuple[Block, Tombstones]], late: LateView | None,
+                symbols: QuerySymbols, texts: BlockTexts | None, context: RequestContext,
                 ) -> HeadSelected | MergedSelected:
-        mint, maxt = selection.mint, selection.maxt
+        mint, maxt, matchers = head.selection.mint, head.selection.maxt, head.selection.matchers
         found = []
         for block, tombstones in blocks:
             if block.meta.mint <= maxt and block.meta.maxt > mint:
                 context.check()
-                rows = BlockRows(block, tombstones, (selection.matchers,), mint, maxt, self._damaged)
+                rows = BlockRows(block, tombstones, (matchers,), mint, maxt, self._damaged)
                 if rows.rows.size:
                     context.reserve(rows.rows.size * ROW_BYTES)
                     found.append(rows)

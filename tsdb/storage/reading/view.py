@@ -11,7 +11,7 @@ from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.readers import Stay
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """Taken before anything is looked up. `release` it."""
 
