@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.reading import Reading
-from tsdb.storage.restart.opening import open_head, save_head
+from tsdb.storage.restart.opening import Opened, open_head, save_head
 from tsdb.storage.restart.recovery import Report
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
@@ -113,6 +114,8 @@ class StorageStatistics:
     """Late samples among `samples_appended`."""
     late_stored: int = 0
     """Late samples that are not in blocks yet."""
+    opening: Opened | None = None
+    """How the head came back."""
     damaged: int = 0
     """Files and folders found damaged since the start."""
     damaged_known: int = 0
@@ -194,8 +197,10 @@ class Storage:
         for _ in range(10):
             try:
                 storage = cls(fs, path, options, None, report, damage)
-            except FileNotFoundError:
-                continue  # the writer has removed a file of which we knew only the name
+            except OSError as problem:
+                if problem.errno in (errno.ENOENT, errno.ESTALE):
+                    continue  # the writer has removed a file of which we knew the name, or cut one
+                raise
             if storage.opened.consistent:
                 return storage
             storage.close()  # the writer has moved samples from the log to chunk files in between
@@ -327,6 +332,7 @@ class Storage:
             wal=self._wal.statistics(),
             late_appended=counters.late if counters is not None else 0,
             late_stored=head.late.size,
+            opening=self.opened,
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
         )
@@ -344,7 +350,7 @@ class Storage:
                 with self._head.lock:
                     self._head.windows.sync()
             self._wal.close()
-            if self._appender is not None and not self._appender.holds_samples:
+            if self._appender is not None and not self._appender.holds_samples and not self._damage.found:
                 save_head(self._fs, self.path, self._wal, self._head, self._metadata)
         except (OSError, TsdbError) as problem:
             log.error("%s could not be closed cleanly: %s; the log is replayed at the next start", self.path, problem)

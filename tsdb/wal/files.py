@@ -69,7 +69,8 @@ class File(Protocol):
         ...
 
     def map(self, size: int, *, writable: bool = False) -> Mapping:
-        """The first `size` bytes in memory, shared with all other users of the file. The file must be that long."""
+        """The first `size` bytes in memory, shared with all other users of the file. Raises OSError (ESTALE) where the
+        file is not that long any more."""
         ...
 
     def close(self) -> None: ...
@@ -216,7 +217,11 @@ class LocalFile:
 
     def map(self, size: int, *, writable: bool = False) -> LocalMapping:
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        return LocalMapping(mmap.mmap(self._descriptor, size, mmap.MAP_SHARED, protection), writable=writable)
+        try:
+            memory = mmap.mmap(self._descriptor, size, mmap.MAP_SHARED, protection)
+        except ValueError:  # another process has made it shorter since we asked for its size
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self._path)) from None
+        return LocalMapping(memory, writable=writable)
 
     def close(self) -> None:
         if self._descriptor >= 0:
