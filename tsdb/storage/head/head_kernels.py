@@ -210,9 +210,11 @@ def scan(address: int, start: int, end: int, border: int, blocks: NDArray[np.uin
     chain (address of u64[slots]) and moves their series' records forward.
 
     A chunk is left out, and its samples are left to the WAL, where it does not follow the last one of its series: a
-    power cut may keep a later page and lose an earlier one. Before `border` (ms) all is known to be durable. `totals`
-    i64[5] += chunks, samples, chunks left out; = greatest time, greatest ref. Returns (bytes that are good, reason it
-    stopped): 0 end of what was written, 1 damaged.
+    power cut may keep a later page and lose an earlier one. What an earlier opening left out may seem to follow by now,
+    since what was lost was written again; a chunk that was written after that opening follows the one before it, and
+    takes its place. Before `border` (ms) all is known to be durable. `totals` i64[5] += chunks, samples, chunks left
+    out; = greatest time, greatest ref. Returns (bytes that are good, reason it stopped): 0 end of what was written, 1
+    damaged.
     """
     at = start
     while at + SEALED_HEADER_WORDS * 8 <= end:
@@ -236,7 +238,12 @@ def scan(address: int, start: int, end: int, border: int, blocks: NDArray[np.uin
         link = words_at(chain + np.uint64(slot) * EIGHT, 1)
         previous = header[4] & np.uint64(0xFFFFFFFFFF)
         before = np.int64(header[5])
-        if previous != link[0] or (before != record.last_ts and before >= border):
+        newest, expected, chunks, samples = link[0], record.last_ts, 0, 0
+        while newest != previous and newest != 0:  # whoever wrote this chunk had left those out
+            dropped = words_at(address + newest, SEALED_HEADER_WORDS)
+            newest, expected = dropped[4] & np.uint64(0xFFFFFFFFFF), np.int64(dropped[5])
+            chunks, samples = chunks + 1, samples + np.int64(dropped[0] >> np.uint64(48))
+        if newest != previous or (before != expected and before >= border):
             totals[2] += 1
             at += size
             continue
@@ -246,8 +253,8 @@ def scan(address: int, start: int, end: int, border: int, blocks: NDArray[np.uin
         record.last_ts = last
         record.sealed_ts = last
         record.flags |= np.uint8(VALUE_UNKNOWN)
-        totals[0] += 1
-        totals[1] += count
+        totals[0] += 1 - chunks
+        totals[1] += count - samples
         totals[3] = max(totals[3], last)
         at += size
     return at, 0
