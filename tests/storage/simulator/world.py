@@ -1,0 +1,338 @@
+"""Random operations on a storage, and what must come of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.storage.batches import make_batch, read
+from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step
+from tests.wal.simulated import Killed, Operation, SimulatedFileSystem
+from tsdb.model.batch import ACCEPTED, REASONS
+from tsdb.model.context import RequestContext
+from tsdb.model.errors import TsdbError
+from tsdb.model.matchers import Matcher, MatchType
+from tsdb.storage.storage import Storage, StorageOptions
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+LATE_MS = 3 * HOUR
+CAPACITY = 2_400_000
+"""Bytes of the disk: too few for a reserve, which would be copied at every crash."""
+Key = tuple[tuple[str, str], ...]
+Sample = tuple[int, int, int]
+"""Index of the series, ms, bits."""
+
+
+class Wrong(AssertionError):
+    """The storage lost, changed or invented something, or does not open."""
+
+
+def labels_of(number: int) -> dict[str, str]:
+    return {"__name__": f"m{number % 3}", "job": f"j{number % 2}", "n": str(number)}
+
+
+def key_of(number: int) -> Key:
+    return tuple(sorted(labels_of(number).items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Faults:
+    """What may happen to the disk in a run."""
+
+    cut: str = "kill"
+    """"kill" or "power": what a crash is."""
+    crash: float = 0.25
+    """How probable a crash is in each operation."""
+    errors: float = 0.0
+    """How probable it is that an operation is one of those during which the disk fails now and then."""
+    full: float = 0.0
+    """How probable it is that the disk is full for some operations."""
+    short: float = 0.0
+    """How probable a short write is."""
+
+
+class World:
+    """A disk, a storage on it or none, and the model."""
+
+    def __init__(self, seed: int, faults: Faults) -> None:
+        self.chance = random.Random(seed)
+        self.faults = faults
+        self.fs = SimulatedFileSystem(chance=random.Random(seed + 1), capacity=CAPACITY)
+        self.storage: Storage | None = None
+        self.sure: dict[int, dict[int, int]] = {}
+        self.possible: dict[int, dict[int, int]] = {}
+        self.now = 1_600_000_000_000 // (2 * HOUR) * (2 * HOUR)
+        self.newest = 0
+        self.last: dict[int, int] = {}
+        """Newest time that was sent in order, by series."""
+        self.expired = 0
+        self.retention = 0
+        self.done: Counter[str] = Counter()
+        self.history: list[str] = []
+        """What was done, for people."""
+        self.lies: Callable[[Operation], bool] = lambda _: False
+        self._series = 5
+        options = {field.name for field in dataclasses.fields(StorageOptions)}
+        self._late_option = next((name for name in options if "out_of_order" in name), None)
+
+    # the storage
+
+    def options(self) -> StorageOptions:
+        more: dict[str, Any] = {self._late_option: LATE_MS} if self._late_option else {}
+        return StorageOptions(wal_sync="commit" if self.faults.cut == "power" else "os", **more)
+
+    def run(self, operations: int) -> None:
+        """So many operations; then all is well for a while, and everything must be there. Raises Wrong."""
+        for _ in range(operations):
+            self.operate()
+        self.recover()
+        for _ in range(2):
+            self.read()
+            step(self._open())
+        self.read()
+        self._open().close()
+        self.storage = None
+        self.read()
+
+    def operate(self) -> None:
+        kind = self.chance.choices(list(OPERATIONS), [weight for weight, _ in OPERATIONS.values()])[0]
+        trouble = ""
+        self.fs.short_writes = self.faults.short
+        if self.chance.random() < self.faults.crash:
+            self.fs.kill_at = len(self.fs.operations) + self.chance.choice((0, 1, 2, 3, 5, 8, 13, 21, 34, 55))
+            trouble = f"killed at {self.fs.kill_at}"
+        elif self.chance.random() < self.faults.errors:
+            self.fs.faults = self._failing(self.chance.choice((0.05, 0.3, 1.0)))
+            trouble = "errors"
+        elif self.chance.random() < self.faults.full:
+            self.fs.capacity = CAPACITY - self.fs.room_left() + self.chance.choice((0, 50, 500, 5000))
+            trouble = "full"
+        self.history.append(f"{kind} {trouble}".strip())
+        self.done[kind] += 1
+        try:
+            OPERATIONS[kind][1](self)
+        except Killed:
+            self.crash()
+        except (TsdbError, OSError) as problem:
+            self.history[-1] += f": {problem}"
+            if trouble not in ("errors", "full"):
+                raise Wrong(f"without any trouble: {problem!r}") from problem
+        finally:
+            self.fs.faults = lambda *_: None
+            self.fs.capacity = CAPACITY
+
+    def crash(self) -> None:
+        """The process is gone; what it left is found by the next one."""
+        self.history.append(self.faults.cut)
+        self.done["crash"] += 1
+        self.storage = None
+        self.fs = self.fs.killed() if self.faults.cut == "kill" else self.fs.power_cut()
+        self.fs.short_writes = self.faults.short
+        self.fs.capacity = CAPACITY
+        self.fs.lies = self.lies
+
+    def recover(self) -> None:
+        """Nothing is wrong any more."""
+        self.fs.kill_at = -1
+        self.fs.short_writes = 0
+
+    def _open(self) -> Storage:
+        if self.storage is None:
+            self.storage = open_storage(self.fs, self.options())
+        return self.storage
+
+    def _failing(self, probability: float) -> Callable[[int, Operation], int | None]:
+        chance = random.Random(self.chance.random())
+        kinds = chance.choice(({"datasync", "flush", "sync_directory"}, {"pwrite", "allocate", "create"},
+                               {"rename", "unlink", "truncate"}, set[str]()))
+
+        def fails(_: int, operation: Operation) -> int | None:
+            if (kinds and operation.name not in kinds) or chance.random() >= probability:
+                return None
+            return errno.ENOSPC if operation.name in ("pwrite", "allocate", "create") else errno.EIO
+
+        return fails
+
+    # what can be done
+
+    def append(self) -> None:
+        """In order: some series, some samples each, and time passes."""
+        self.now += self.chance.choice((MINUTE, 20 * MINUTE, HOUR, 3 * HOUR))
+        if self.chance.random() < 0.1:
+            self._series += 1
+        samples = []
+        for number in self._some_series():
+            ts = max(self.now - 10 * MINUTE, self.last.get(number, 0))
+            for _ in range(self.chance.choice((1, 2, 30))):
+                ts += self.chance.randint(1, 10_000)
+                samples.append((number, ts, self.value(number, ts)))
+            self.last[number] = ts
+        self._submit(samples)
+
+    def append_late(self) -> None:
+        """Within the window, in any order, some of them again."""
+        if self._late_option is None or self.newest == 0:
+            return
+        samples = []
+        for number in self._some_series():
+            if number not in self.last:
+                continue
+            for _ in range(self.chance.choice((1, 5))):
+                ts = self.newest - self.chance.randint(0, LATE_MS)
+                samples.append((number, ts, self.value(number, ts)))
+        self._submit([each for each in samples if each[1] != self.last[each[0]]])
+
+    def append_history(self) -> None:
+        """Of any age."""
+        if self._late_option is None or self.newest == 0:
+            return
+        number = self.chance.randrange(self._series)
+        begin = self.newest - self.chance.choice((HOUR, 10 * HOUR, 100 * HOUR))
+        times = sorted({begin + self.chance.randint(0, HOUR) for _ in range(10)} - {self.last.get(number, 0)})
+        times = [ts for ts in times if ts < self.last.get(number, self.newest - 2 * HOUR)]
+        self._submit([(number, ts, self.value(number, ts)) for ts in times], history=True)
+
+    def append_again(self) -> None:
+        """What is there already: silently accepted, and there once."""
+        number = self.chance.randrange(self._series)
+        ts = self.last.get(number, 0)
+        if ts in self.sure.get(number, {}) and ts > self.newest - HOUR // 2:
+            self._submit([(number, ts, self.value(number, ts))])
+
+    def maintain(self) -> None:
+        step(self._open())
+
+    def delete(self) -> None:
+        mint, maxt = sorted(self.newest - self.chance.choice((0, HOUR, 5 * HOUR, 30 * HOUR)) for _ in range(2))
+        maxt += self.chance.choice((0, HOUR))
+        name = self.chance.choice(("m0", "m1", "m2"))
+        storage = self._open()
+        if not hasattr(storage, "delete_series"):
+            return
+        covered = [
+            (number, ts) for number, samples in self.sure.items() if dict(labels_of(number))["__name__"] == name
+            for ts in samples if mint <= ts <= maxt
+        ]
+        for number, ts in covered:
+            self.possible.setdefault(number, {})[ts] = self.sure[number].pop(ts)
+        storage.delete_series([(Matcher(MatchType.EQUAL, "__name__", name),)], mint, maxt)
+        for number, ts in covered:
+            del self.possible[number][ts]
+
+    def compact(self) -> None:
+        if hasattr(self._open(), "compact"):
+            self._open().compact()  # type: ignore[attr-defined]
+
+    def clean(self) -> None:
+        if hasattr(self._open(), "clean_tombstones"):
+            self._open().clean_tombstones()  # type: ignore[attr-defined]
+
+    def reopen(self) -> None:
+        self._open().close()
+        self.storage = None
+        self._open()
+
+    def read(self) -> None:
+        """Everything; raises Wrong where it is not as it should be."""
+        storage = self._open()
+        found = read(storage)
+        problems: list[str] = []
+        for key, samples in found.items():
+            number = int(dict(key)["n"])
+            if key != key_of(number):
+                problems.append(f"{key}: never sent")
+                continue
+            times = [ts for ts, _ in samples]
+            if times != sorted(set(times)):
+                problems.append(f"{number}: times do not increase: {times}")
+            for ts, bits in samples:
+                expected = self.sure.get(number, {}).get(ts, self.possible.get(number, {}).get(ts))
+                if expected is None:
+                    problems.append(f"{number} at {ts}: {bits:#x} came back, or was never sent")
+                elif bits != expected:
+                    problems.append(f"{number} at {ts}: {bits:#x} instead of {expected:#x}")
+        for number, sure in self.sure.items():
+            there = {ts for ts, _ in found.get(key_of(number), [])}
+            lost = sorted(ts for ts in sure if ts not in there and ts >= self.expired)
+            if lost:
+                problems.append(f"{number}: lost {len(lost)} of {len(sure)}, {lost[0]} … {lost[-1]}")
+        problems += self._labels(storage, found)
+        if problems:
+            raise Wrong("\n".join(problems[:10]))
+
+    def _labels(self, storage: Storage, found: dict[Key, list[tuple[int, int]]]) -> Iterator[str]:
+        every = RequestContext()
+        matchers = [(Matcher(MatchType.REGEX, "__name__", ".+"),)]
+        listed = storage.series(matchers, -(1 << 60), 1 << 60, every)
+        keys = {tuple(sorted(listed.labels(row).items())) for row in range(len(listed))}
+        yield from (f"{key} has samples and is not listed" for key in found if key not in keys)
+        yield from (f"{key} is listed and was never sent" for key in keys if key != key_of(int(dict(key)["n"])))
+        names = set(storage.label_values("__name__", matchers, -(1 << 60), 1 << 60, every))
+        if names != {dict(key)["__name__"] for key in keys}:
+            yield f"names of label values and of series differ: {names}"
+
+    # parts
+
+    def value(self, number: int, ts: int) -> int:
+        """The only value that a series has at a time."""
+        return random.Random(number << 48 ^ ts).getrandbits(64)
+
+    def _some_series(self) -> list[int]:
+        return self.chance.sample(range(self._series), self.chance.randint(1, min(4, self._series)))
+
+    def _submit(self, samples: list[Sample], *, history: bool = False) -> None:
+        if not samples:
+            return
+        storage = self._open()
+        for number, ts, value in samples:
+            self.newest = max(self.newest, ts)
+            assert ts < NOW_S * 1000
+            if ts not in self.sure.get(number, {}):
+                self.possible.setdefault(number, {})[ts] = value
+        series = [labels_of(number) for number in range(self._series)]
+        batch = make_batch(storage.secret, series, samples)
+        if history:
+            batch.history = True
+        codes = storage.submit(batch).result(0).codes
+        for (number, ts, value), code in zip(samples, codes.tolist(), strict=True):
+            if code != ACCEPTED:
+                raise Wrong(f"{number} at {ts}: {REASONS[code]}; newest {self.newest}, last {self.last.get(number)}")
+            self.possible.get(number, {}).pop(ts, None)
+            self.sure.setdefault(number, {})[ts] = value
+
+
+OPERATIONS: dict[str, tuple[int, Callable[[World], None]]] = {
+    "append": (10, World.append),
+    "append late": (4, World.append_late),
+    "append history": (1, World.append_history),
+    "append again": (1, World.append_again),
+    "maintain": (8, World.maintain),
+    "delete": (2, World.delete),
+    "compact": (1, World.compact),
+    "clean": (1, World.clean),
+    "reopen": (1, World.reopen),
+    "read": (4, World.read),
+}
+"""With how often they are chosen."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the storage's complaints about a disk that fails on purpose."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def data(path: str) -> Path:
+    return FOLDER / path
