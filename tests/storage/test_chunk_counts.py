@@ -23,7 +23,7 @@ def test_chunks_open_and_sealed(tmp_path: Path) -> None:
         with_storage.submit(make_batch(with_storage.secret, SERIES, samples)).result(10)
     found = with_storage.statistics()
     assert found.chunks == found.chunks_opened > 7 * 5  # random values: some 25 samples in a chunk
-    assert found.chunks_bytes > 0 and found.truncations_failed == found.dropped_windows == 0
+    assert found.chunks_bytes > 0 and found.upkeep.truncations_failed == found.dropped_windows == 0
     with_storage.submit(make_batch(with_storage.secret, SERIES[:1], [(0, begin + WINDOW_MS, bits(1.0))])).result(10)
     after = with_storage.statistics()
     assert (after.chunks, after.chunks_opened) == (found.chunks + 1, found.chunks_opened + 1)

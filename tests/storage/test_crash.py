@@ -24,6 +24,7 @@ from tsdb.model.errors import Unavailable
 from tsdb.model.tiles import Selection
 from tsdb.storage.appender import Appender, Waiting
 from tsdb.storage.blocks import Blocks
+from tsdb.storage.damage import Damage
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.windows import Windows
@@ -47,13 +48,15 @@ class Unthreaded:
         self.index = Index(self.head.table)
         metadata: dict[str, Metadata] = {}
         self.wal = Wal.open(fs, FOLDER / "wal", WalOptions(sync=sync, sync_interval_s=0, segment_bytes=600))
-        recover(fs, FOLDER / "wal", self.wal, self.head, metadata)
+        damage = Damage(fs, FOLDER, read_only=False)
+        self.blocks = Blocks.open(fs, FOLDER / "blocks", self.head.lock, damage, read_only=False)
+        recover(fs, FOLDER / "wal", self.wal, self.head, metadata, blocks=self.blocks)
         self._appender = Appender(self.head, self.index, self.wal, metadata, queue_samples=1 << 30,
                                   after_commit=lambda: None, clock=lambda: 1e12)
         self.arriving: deque[list[tuple[int, int, int]]] = deque()
         """Commits that come while windows are being completed."""
-        self.reading = Reading(self.head, self.index, Blocks(fs, FOLDER / "blocks", self.head.lock))
-        self._maintenance = Maintenance(self.head, self.index, self.wal, metadata)
+        self.reading = Reading(self.head, self.index, self.blocks)
+        self._maintenance = Maintenance(self.head, self.index, self.wal, metadata, self.blocks, damage)
 
     def append(self, samples: list[tuple[int, int, int]]) -> Appended:
         future: Future[Appended] = Future()
@@ -61,8 +64,8 @@ class Unthreaded:
         return future.result(0)
 
     def complete_windows(self) -> None:
-        if self.head.due() > self.head.border or self.head.windows.open_before(self.head.border):
-            self._maintenance.complete_windows(cast(Appender, self))
+        if self._maintenance.truncation.due():
+            self._maintenance.truncation.run(cast(Appender, self))
 
     def run_between_commits(self, work: Callable[[], None]) -> Future[Appended]:
         if self.arriving:

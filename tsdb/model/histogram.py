@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def observe_all(self, values: NDArray[np.int64] | NDArray[np.float64]) -> None:
+    def observe_all(self, values: NDArray[Any]) -> None:
         found = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
         self.counts = [before + more for before, more in zip(self.counts, found.tolist(), strict=True)]
         self.sum += float(values.sum())

@@ -39,6 +39,8 @@ class Blocks:
         self._lock = lock
         self._every: tuple[Block, ...] = ()
         self._found: list[Path] = []
+        self.windows_left: list[str] = []
+        """Files of windows that are in blocks and are still to be removed. The maintenance's."""
 
     @classmethod
     def open(cls, fs: FileSystem, folder: Path, lock: threading.Lock, damage: Damage, *, read_only: bool) -> Self:
@@ -92,7 +94,7 @@ class Blocks:
     @property
     def cut_windows(self) -> set[str]:
         """Names of windows' files whose samples are in blocks."""
-        return {name for block in self._every if (name := block.meta.compaction.window) is not None}
+        return {name for block in self._every for name in block.meta.compaction.windows}
 
     @property
     def every(self) -> tuple[Block, ...]:
@@ -123,6 +125,12 @@ class Blocks:
             _remove(block)
             block.release()
 
+    def take_out(self, block: Block, added: Sequence[Block] = ()) -> None:
+        """Shows `added` instead of a block, whose folder stays."""
+        with self._lock:
+            self._every = _sorted([*(each for each in self._every if each is not block), *added])
+        block.release()
+
     def close(self) -> None:
         with self._lock:
             every, self._every = self._every, ()
@@ -140,6 +148,13 @@ def superseded(metas: Iterable[BlockMeta]) -> set[str]:
         if any(level > meta.compaction.level and own <= sources for level, sources in larger):
             gone.add(meta.ulid)
     return gone
+
+
+def precedence(block: Block) -> tuple[bool, str]:
+    """Sort by it: where times are equal the first block's sample counts. Samples in order come before late ones; of
+    late ones the first stays, as in their store."""
+    compaction = block.meta.compaction
+    return compaction.out_of_order, min(compaction.sources)
 
 
 def _sorted(blocks: Iterable[Block]) -> tuple[Block, ...]:

@@ -47,6 +47,7 @@ from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.storage.upkeep.reserve import Reserve
 from tsdb.storage.upkeep.retention import Retention, RetentionRule
+from tsdb.storage.upkeep.statistics import UpkeepStatistics
 from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock
 
@@ -93,15 +94,14 @@ class StorageStatistics:
     """Since the start, those of the log's replay included."""
     chunks_bytes: int
     """Of the sealed ones."""
-    truncations: int
-    """Times that windows which were over were completed."""
-    truncations_failed: int
-    """Times that they could not be: the log is kept meanwhile."""
     dropped_windows: int
     """Over the retention."""
     min_ts: int | None
-    """Oldest sample, about, ms; None: no sample."""
+    """Oldest sample of the head, about, ms; None: no sample."""
     max_ts: int | None
+    """Newest one, ms."""
+    lowest_ts: int | None
+    """Oldest sample of all, about, ms."""
     samples: int
     """Samples applied since the start, those of the log's replay included."""
     samples_appended: int
@@ -110,6 +110,7 @@ class StorageStatistics:
     rejected: dict[str, int]
     """By reason, `tsdb.model.batch.REASONS`."""
     wal: WalStatistics = field(repr=False)
+    upkeep: UpkeepStatistics = field(repr=False)
     late_appended: int = 0
     """Late samples among `samples_appended`."""
     late_stored: int = 0
@@ -135,7 +136,7 @@ class Storage:
         self._metadata: dict[str, Metadata] = {}
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
         self._index = Index(self._head.table)
-        self._blocks = Blocks(fs, path / "blocks", self._head.lock)
+        self._blocks = Blocks.open(fs, path / "blocks", self._head.lock, damage, read_only=self._read_only)
         self._reading = Reading(self._head, self._index, self._blocks, damage)
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
@@ -147,7 +148,7 @@ class Storage:
         self._maintenance: Maintenance | None = None
         self._appender: Appender | None = None
         if not self._read_only:
-            self._maintenance = Maintenance(self._head, self._index, self._wal, self._metadata)
+            self._maintenance = Maintenance(self._head, self._index, self._wal, self._metadata, self._blocks, damage)
             self._appender = Appender(self._head, self._index, self._wal, self._metadata,
                                       queue_samples=options.queue_samples,
                                       after_commit=self._maintenance.after_commit)
@@ -157,7 +158,8 @@ class Storage:
                                          options.retention_rules))
             reserve = Reserve(fs, path)
             self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
-            self._cleaning = self._maintenance.cleaning = Cleaning(fs, self._blocks, reserve, lambda: None)
+            self._cleaning = self._maintenance.cleaning = Cleaning(fs, self._blocks, reserve,
+                                                                   self._maintenance.pause)
             self._appender.start()
             self._maintenance.start(self._appender)
 
@@ -201,9 +203,9 @@ class Storage:
                 if problem.errno in (errno.ENOENT, errno.ESTALE):
                     continue  # the writer has removed a file of which we knew the name, or cut one
                 raise
-            if storage.opened.consistent:
+            if storage.opened.consistent and storage._blocks.unchanged():
                 return storage
-            storage.close()  # the writer has moved samples from the log to chunk files in between
+            storage.close()  # the writer has moved samples from the log to other files in between
         raise StorageError(f"{path} changes faster than it can be read: open it again")
 
     @property
@@ -239,6 +241,14 @@ class Storage:
         if self._maintenance is None:
             raise ReadOnly(f"{self.path} was opened read-only")
         self._maintenance.do(lambda: self._deletes.delete(matcher_sets, mint, maxt)).result()
+
+    def compact(self) -> None:
+        """Makes blocks of everything, and compacts them until nothing is left to do. Raises ReadOnly, Unavailable,
+        OSError, StorageError."""
+        if self._maintenance is None or self._appender is None:
+            raise ReadOnly(f"{self.path} was opened read-only")
+        maintenance, appender = self._maintenance, self._appender
+        maintenance.do(lambda: maintenance.compact(appender)).result()
 
     def clean_tombstones(self) -> None:
         """Frees the room of what was deleted, now. Raises ReadOnly, Unavailable, OSError, StorageError."""
@@ -319,23 +329,38 @@ class Storage:
             chunks=opened + sealed,
             chunks_opened=ever,
             chunks_bytes=sealed_bytes,
-            truncations=maintenance.truncations if maintenance is not None else 0,
-            truncations_failed=maintenance.truncations_failed if maintenance is not None else 0,
             dropped_windows=0 if self._read_only else self._expiry.dropped_windows,
-            min_ts=None if empty else head.min_ts,
+            min_ts=None if empty or head.min_ts > head.max_ts else head.min_ts,
             max_ts=None if empty else head.max_ts,
+            lowest_ts=self._lowest_ts(),
             samples=head.samples,
             samples_appended=counters.samples if counters is not None else 0,
             commits=counters.commits if counters is not None else 0,
             failed_commits=counters.failed_commits if counters is not None else 0,
             rejected=dict(zip(REASONS[1:], rejected[1:], strict=True)),
             wal=self._wal.statistics(),
+            upkeep=self._upkeep_statistics(),
             late_appended=counters.late if counters is not None else 0,
             late_stored=head.late.size,
             opening=self.opened,
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
         )
+
+    def _lowest_ts(self) -> int | None:
+        head = self._head
+        times = [block.meta.mint for block in self._blocks.every]
+        if head.min_ts <= head.max_ts:
+            times.append(head.min_ts)
+        if (late := head.late.mint) is not None:
+            times.append(late)
+        return min(times, default=None)
+
+    def _upkeep_statistics(self) -> UpkeepStatistics:
+        found = UpkeepStatistics() if self._maintenance is None else self._maintenance.statistics()
+        blocks = self._blocks.every
+        found.blocks, found.blocks_bytes = len(blocks), sum(block.bytes for block in blocks)
+        return found
 
     def close(self) -> None:
         """Commits what waits, makes it durable, lets go of the directory. May be called twice."""
@@ -357,6 +382,7 @@ class Storage:
         finally:
             with self._head.lock:
                 self._head.windows.close()
+            self._blocks.close()
             if self._lock is not None:
                 self._lock.release()
 

@@ -31,7 +31,7 @@ def complete(head: Head, border: int) -> None:
     """Seals everything; windows that end at or before `border` (ms) are complete."""
     head.seal_before(1 << 60)
     head.border = border
-    head.windows.finish(head.windows.open_before(border))
+    head.windows.finish(head.windows.end_before(border))
 
 
 def labels_of(series: Mapping[str, str]) -> Labels:

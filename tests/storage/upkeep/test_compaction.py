@@ -86,7 +86,7 @@ def test_merging(found: list[tuple[Plain, bool, list[tuple[int, int, int]]]]) ->
         plain = {labels: dict(samples) for labels, samples in content.items()}
         delete(block, intervals, plain)
         left.append((late, plain))
-    # the last one written counts, and that of samples in order after all late ones
+    left.reverse()  # the first one written counts, and samples in order before all late ones
     for _, plain in [each for each in left if each[0]] + [each for each in left if not each[0]]:
         for labels, samples in plain.items():
             expected.setdefault(labels, {}).update(samples)

@@ -77,7 +77,7 @@ def test_windows_become_blocks(tmp_path: Path) -> None:
     assert first.meta.stats.chunks == chunks > 10
     assert first.meta.stats.series == 10
     made_of = second.meta.compaction
-    assert (made_of.level, made_of.hints, made_of.window) == (1, ("from-head",), f"{WINDOW_MS}.chunks")
+    assert (made_of.level, made_of.hints, made_of.windows) == (1, ("from-head",), (f"{WINDOW_MS}.chunks",))
     assert store.blocks.border == made_of.border == 2 * WINDOW_MS
     assert store.read() == by_series([sample for sample in samples if sample[1] < 2 * WINDOW_MS])
     assert store.files() == [f"{2 * WINDOW_MS}.chunks"]

@@ -39,8 +39,8 @@ class Compaction:
     parents: tuple[Parent, ...] = ()
     hints: tuple[str, ...] = ()
     """FROM_HEAD: all in-order samples before `border` are in this block and others; OUT_OF_ORDER: only late ones."""
-    window: str | None = None
-    """Name of the window's file that it was cut from, which is removed."""
+    windows: tuple[str, ...] = ()
+    """Names of files of windows that it was cut from: removed, and where they are not yet, nobody reads them."""
     border: int | None = None
     """ms. Samples before it are not taken from the log or into the head's windows any more."""
 
@@ -65,8 +65,8 @@ class BlockMeta:
         made_of: dict[str, Any] = {"level": compaction.level, "sources": list(compaction.sources)}
         if compaction.hints:
             made_of["hints"] = list(compaction.hints)
-        if compaction.window is not None:
-            made_of["window"] = compaction.window
+        if compaction.windows:
+            made_of["windows"] = list(compaction.windows)
         if compaction.border is not None:
             made_of["border"] = compaction.border
         if compaction.parents:
@@ -94,7 +94,7 @@ class BlockMeta:
             Compaction(
                 int(made_of["level"]), tuple(map(str, made_of["sources"])), parents,
                 tuple(map(str, made_of.get("hints", ()))),
-                str(made_of["window"]) if "window" in made_of else None,
+                tuple(map(str, made_of.get("windows", ()))),
                 int(made_of["border"]) if "border" in made_of else None,
             ),
         )

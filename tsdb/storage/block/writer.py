@@ -54,7 +54,7 @@ Columns = dict[str, NDArray[Any]]
 
 def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str | None = None, level: int = 1,
                 sources: Sequence[str] | None = None, parents: Sequence[Parent] = (), hints: Sequence[str] = (),
-                window: str | None = None, border: int | None = None,
+                windows: Sequence[str] = (), border: int | None = None,
                 beside: Callable[[Path], None] | None = None) -> BlockMeta:
     """Writes a block to `folder / ulid` and returns what its meta.json says.
 
@@ -70,7 +70,7 @@ def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str 
     temporary = path.with_name(path.name + TEMPORARY)
     fs.mkdir(temporary)
     compaction = Compaction(level, tuple(sources) if sources is not None else (ulid,), tuple(parents), tuple(hints),
-                            window, border)
+                            tuple(windows), border)
     left = temporary
     try:
         meta = _write_files(fs, temporary, source, BlockMeta(ulid, source.mint, source.maxt, compaction=compaction))

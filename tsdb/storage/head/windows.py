@@ -53,8 +53,10 @@ class Window:
         """Bytes; as of the last `Windows.settle`, kernels move on in `Table.used`."""
         self.sealed = 0
         """Chunks, likewise."""
+        self.ended = False
+        """No chunk will be added: another file takes what comes for these two hours."""
         self.complete = False
-        """No chunk will be added and all is durable."""
+        """Likewise, and all is durable."""
         self._file = file
         self._mapping = mapping
         if mapping is None:
@@ -157,7 +159,7 @@ class Table:
         self.chains = np.array([window.chain.__array_interface__["data"][0] for window in windows], np.uint64)
         self.used = np.array([window.used for window in windows], np.int64)
         self.sealed = np.array([window.sealed for window in windows], np.int64)
-        self.limit = np.array([0 if window.complete else window.limit for window in windows], np.int64)
+        self.limit = np.array([0 if window.ended or window.complete else window.limit for window in windows], np.int64)
 
 
 class Windows:
@@ -291,10 +293,14 @@ class Windows:
         for window, used, sealed in zip(table.windows, table.used.tolist(), table.sealed.tolist(), strict=True):
             window.used, window.sealed = used, sealed
 
-    def open_before(self, border: int) -> list[Window]:
-        """Windows that end at or before `border` (ms) and are not complete."""
+    def end_before(self, border: int) -> list[Window]:
+        """No window that begins before `border` (ms) gets another chunk. Returns those that are not complete."""
         self.settle()
-        return [window for window in self._windows if window.maxt < border and not window.complete]
+        found = [window for window in self._windows if window.mint < border and not window.complete]
+        for window in found:
+            window.ended = True
+        self._rebuild()
+        return found
 
     def finish(self, windows: list[Window]) -> None:
         """Makes windows complete: durable and closed to writing. Raises OSError."""
@@ -360,7 +366,8 @@ class Windows:
 
     def _writable(self, number: int) -> Window | None:
         for window in reversed(self._windows):
-            if window.number == number and not window.complete and (not self._read_only or window._file is None):
+            taken = window.ended or window.complete or (self._read_only and window._file is not None)
+            if window.number == number and not taken:
                 return window
         return None
 

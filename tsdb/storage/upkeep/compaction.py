@@ -121,10 +121,12 @@ def merge_blocks(fs: FileSystem, among: Blocks, blocks: Sequence[Block], pause: 
                 raise Superseded(f"{block.path} has changed while it was compacted")
 
     metas = [block.meta for block in blocks]
+    windows = {name for meta in metas for name in meta.compaction.windows}.intersection(among.windows_left)
     meta = write_block(
         fs, among.folder, CompactionSource(blocks, pause), level=max(meta.compaction.level for meta in metas) + 1,
         sources=sorted({ulid for meta in metas for ulid in meta.compaction.sources}),
         parents=[Parent(meta.ulid, meta.mint, meta.maxt) for meta in metas], hints=_hints(metas),
+        windows=sorted(windows),
         border=max((meta.compaction.border for meta in metas if meta.compaction.border is not None), default=None),
         beside=check,
     )

@@ -16,6 +16,7 @@ from tsdb.storage.block import Block, ChunkRanges, Chunks, SeriesLabels
 from tsdb.storage.block.dictionary import read_only
 from tsdb.storage.block.encoding import encode
 from tsdb.storage.block.text_kernels import sort_texts
+from tsdb.storage.blocks import precedence
 from tsdb.storage.reading.join import Join
 from tsdb.storage.reading.merge_kernels import drop_deleted, merge
 from tsdb.storage.upkeep.compaction_kernels import number_texts
@@ -34,7 +35,7 @@ class CompactionSource:
         """`pause` is called between tiles and may raise."""
         self.mint = min(block.meta.mint for block in blocks)
         self.maxt = max(block.meta.maxt for block in blocks)
-        self._blocks = precedence(blocks)
+        self._blocks = sorted(blocks, key=precedence)
         self._pause = pause
         self._rows: list[NDArray[np.int32]] = []
         """By block, i32[series]: the row of each series in it, -1: it has none."""
@@ -112,12 +113,6 @@ class _Rows:
         at = self._there[low:high] - first
         all_begin[at], all_end[at] = begin, end
         return all_begin, all_end, ts, values
-
-
-def precedence(blocks: Sequence[Block]) -> list[Block]:
-    """Where times are equal the first one's sample counts: samples in order before late ones, newer blocks first."""
-    newest_first = sorted(blocks, key=lambda block: block.meta.ulid, reverse=True)
-    return sorted(newest_first, key=lambda block: block.meta.compaction.out_of_order)
 
 
 def _merged(tiles: Sequence[Columns]) -> Chunks:

@@ -23,6 +23,7 @@ from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep import cutting_kernels
+from tsdb.storage.upkeep.statistics import chunk_bytes, chunk_samples, chunk_seconds
 from tsdb.wal.files import FileSystem
 
 log = logging.getLogger(__name__)
@@ -90,10 +91,9 @@ class Cutting:
         self._head = head
         self._blocks = blocks
         self._damage = damage
-        self._left: list[str] = []
-        """Files of windows that are in blocks and could not be removed yet."""
         self.cut = 0
         """Blocks made since the start."""
+        self.chunk_bytes, self.chunk_samples, self.chunk_seconds = chunk_bytes(), chunk_samples(), chunk_seconds()
 
     def cut_windows(self) -> int:
         """Makes blocks of all complete windows, oldest first; how many windows. Raises OSError, Unavailable, with
@@ -106,12 +106,15 @@ class Cutting:
             self.remove_files()
         return len(complete)
 
+    @property
+    def files_left(self) -> bool:
+        return bool(self._blocks.windows_left)
+
     def remove_files(self) -> None:
-        """Removes the files of windows that are in blocks. Until they are gone, no such block is compacted: it says at
-        the next start that a file is not to be read. OSError."""
-        if self._left:
-            self._head.windows.remove(self._left)
-            self._left.clear()
+        """Removes the files of windows that are in blocks. OSError."""
+        if self._blocks.windows_left:
+            self._head.windows.remove(self._blocks.windows_left)
+            self._blocks.windows_left.clear()
 
     def _cut(self, window: Window) -> None:
         began = time.perf_counter()
@@ -120,9 +123,10 @@ class Cutting:
         source = WindowSource(head, window, min(max(window.mint, self._blocks.border), border), border)
         added = []
         if source.slots.size:
-            meta = write_block(self._fs, self._blocks.folder, source, hints=(FROM_HEAD,), window=window.name,
+            meta = write_block(self._fs, self._blocks.folder, source, hints=(FROM_HEAD,), windows=(window.name,),
                                border=border, beside=lambda folder: self._write_tombstones(folder, source))
             added.append(Block.open(self._fs, self._blocks.folder / meta.ulid))
+            self._observe(added[0])
 
         def truncate() -> None:
             head.windows.take_out(window)
@@ -135,13 +139,20 @@ class Cutting:
             problem = Corruption(f"{path}: {source.damaged} chunks are damaged: samples of their series are lost")
             self._damage.set_aside(path, problem, source.mint, source.maxt)
         else:
-            self._left.append(window.name)
+            self._blocks.windows_left.append(window.name)
         window.close()
         if added:
             self.cut += 1
             stats = added[0].meta.stats
             log.info("block %s is cut: %d samples in %d chunks (%d bytes) of %d series, in %.2f s", added[0].meta.ulid,
                      stats.samples, stats.chunks, added[0].chunks.size, stats.series, time.perf_counter() - began)
+
+    def _observe(self, block: Block) -> None:
+        index = block.index
+        self.chunk_bytes.observe_all(np.diff(index["chunk_offset"].all().astype(np.int64)) - 4)
+        self.chunk_samples.observe_all(index["chunk_samples"].all().astype(np.int64))
+        spans = index["chunk_maxt"].all().astype(np.int64) - index["chunk_mint"].all().astype(np.int64)
+        self.chunk_seconds.observe_all(spans / 1000)
 
     def _write_tombstones(self, folder: Path, source: WindowSource) -> None:
         """What is deleted stays deleted in the block: it is there together with its tombstones."""

@@ -1,5 +1,5 @@
-"""What goes on behind ingest: completing windows that are over, checkpoints, dropping log segments and windows that are
-over the retention, index bases."""
+"""What goes on behind ingest, in one thread: blocks are cut, compacted and dropped, series collected, the index
+refreshed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from tsdb.model.batch import Metadata
-from tsdb.model.errors import StorageError, Unavailable
+from tsdb.model.errors import TsdbError, Unavailable
+from tsdb.model.threads import lower_priority
 from tsdb.storage.appender import Appender
-from tsdb.storage.head import deleted
+from tsdb.storage.blocks import Blocks
+from tsdb.storage.damage import Damage
 from tsdb.storage.head.collector import Collector
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
-from tsdb.storage.restart.recovery import BORDER
 from tsdb.storage.upkeep.cleaning import Cleaning
+from tsdb.storage.upkeep.compaction import Compaction
+from tsdb.storage.upkeep.cutting import Cutting
 from tsdb.storage.upkeep.expiry import Expiry
-from tsdb.wal import SeriesColumns, Wal
+from tsdb.storage.upkeep.late_blocks import LateBlocks
+from tsdb.storage.upkeep.statistics import UpkeepStatistics
+from tsdb.storage.upkeep.truncation import Truncation
+from tsdb.wal import Wal
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,30 +37,41 @@ PAUSE_S = 5.0
 """Between looks when nothing calls."""
 RETRY_S = 30.0
 """After a failure."""
-SERIES_AT_ONCE = 50_000
+LOOK_S = 1.0
+"""Between looks at the head while blocks are being compacted."""
+NICE = 10
+"""Priority of the thread: behind ingest and queries."""
 
 
 class Maintenance:
-    """One thread. What needs the head to itself, it has the appender do between two commits."""
+    """One thread. What needs the head to itself, it has the appender do between two commits.
 
-    def __init__(self, head: Head, index: Index, wal: Wal, metadata: dict[str, Metadata]) -> None:
+    A compaction may take minutes. Every few milliseconds it pauses for what cannot wait: windows that are over, and
+    work that was asked for. It begins anew where that has changed its blocks.
+    """
+
+    def __init__(self, head: Head, index: Index, wal: Wal, metadata: dict[str, Metadata], blocks: Blocks,
+                 damage: Damage) -> None:
         self._head = head
         self._index = index
-        self._wal = wal
-        self._metadata = metadata
+        self.cutting = Cutting(blocks.fs, head, blocks, damage)
+        self.late = LateBlocks(blocks.fs, head, blocks, wal)
+        self.truncation = Truncation(head, wal, metadata, self.cutting, self.late)
+        self.compaction = Compaction(blocks.fs, blocks, self.pause)
+        self.collector = Collector(head, index)
         self.expiry: Expiry | None = None
         """None: all is kept."""
         self.cleaning: Cleaning | None = None
-        self.truncations = 0
-        """Times that windows were completed; and could not be."""
-        self.truncations_failed = 0
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._series_seen = head.table.made
-        self.collector = Collector(head, index)
         self._windows = {window.name for window in head.windows.every}
+        self._pausing = False
+        self._look_at = self._compact_at = 0.0
+        """By the monotonic clock: not before."""
+        self._appender: Appender | None = None
 
     def start(self, appender: Appender) -> None:
         self._thread = threading.Thread(target=self._run, args=(appender,), name="maintenance", daemon=True)
@@ -61,7 +79,8 @@ class Maintenance:
 
     def after_commit(self) -> None:
         """Called by the appender; returns at once."""
-        if self._head.due() > self._head.border or self._head.table.made - self._series_seen > 10_000:
+        head = self._head
+        if head.due() > head.border or head.table.made - self._series_seen > 10_000 or self.late.due():
             self._wake.set()
 
     def do(self, work: Callable[[], T]) -> Future[T]:
@@ -81,6 +100,42 @@ class Maintenance:
             self._thread.join()
         self._refuse_work()
 
+    def compact(self, appender: Appender) -> None:
+        """Makes blocks of everything in the head, and compacts until nothing is left to do. For `do`. Raises OSError,
+        TsdbError."""
+        self.truncation.run(appender, everything=True)
+        self.collect(appender)
+        while self.compaction.compact_once(self._retention_ms, everything=True):
+            pass
+
+    def statistics(self) -> UpkeepStatistics:
+        """Without the blocks that there are."""
+        truncation, compaction, cutting = self.truncation, self.compaction, self.cutting
+        return UpkeepStatistics(
+            blocks_made=cutting.cut + self.late.made + compaction.done,
+            truncations=truncation.done,
+            truncations_failed=truncation.failed,
+            compactions_triggered=compaction.triggered,
+            compactions_failed=compaction.failed,
+            vertical_compactions=compaction.vertical,
+            compaction_seconds=compaction.seconds,
+            compacting=compaction.populating,
+            chunk_bytes=cutting.chunk_bytes,
+            chunk_samples=cutting.chunk_samples,
+            chunk_seconds=cutting.chunk_seconds,
+        )
+
+    def collect(self, appender: Appender) -> None:
+        """Collects series where windows have gone, cut or dropped. Raises StorageError."""
+        before, self._windows = self._windows, {window.name for window in self._head.windows.every}
+        if before <= self._windows:
+            self.collector.recycle(appender)
+            return
+        found = self.collector.collect(appender)
+        if found.series:
+            log.info("%d series have left the head, %d are in it; %.0f ms", found.series, self._head.table.series,
+                     found.seconds * 1000)
+
     def _do_work(self) -> None:
         while not self._work.empty() and not self._stop.is_set():
             work, future = self._work.get()
@@ -98,6 +153,8 @@ class Maintenance:
                     future.set_exception(Unavailable("the storage is shutting down"))
 
     def _run(self, appender: Appender) -> None:
+        lower_priority(NICE)
+        self._appender = appender
         pause = PAUSE_S
         while not self._stop.is_set():
             self._wake.wait(pause)
@@ -105,83 +162,63 @@ class Maintenance:
             if self._stop.is_set():
                 return
             self._do_work()
-            try:
-                self._series_seen = self._head.table.made
-                self._index.refresh()
-                pause = PAUSE_S
-                if self._windows_are_over():
-                    self.complete_windows(appender)
-                if self.expiry is not None:
-                    self.expiry.run(appender)
-                if self.cleaning is not None:
-                    self.cleaning.clean_one()
-                self.collect(appender)
-            except (OSError, Unavailable, StorageError) as problem:
-                if self._stop.is_set():
-                    return
-                self.truncations_failed += 1
-                log.error("windows could not be completed, the log is kept meanwhile: %s", problem)
-                pause = RETRY_S
-            except Exception:
-                # A mistake of ours must not end the thread: the log would grow for ever.
-                self.truncations_failed += 1
-                log.exception("maintenance failed, the log is kept meanwhile")
-                pause = RETRY_S
+            steps = (self._refresh, self._truncate, self._expire, self._clean, self.collect, self._compact)
+            done = [self._try(step, appender) for step in steps]
+            pause = PAUSE_S if all(done) else RETRY_S
 
-    def collect(self, appender: Appender) -> None:
-        """Collects series where windows have gone, cut or dropped. Raises StorageError."""
-        before, self._windows = self._windows, {window.name for window in self._head.windows.every}
-        if before <= self._windows:
-            self.collector.recycle(appender)
+    def _try(self, step: Callable[[Appender], None], appender: Appender) -> bool:
+        """A failure must not end the thread, nor keep it from its other work."""
+        try:
+            step(appender)
+        except (OSError, TsdbError) as problem:
+            if not self._stop.is_set():
+                log.error("maintenance: %s; it is tried again", problem)
+            return False
+        except Exception:
+            log.exception("maintenance has failed; it is tried again")
+            return False
+        return True
+
+    def _refresh(self, _: Appender) -> None:
+        self._series_seen = self._head.table.made
+        self._index.refresh()
+
+    def _truncate(self, appender: Appender) -> None:
+        if self.truncation.due():
+            self.truncation.run(appender)
+
+    def _expire(self, appender: Appender) -> None:
+        if self.expiry is not None:
+            self.expiry.run(appender)
+
+    def _clean(self, _: Appender) -> None:
+        if self.cleaning is not None:
+            self.cleaning.clean_one()
+
+    def _compact(self, appender: Appender) -> None:
+        if time.monotonic() < self._compact_at:
             return
-        found = self.collector.collect(appender)
-        if found.series:
-            log.info("%d series have left the head, %d are in it; %.0f ms", found.series, self._head.table.series,
-                     found.seconds * 1000)
+        self._compact_at = time.monotonic() + RETRY_S
+        while self.compaction.compact_once(self._retention_ms):
+            pass
+        self._compact_at = 0.0
 
-    def _windows_are_over(self) -> bool:
-        head = self._head
-        with head.lock:
-            return head.due() > head.border or bool(head.windows.open_before(head.border))
+    def pause(self) -> None:
+        """Between two pieces of a compaction."""
+        if self._stop.is_set():
+            raise Unavailable("the storage is shutting down")
+        now = time.monotonic()
+        if self._pausing or (now < self._look_at and self._work.empty()):
+            return
+        self._pausing = True
+        try:
+            self._do_work()
+            if now >= self._look_at and self._appender is not None:
+                self._look_at = now + LOOK_S
+                self._try(self._truncate, self._appender)
+        finally:
+            self._pausing = False
 
-    def complete_windows(self, appender: Appender) -> None:
-        """Seals the windows that are over, makes them durable, writes a checkpoint, drops what the log no longer needs.
-
-        A segment goes only when all its samples are in durable windows. Raises OSError, Unavailable, StorageError.
-        """
-        head = self._head
-        border = max(head.due(), head.border)
-
-        def seal() -> None:
-            head.border = border
-            head.seal_before(border)
-
-        appender.run_between_commits(seal).result()
-        with head.lock:
-            over = head.windows.open_before(border)
-        for window in over:
-            window.sync()  # the long part, beside ingest; nothing is added to these any more
-        through = 0
-
-        def finish() -> None:
-            nonlocal through
-            with head.lock:
-                head.windows.finish(over)
-            through = self._wal.covered_segment(border)
-
-        appender.run_between_commits(finish).result()
-        # Also where no segment can go: what is dropped by retention or deleted from blocks is not replayed then.
-        self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()),
-                                   {BORDER: border, deleted.SECTION: deleted.section(head)})
-        self._wal.drop_through(through)
-        self.truncations += bool(over)
-        if over:
-            log.info("completed %d windows; the log is needed behind segment %d", len(over), through)
-
-    def _all_series(self) -> Iterator[SeriesColumns]:
-        table = self._head.table
-        slots = table.live()
-        for start in range(0, slots.size, SERIES_AT_ONCE):
-            part = slots[start : start + SERIES_AT_ONCE]
-            yield SeriesColumns(table.records["ref"][part], table.key_bytes, table.key_offset[part],
-                                table.key_length[part])
+    @property
+    def _retention_ms(self) -> int:
+        return 0 if self.expiry is None else self.expiry.retention.time_ms
