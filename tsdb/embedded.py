@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels import warm_up
 from tsdb.kernels.hash_kernels import hash_rows
-from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, REASONS, TOO_OLD, Batch
+from tsdb.model.batch import DUPLICATE, REASONS, Batch
 from tsdb.model.context import RequestContext
 from tsdb.model.durations import parse_duration
 from tsdb.model.errors import BadData, BadRequest, ConfigError, OutOfBounds
@@ -25,6 +25,7 @@ from tsdb.storage import Storage, StorageOptions
 from tsdb.wal import Sync
 
 APPEND_AT_ONCE = 100_000
+HOUR_MS = 3_600_000
 
 
 class Database:
@@ -48,11 +49,11 @@ class Database:
         """Adds samples of one series; they can be queried when it returns.
 
         `labels` is a label set with ``__name__``, or just a metric name. `timestamps` is a column of seconds,
-        datetimes, datetime64 or RFC 3339 texts; `values` a column of numbers of the same length. Samples must be newer
-        than the series' newest, and at most an hour older than the newest of the database.
+        datetimes, datetime64 or RFC 3339 texts, of any age and in any order; `values` a column of numbers of the same
+        length. Where the series has a sample at a time already, that one stays.
 
-        Raises BadRequest for labels or columns that make no sense, or for samples that are not newer; OutOfBounds for
-        samples that are too old or in the future; ReadOnly; Unavailable. The samples that could be taken are kept.
+        Raises BadRequest for labels or columns that make no sense, or for another value at the series' newest time;
+        OutOfBounds for samples in the future; ReadOnly; Unavailable. The samples that could be taken are kept.
         """
         label_set = {METRIC_NAME: labels} if isinstance(labels, str) else dict(labels)
         _check_labels(label_set)
@@ -71,14 +72,12 @@ class Database:
         hashes = np.empty(1, np.uint64)
         hash_rows(self._storage.secret, key, offsets, lengths, hashes)
         bits = floats.view(np.uint64)
-        codes = []
-        for start in range(0, ts.size, APPEND_AT_ONCE):
-            part = slice(start, start + APPEND_AT_ONCE)
+        codes = np.zeros(ts.size, np.uint8)
+        for part in _pieces(ts):
             rows = np.zeros(ts[part].size, np.uint32)
-            batch = Batch(key, hashes, offsets, lengths, rows, ts[part], bits[part])
-            codes.append(self._storage.submit(batch).result().codes)
-        if codes:
-            self._raise_for(np.concatenate(codes), label_set, ts)
+            batch = Batch(key, hashes, offsets, lengths, rows, ts[part], bits[part], history=True)
+            codes[part] = self._storage.submit(batch).result().codes
+        _raise_for(codes, label_set, ts)
 
     def query(self, expr: str, time: Time | None = None, *, timeout: float | None = None) -> Result:
         """Evaluates PromQL at one time (default: now). Raises QueryError, such as ParseError."""
@@ -115,22 +114,6 @@ class Database:
     def _context(self, timeout: float | None) -> RequestContext:
         return RequestContext.with_timeout(self._timeout_s if timeout is None else timeout, threads=self._threads)
 
-    def _raise_for(self, codes: NDArray[np.uint8], labels: dict[str, str], ts: NDArray[np.int64]) -> None:
-        wrong = np.flatnonzero(codes)
-        if wrong.size == 0:
-            return
-        first = int(wrong[0])
-        reason = REASONS[codes[first]]
-        message = (f"{wrong.size} of {codes.size} samples of {labels} were refused, the others are kept; "
-                   f"the first: {reason} (time {ts[first] / 1000:.3f})")
-        if codes[first] in (OUT_OF_ORDER, DUPLICATE):
-            raise BadRequest(f"{message}: samples of a series must be newer than those it has")
-        if codes[first] == TOO_OLD:
-            oldest = self._storage.oldest()
-            bound = "" if oldest is None else f" {oldest / 1000:.3f}"
-            raise OutOfBounds(f"{message}: the oldest time taken is now{bound}, an hour before the newest sample")
-        raise OutOfBounds(f"{message}: times are in seconds, at most 10 minutes ahead of the clock")
-
 
 def open(path: str | Path, *, read_only: bool = False, sync: Sync = "interval", timeout: float = 120.0,
          threads: int = 2) -> Database:
@@ -148,6 +131,26 @@ def open(path: str | Path, *, read_only: bool = False, sync: Sync = "interval", 
     warm_up(None if read_only else folder)
     return Database(Storage.open(folder, StorageOptions(wal_sync=sync), read_only=read_only), timeout_s=timeout,
                     threads=threads)
+
+
+def _pieces(ts: NDArray[np.int64]) -> list[slice]:
+    """Of sorted times (ms): commits of a column, those of its last hour first, since they go to the head; what is older
+    would push them out."""
+    recent = int(np.searchsorted(ts, ts[-1] - HOUR_MS)) if ts.size else 0
+    return [slice(start, min(start + APPEND_AT_ONCE, end)) for begin, end in ((recent, ts.size), (0, recent))
+            for start in range(begin, end, APPEND_AT_ONCE)]
+
+
+def _raise_for(codes: NDArray[np.uint8], labels: dict[str, str], ts: NDArray[np.int64]) -> None:
+    wrong = np.flatnonzero(codes)
+    if wrong.size == 0:
+        return
+    first = int(wrong[0])
+    message = (f"{wrong.size} of {codes.size} samples of {labels} were refused, the others are kept; "
+               f"the first: {REASONS[codes[first]]} (time {ts[first] / 1000:.3f})")
+    if codes[first] == DUPLICATE:
+        raise BadRequest(f"{message}: the series has another value at that time")
+    raise OutOfBounds(f"{message}: times are in seconds, at most 10 minutes ahead of the clock")
 
 
 def parse_step(text: str) -> int:

@@ -34,13 +34,13 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
 
 
 def test_of_equal_times_the_first_source_counts(parts: Parts) -> None:
-    """The head, then blocks of samples in order, newer ones first, then other blocks, then late samples."""
+    """The head, then blocks of samples in order, then other blocks, older ones first, then late samples."""
     parts.append({UP: {5: 50}})
     parts.append_late({UP: dict.fromkeys(range(1, 6), 10)})
-    late = parts.write({UP: [[(ts, 20) for ts in range(2, 6)]]}, 0, 10, out_of_order=True)
-    older = parts.write({UP: [[(ts, 30) for ts in range(3, 6)]]}, 0, 10)
-    newer = parts.write({UP: [[(ts, 40) for ts in range(4, 6)]]}, 0, 10)
-    for each in (newer, late, older):
+    older = parts.write({UP: [[(ts, 30) for ts in range(3, 6)]]}, 0, 10, out_of_order=True)
+    newer = parts.write({UP: [[(ts, 20) for ts in range(2, 6)]]}, 0, 10, out_of_order=True)
+    in_order = parts.write({UP: [[(ts, 40) for ts in range(4, 6)]]}, 0, 10)
+    for each in (newer, in_order, older):
         parts.blocks.publish([each])
     assert read(parts.reading) == {UP: [(1, 10), (2, 20), (3, 30), (4, 40), (5, 50)]}
 

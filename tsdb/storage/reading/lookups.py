@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
-from tsdb.storage.blocks import Blocks
+from tsdb.storage.blocks import Blocks, precedence
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.reading import capture_kernels
-from tsdb.storage.reading.sources import BlockRows, Damaged, precedence, texts_of
+from tsdb.storage.reading.sources import BlockRows, Damaged, texts_of
 from tsdb.storage.reading.view import View
 
 AT_ONCE = 100_000
@@ -58,9 +58,9 @@ class Lookup:
         return slots[found]
 
     def blocks(self, view: View, context: RequestContext, damaged: Damaged | None) -> list[BlockRows]:
-        """Those of the view's blocks, newer blocks first; blocks that have none are left out."""
+        """Those of the view's blocks, in order of precedence; blocks that have none are left out."""
         found = []
-        for block in sorted(view.blocks, key=precedence, reverse=True):
+        for block in sorted(view.blocks, key=precedence):
             context.check()
             rows = BlockRows(block, block.tombstones, self.matcher_sets, self.mint, self.maxt, damaged)
             if rows.rows.size:

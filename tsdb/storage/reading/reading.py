@@ -13,7 +13,7 @@ from tsdb.model.label_order import label_order, take
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Selected, Selection, SeriesSet
 from tsdb.storage.block import Block
-from tsdb.storage.blocks import Blocks
+from tsdb.storage.blocks import Blocks, precedence
 from tsdb.storage.damage import Damage
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -25,7 +25,7 @@ from tsdb.storage.reading.capture import SLOT_BYTES, Capture, HeadSelected, labe
 from tsdb.storage.reading.join import HeadFingerprints
 from tsdb.storage.reading.lookups import Lookup
 from tsdb.storage.reading.merged import MergedSelected, join_rows, with_blocks
-from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource, Source, precedence
+from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource, Source
 from tsdb.storage.reading.view import View, Views
 from tsdb.storage.tombstones import Tombstones
 
@@ -92,7 +92,7 @@ class Reading:
         context.statistics.series_selected += total
         selected: Sequence[Selected] = heads
         if blocks or late is not None:
-            blocks.sort(key=lambda each: precedence(each[0]), reverse=True)
+            blocks.sort(key=lambda each: precedence(each[0]))
             selected = [self._merged(each, blocks, late, symbols, texts, context) for each in heads]
         warnings = self._damage.warnings(mint, maxt) if self._damage is not None and self._damage.known else ()
         return Capture(selected, symbols, view.blocks, warnings)

@@ -195,8 +195,3 @@ class BlockSource:
         if self._deleted is not None:
             self._deleted.drop(at, begin, stop, ts, values)
         return Columns(self._rows[at:past] - first, begin, stop, ts, values)
-
-
-def precedence(block: Block) -> tuple[bool, str]:
-    """Sort by it, the greatest first: of equal times, samples of the first block stay."""
-    return not block.meta.compaction.out_of_order, block.meta.ulid
