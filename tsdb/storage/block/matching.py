@@ -17,6 +17,10 @@ from tsdb.storage.regexes import ValueFilter
 
 MOST_KNOWN = 64
 """Matchers whose pairs are kept."""
+MOST_KNOWN_PAIRS = 1 << 18
+"""Pairs of all of these together: some 2 MB."""
+LISTED_PER_ROW = 32
+"""Marking so many rows of lists takes as long as looking through the labels of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Matching:
         self._symbols = symbols
         self._offset, self._posting = index["posting_offset"], index["posting"]
         self._known: dict[Matcher, Condition] = {}
+        self._known_pairs = 0
 
     def find(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
         """Rows of the series that satisfy all matchers: i32, sorted. Raises BadData for a regex that is none."""
@@ -53,15 +58,17 @@ class Matching:
         found = self._collect(including[0]) if including else np.arange(self._index.series, dtype=np.int32)
         for condition in [*including[1:], *excluding]:
             if found.size:
-                found = found[: self._keep(found, condition)]
+                found = self._narrowed(found, condition)
         return found
 
     def _condition(self, matcher: Matcher) -> Condition:
         found = self._known.get(matcher)
         if found is None:
             found = self._resolve(matcher)
-            if len(self._known) >= MOST_KNOWN:
+            if len(self._known) >= MOST_KNOWN or self._known_pairs > MOST_KNOWN_PAIRS:
                 self._known.clear()
+                self._known_pairs = 0
+            self._known_pairs += found.wanted.size
             self._known[matcher] = found
         return found
 
@@ -69,16 +76,16 @@ class Matching:
         tested = ValueFilter(matcher)
         absent = tested.matches("")
         low, high = self._symbols.pairs_of(matcher.name.encode("utf-8", "surrogateescape"))
-        if tested.literals is not None:
+        if tested.all_non_empty is not None:
+            wanted = np.full(high - low, tested.all_non_empty, np.uint8)
+        elif tested.literals is not None:
             wanted = np.full(high - low, matcher.negative, np.uint8)
             for text in tested.literals:
                 pair = self._symbols.find_pair(low, high, text.encode("utf-8", "surrogateescape"))
                 if pair >= 0:
                     wanted[pair - low] = not matcher.negative
-        elif tested.all_non_empty is not None:
-            wanted = np.full(high - low, tested.all_non_empty, np.uint8)
         else:
-            wanted = tested.among(self._symbols.values(low, high)).astype(np.uint8)
+            wanted = tested.among(self._symbols.value_texts(low, high)).astype(np.uint8)
         lists = low + np.flatnonzero(wanted == 0 if absent else wanted)
         size = int((self._offset.at(lists + 1).astype(np.int64) - self._offset.at(lists)).sum())
         return Condition(low, wanted, absent, lists, size)
@@ -89,19 +96,26 @@ class Matching:
             if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self._index.series:
                 raise self._beyond()
             return rows
+        return np.flatnonzero(self._marked(condition)).astype(np.int32)
+
+    def _marked(self, condition: Condition) -> NDArray[np.bool_]:
+        """bool[series]: rows that are on the lists."""
         self._posting.check_spans(self._offset.at(condition.lists), self._offset.at(condition.lists + 1))
         marks = np.zeros(self._index.series, np.uint8)
         if not mark_listed(condition.lists, self._offset.array, self._posting.array, marks):
             raise self._beyond()
-        return np.flatnonzero(marks).astype(np.int32)
+        return marks.view(np.bool_)
 
-    def _keep(self, rows: NDArray[np.int32], condition: Condition) -> int:
+    def _narrowed(self, rows: NDArray[np.int32], condition: Condition) -> NDArray[np.int32]:
         if condition.lists.size == 1:
-            return keep_listed(rows, self._list(int(condition.lists[0])), not condition.absent)
+            return rows[: keep_listed(rows, self._list(int(condition.lists[0])), not condition.absent)]
+        if condition.size <= LISTED_PER_ROW * rows.size:
+            return np.asarray(rows[self._marked(condition)[rows] != condition.absent], np.int32)
         offset, pairs = self._index["label_offset"], self._index["label_pair"]
         at = rows.astype(np.int64)
         pairs.check_spans(offset.at(at), offset.at(at + 1))
-        return keep_labelled(rows, condition.low, condition.wanted, condition.absent, offset.array, pairs.array)
+        kept = keep_labelled(rows, condition.low, condition.wanted, condition.absent, offset.array, pairs.array)
+        return rows[:kept]
 
     def _list(self, pair: int) -> NDArray[np.uint32]:
         begin, end = self._offset.part(pair, pair + 2).tolist()

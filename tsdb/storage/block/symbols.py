@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.storage.block.sections import Index
+from tsdb.storage.regexes import Texts
 
 
 class SymbolTable:
@@ -77,6 +78,13 @@ class SymbolTable:
     def values(self, low: int, high: int) -> list[bytes]:
         """The values of the pairs low:high, sorted."""
         return self.texts(self._values.part(low, high).astype(np.int64))
+
+    def value_texts(self, low: int, high: int) -> Texts:
+        """The same, as kernels take them."""
+        symbols = self._values.part(low, high).astype(np.int64)
+        begin, end = self._offset.at(symbols).astype(np.int64), self._offset.at(symbols + 1).astype(np.int64)
+        self._bytes.check_spans(begin, end)
+        return Texts(self._bytes.raw, begin, end - begin)
 
     def _text(self, symbol: int) -> bytes:
         begin, end = self._offset.part(symbol, symbol + 2).tolist()

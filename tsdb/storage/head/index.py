@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage.head import index_kernels
 from tsdb.storage.head.series_table import SeriesTable
-from tsdb.storage.regexes import ValueFilter
+from tsdb.storage.regexes import Texts, ValueFilter
 
 LARGEST_DELTA = 100_000
 """Series: scanning the labels of so many takes some milliseconds."""
@@ -37,6 +38,10 @@ FEW_LISTED = 4096
 LISTED_PER_SLOT = 32
 """Marking so many slots of lists takes as long as looking through the labels of one."""
 NOTHING = np.zeros(0, np.uint8)
+
+T = TypeVar("T", bound=np.generic)
+State = tuple[int, int, int]
+"""Of the table: generation, series made, series removed."""
 NO_SLOTS = np.zeros(0, np.int32)
 
 
@@ -102,10 +107,11 @@ class Index:
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
+        self._texts = _read_only(table.symbol_bytes.view())
         self._known: dict[Matcher, Known] = {}
         self._known_pairs = 0
-        self._kept: dict[tuple[Matcher, ...], tuple[int, int, NDArray[np.int32]]] = {}
-        """Small selections, each with generation and number of births when it was made."""
+        self._kept: dict[tuple[Matcher, ...], tuple[State, NDArray[np.int32]]] = {}
+        """Small selections, each with the state that it holds for."""
         none = np.zeros(0, np.uint32)
         self._base = Base(NO_SLOTS, 0, 0, 0, 0, _read_only(np.zeros(1, np.uint32)), _read_only(none), none,
                           np.zeros(1, np.int64), NO_SLOTS)
@@ -162,16 +168,19 @@ class Index:
 
         A small selection is kept until there are new series, for the same query comes again and again."""
         key = tuple(matchers)
-        generation, made = self._table.generation, self._table.made
+        table = self._table
+        removed = table.removed
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == generation and kept[1] == made:
-            return kept[2].copy()
+        if kept is not None and kept[0] == (table.generation, table.made, removed):
+            return kept[1].copy()
         view = self.view()
         found = self._select(key, view)
+        if table.removed > view.base.removed:  # else a series that is back might be there twice
+            found = found[table.records["ref"][found] != 0]
         if found.size <= LARGEST_KEPT:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = (view.generation, view.made, found.copy())
+            self._kept[key] = ((view.generation, view.made, removed), found.copy())
         return found
 
     def _select(self, matchers: Sequence[Matcher], view: View) -> NDArray[np.int32]:
@@ -272,13 +281,15 @@ class Index:
         tested = ValueFilter(matcher) if known is None else known.filter
         name = table.find_symbol(matcher.name)
         excluding = tested.matches("")
-        unwanted = tested.negative == excluding  # whether the literals or the pattern tell what is listed
+        told = tested.negative == excluding  # whether literals and pattern tell what is listed, or what is not
         if name < 0:
             pairs = NO_SLOTS
-        elif tested.literals is not None and unwanted:
-            pairs = self._with_values(name, tested.literals)
         elif tested.all_non_empty is not None:
             pairs = NO_SLOTS if tested.all_non_empty == excluding else self._pairs_of(name, view)
+        elif tested.literals is not None:
+            pairs = self._with_values(name, tested.literals)
+            if not told:
+                pairs = np.setdiff1d(self._pairs_of(name, view), pairs, assume_unique=True)
         else:
             fresh = table.pairs_born(known.pairs_made, view.pairs_made) if known is not None else None
             if known is None or fresh is None:
@@ -303,8 +314,11 @@ class Index:
         found = [table.find_pair(name, symbol) for symbol in symbols if symbol >= 0]
         return np.array(sorted({pair for pair in found if pair >= 0}), np.int32)
 
-    def _values(self, pairs: NDArray[np.int32]) -> list[bytes]:
-        return [self._table.text_bytes(symbol) for symbol in self._table.pair_value[pairs].tolist()]
+    def _values(self, pairs: NDArray[np.int32]) -> Texts:
+        table = self._table
+        symbols = table.pair_value[pairs]
+        return Texts(self._texts, table.symbol_offset[symbols].astype(np.int64),
+                     table.symbol_length[symbols].astype(np.int64))
 
 
 class _Listed:
@@ -343,6 +357,6 @@ def _merged(a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.int32]:
     return both
 
 
-def _read_only(array: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _read_only(array: NDArray[T]) -> NDArray[T]:
     array.flags.writeable = False
     return array
