@@ -85,6 +85,8 @@ class Block:
         self.index = index
         self.chunks: NDArray[np.uint8] = mappings[1].array
         """The mapped file of chunks, not checked."""
+        self.columns = _columns(index, self.chunks, meta.mint)
+        """For kernels that decode chunks, as long as the block is acquired: `chunk_kernels.CHUNKS` and so on."""
         self.symbols = SymbolTable(index)
         self.tombstones = tombstones
         """By row. Replaced as a whole, under the lock of the list that has the block; `decode` knows none of them."""
@@ -243,23 +245,24 @@ class Block:
                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
         """Decodes rows first:end of `chunk_ranges`, as for a `Tile`: (begin i64[rows], end i64[rows], ts i64[] ms,
         values u64[] bits)."""
-        index = self.index
         begins, ends = ranges.begin[first:end], ranges.end[first:end]
         room = int(ranges.samples[first:end].sum())
         out_begin, out_end = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
         ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
         state, chunk = chunk_kernels.decode_rows(
-            begins, ends, ranges.mint, ranges.maxt, self.chunks, index["chunk_mint"].raw, index["chunk_maxt"].raw,
-            index["chunk_offset"].raw, index["chunk_mint"].width, index["chunk_offset"].width, self.meta.mint,
-            index["chunk_samples"].array, index["chunk_form"].raw, np.empty(24, np.uint8),
+            self.columns, begins, ends, ranges.mint, ranges.maxt, np.empty(24, np.uint8),
             np.empty(SCRATCH_WORDS, np.uint64), out_begin, out_end, ts, values,
         )
-        if state == chunk_kernels.UNKNOWN_FORM:
-            raise FormatTooNew(f"{self.path}: chunk {chunk} is of a kind or codec that this tsdb does not read: "
-                               "use a newer tsdb")
         if state != chunk_kernels.SOUND:
-            raise damaged(self.path / CHUNKS_NAME, f"chunk {chunk} is damaged")
+            raise self.problem(state, chunk)
         return out_begin, out_end, ts, values
+
+    def problem(self, state: int, chunk: int) -> Corruption | FormatTooNew:
+        """What a kernel's state says of a chunk."""
+        if state == chunk_kernels.UNKNOWN_FORM:
+            return FormatTooNew(f"{self.path}: chunk {chunk} is of a kind or codec that this tsdb does not read: "
+                                "use a newer tsdb")
+        return damaged(self.path / CHUNKS_NAME, f"chunk {chunk} is damaged")
 
     def problems(self) -> Iterator[Corruption]:
         """Reads every byte; all that is damaged, at most one for each section, and for MOST_DAMAGED chunks."""
@@ -337,3 +340,15 @@ def _meta(path: Path, text: bytes, index: Index) -> BlockMeta:
     if (meta.ulid, meta.mint, meta.maxt) != (index.ulid, index.mint, index.maxt) or path.parent.name != meta.ulid:
         raise damaged(path, "belongs to another block")
     return meta
+
+
+def _columns(index: Index, chunks: NDArray[np.uint8], mint: int) -> NDArray[np.uint64]:
+    """In the order of the places in `chunk_kernels`."""
+    mints, maxts, offsets, samples, forms = (
+        _address(index[f"chunk_{name}"].raw) for name in ("mint", "maxt", "offset", "samples", "form"))
+    return np.array([_address(chunks), chunks.size, mints, maxts, offsets, index["chunk_mint"].width,
+                     index["chunk_offset"].width, mint & (1 << 64) - 1, samples, forms], np.uint64)
+
+
+def _address(array: NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])

@@ -100,74 +100,96 @@ def chunk_ranges(rows: NDArray[np.int32], series_chunk: NDArray[np.uint32], mint
 
 
 @device
-def check_chunk(chunk: int, chunks: NDArray[np.uint8], offsets: NDArray[np.uint8], offset_width: int, mint: int,
-                maxt: int, samples: int, form: int, header: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """(SOUND or DAMAGED, where its bytes begin, where they end)."""
-    start = number(offsets, offset_width, chunk)
-    end = number(offsets, offset_width, chunk + 1)
+def is_sound(chunks: NDArray[np.uint8], start: int, end: int, mint: int, maxt: int, samples: int, form: int,
+             header: NDArray[np.uint8]) -> bool:
+    """Whether chunks[start:end] are a checksum and what it is of."""
     if start < CHUNKS_HEADER_BYTES or end - start < 5 or end - start - 4 > MAX_CHUNK_BYTES or end > chunks.size:
-        return DAMAGED, 0, 0
+        return False
     crc = chunk_crc(header, mint, maxt, samples, form, chunks, start + 4, end)
-    if np.uint32(crc) != np.uint32(load_u32(chunks, start)):
-        return DAMAGED, 0, 0
-    return SOUND, start + 4, end
+    return np.uint32(crc) == np.uint32(load_u32(chunks, start))
 
 
 @kernel(int64(int64, int64, BYTES, BYTES, BYTES, BYTES, int64, int64, int64, SHORTS, BYTES, U8), stage="later")
 def check_chunks(first: int, past: int, chunks: NDArray[np.uint8], mints: NDArray[np.uint8],
                  maxts: NDArray[np.uint8], offsets: NDArray[np.uint8], time_width: int, offset_width: int, base: int,
                  samples: NDArray[np.uint16], forms: NDArray[np.uint8], header: NDArray[np.uint8]) -> int:
-    """The first damaged chunk among first:past, else `past`. Columns as for `decode_rows`."""
+    """The first damaged chunk among first:past, else `past`. `chunks` is the file; `mints`, `maxts` and `offsets` are
+    columns of the widths given, times since `base` (ms); `samples` and `forms` are of all chunks; `header` u8[24]."""
     for chunk in range(first, past):
-        state, _, _ = check_chunk(chunk, chunks, offsets, offset_width, base + number(mints, time_width, chunk),
-                                  base + number(maxts, time_width, chunk), np.int64(samples[chunk]),
-                                  np.int64(forms[chunk]), header)
-        if state != SOUND:
+        if not is_sound(chunks, number(offsets, offset_width, chunk), number(offsets, offset_width, chunk + 1),
+                        base + number(mints, time_width, chunk), base + number(maxts, time_width, chunk),
+                        np.int64(samples[chunk]), np.int64(forms[chunk]), header):
             return chunk
     return past
 
 
-@kernel(types.UniTuple(int64, 2)(I64, I64, int64, int64, BYTES, BYTES, BYTES, BYTES, int64, int64, int64, SHORTS, BYTES,
-                                 U8, U64, I64, I64, I64, U64), stage="query")
-def decode_rows(begin: NDArray[np.int64], end: NDArray[np.int64], mint: int, maxt: int, chunks: NDArray[np.uint8],
-                mints: NDArray[np.uint8], maxts: NDArray[np.uint8], offsets: NDArray[np.uint8], time_width: int,
-                offset_width: int, base: int, samples: NDArray[np.uint16], forms: NDArray[np.uint8],
+CHUNKS, CHUNKS_SIZE, MINTS, MAXTS, OFFSETS, TIME_WIDTH, OFFSET_WIDTH, BASE, SAMPLES, FORMS, COLUMNS = range(11)
+"""Places in what `Block.columns` gives: addresses of the file of chunks and of columns of the index, the file's size,
+widths, and the time (ms) that `MINTS` and `MAXTS` are since."""
+
+
+@device
+def number_at(address: int, width: int, index: int) -> int:
+    """A number of a column, as i64."""
+    if width == np.uint64(4):
+        return np.int64(load_u32(bytes_at(address + np.uint64(index) * np.uint64(4), 4), 0))
+    return np.int64(load_u64(bytes_at(address + np.uint64(index) * np.uint64(8), 8), 0))
+
+
+@device
+def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, header: NDArray[np.uint8],
+               words: NDArray[np.uint64], out_ts: NDArray[np.int64], out_values: NDArray[np.uint64],
+               position: int) -> tuple[int, int]:
+    """Checks and decodes a chunk of the block with these `columns`, as `decode_rows` does: (SOUND or what is wrong, the
+    next position)."""
+    base = np.int64(columns[BASE])
+    data = bytes_at(columns[SAMPLES] + np.uint64(chunk) * np.uint64(2), 2)
+    count = np.int64(data[0]) | np.int64(data[1]) << 8
+    form = np.int64(bytes_at(columns[FORMS] + np.uint64(chunk), 1)[0])
+    first_ts = base + number_at(columns[MINTS], columns[TIME_WIDTH], chunk)
+    last_ts = base + number_at(columns[MAXTS], columns[TIME_WIDTH], chunk)
+    start = number_at(columns[OFFSETS], columns[OFFSET_WIDTH], chunk)
+    past = number_at(columns[OFFSETS], columns[OFFSET_WIDTH], chunk + 1)
+    chunks = bytes_at(columns[CHUNKS], np.int64(columns[CHUNKS_SIZE]))
+    if not is_sound(chunks, start, past, first_ts, last_ts, count, form, header):
+        return DAMAGED, position
+    if form != FLOATS:
+        return UNKNOWN_FORM, position
+    if position + count > out_ts.size:
+        return TOO_MANY, position
+    start += 4
+    size = past - start
+    whole = size // 8
+    for k in range(whole):
+        words[k] = load_u64(chunks, start + 8 * k)
+    last = np.uint64(0)
+    for k in range(size - 8 * whole):
+        last |= np.uint64(chunks[start + 8 * whole + k]) << np.uint64(8 * k)
+    words[whole] = last
+    for k in range(whole + 1, whole + 4 + count // 32):
+        words[k] = np.uint64(0)
+    return SOUND, decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)
+
+
+@kernel(types.UniTuple(int64, 2)(U64, I64, I64, int64, int64, U8, U64, I64, I64, I64, U64), stage="query")
+def decode_rows(columns: NDArray[np.uint64], begin: NDArray[np.int64], end: NDArray[np.int64], mint: int, maxt: int,
                 header: NDArray[np.uint8], words: NDArray[np.uint64], out_begin: NDArray[np.int64],
                 out_end: NDArray[np.int64], out_ts: NDArray[np.int64], out_values: NDArray[np.uint64],
                 ) -> tuple[int, int]:
     """Decodes n rows, of which row i has the chunks begin[i]:end[i]: samples with mint <= ts <= maxt (ms).
 
-    `chunks` is the file; `mints`, `maxts` and `offsets` are columns of the widths given, times since `base` (ms);
-    `samples` and `forms` are of all chunks. Each chunk is checked, and copied to `words` (scratch, u64[] of
+    `columns` u64[COLUMNS] are the block's. Each chunk is checked, and copied to `words` (scratch, u64[] of
     MAX_CHUNK_BYTES and 32 KiB) before it is decoded: behind it are zeros, which read as two bits for each sample, so
-    that no chunk leads out of the scratch. Writes `out_begin`, `out_end` i64[n], `out_ts` and `out_values`, which have
-    room for what `chunk_ranges` counted. Returns (SOUND, -1), or what is wrong and the chunk.
+    that no chunk leads out of the scratch. `header` u8[24] is scratch, too. Writes `out_begin`, `out_end` i64[n],
+    `out_ts` and `out_values`, which have room for what `chunk_ranges` counted. Returns (SOUND, -1), or what is wrong
+    and the chunk.
     """
     position = 0
     for row in range(begin.size):
         out_begin[row] = position
         for chunk in range(begin[row], end[row]):
-            count = np.int64(samples[chunk])
-            first_ts = base + number(mints, time_width, chunk)
-            form = np.int64(forms[chunk])
-            state, start, past = check_chunk(chunk, chunks, offsets, offset_width, first_ts,
-                                             base + number(maxts, time_width, chunk), count, form, header)
+            state, position = decode_one(columns, chunk, mint, maxt, header, words, out_ts, out_values, position)
             if state != SOUND:
                 return state, chunk
-            if form != FLOATS:
-                return UNKNOWN_FORM, chunk
-            if position + count > out_ts.size:
-                return TOO_MANY, chunk
-            size = past - start
-            whole = size // 8
-            for k in range(whole):
-                words[k] = load_u64(chunks, start + 8 * k)
-            last = np.uint64(0)
-            for k in range(size - 8 * whole):
-                last |= np.uint64(chunks[start + 8 * whole + k]) << np.uint64(8 * k)
-            words[whole] = last
-            for k in range(whole + 1, whole + 4 + count // 32):
-                words[k] = np.uint64(0)
-            position = decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)
         out_end[row] = position
     return SOUND, -1
