@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import REASONS, Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import ReadOnly, StorageError, TsdbError
+from tsdb.model.errors import Corruption, ReadOnly, StorageError, TsdbError
 from tsdb.model.matchers import Matcher
 from tsdb.model.summary import Summarized, Summary
 from tsdb.model.tiles import Capture, Selection, SeriesSet
 from tsdb.storage.appender import Appender
+from tsdb.storage.block import Block
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.directory import check_format, refuse_what_is_not_ours
@@ -137,7 +138,7 @@ class Storage:
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
         self._index = Index(self._head.table)
         self._blocks = Blocks.open(fs, path / "blocks", self._head.lock, damage, read_only=self._read_only)
-        self._reading = Reading(self._head, self._index, self._blocks, damage)
+        self._reading = Reading(self._head, self._index, self._blocks, damage, self._block_is_damaged)
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
         self._closed = False
@@ -158,8 +159,8 @@ class Storage:
                                          options.retention_rules))
             reserve = Reserve(fs, path)
             self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
-            self._cleaning = self._maintenance.cleaning = Cleaning(fs, self._blocks, reserve,
-                                                                   self._maintenance.pause)
+            self._cleaning = self._maintenance.cleaning = Cleaning(
+                fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged)
             self._appender.start()
             self._maintenance.start(self._appender)
 
@@ -306,6 +307,13 @@ class Storage:
         """What makes the most series: the `most` largest metrics, label names and pairs."""
         with self._head.readers.reading():
             return cardinality(self._head.table, most)
+
+    def _block_is_damaged(self, block: Block, problem: Corruption) -> None:
+        if self._maintenance is not None:
+            self._maintenance.block_is_damaged(block, problem)
+        elif any(each is block for each in self._blocks.every):  # read-only: nothing else changes the blocks
+            self._blocks.take_out(block)
+            self._damage.note(block.path, problem, block.meta.mint, block.meta.maxt)
 
     def statistics(self) -> StorageStatistics:
         head = self._head

@@ -27,8 +27,7 @@ from tsdb.storage.block.layout import (
     SECTIONS,
 )
 
-REMEDY = ("move the block's folder out of the data directory, or put a copy from a snapshot in its place; "
-          "all other blocks stay readable")
+REMEDY = "samples of this block may be lost; a copy from a snapshot can take its place; all other blocks stay readable"
 
 
 def damaged(path: Path, what: str) -> Corruption:

@@ -28,8 +28,11 @@ SPARE_BYTES = 1 << 20
 class Cleaning:
     """Its methods are called in the maintenance's thread."""
 
-    def __init__(self, fs: FileSystem, blocks: Blocks, reserve: Reserve, pause: Callable[[], None]) -> None:
-        """`pause` is called every few milliseconds; it may change blocks, and end it all by raising Unavailable."""
+    def __init__(self, fs: FileSystem, blocks: Blocks, reserve: Reserve, pause: Callable[[], None],
+                 damaged: Callable[[Block, Corruption], None] | None = None) -> None:
+        """`pause` is called every few milliseconds; it may change blocks, and end it all by raising Unavailable.
+        `damaged` is told of a block that was found damaged."""
+        self._damaged = damaged
         self._fs = fs
         self._blocks = blocks
         self._reserve = reserve
@@ -56,6 +59,8 @@ class Cleaning:
                 return True
             except (Corruption, FormatTooNew, ValueError) as problem:
                 self._failed.add(block.meta.ulid)
+                if isinstance(problem, Corruption) and self._damaged is not None:
+                    self._damaged(block, problem)
                 log.error("block %s keeps what was deleted: %s", block.meta.ulid, problem)
         return False
 

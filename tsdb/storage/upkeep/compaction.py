@@ -33,9 +33,11 @@ class Superseded(StorageError):
 class Compaction:
     """Its methods are called in the maintenance's thread."""
 
-    def __init__(self, fs: FileSystem, blocks: Blocks, pause: Callable[[], None]) -> None:
+    def __init__(self, fs: FileSystem, blocks: Blocks, pause: Callable[[], None],
+                 take_out: Callable[[Block, Corruption], None] | None = None) -> None:
         """`pause` is called every few milliseconds meanwhile. It may change blocks, and end the compaction by raising
-        Unavailable."""
+        Unavailable. `take_out` replaces a block that was found damaged."""
+        self._take_out = take_out
         self._fs = fs
         self._blocks = blocks
         self._pause = pause
@@ -63,8 +65,12 @@ class Compaction:
         except Superseded:
             log.info("a compaction begins anew: its blocks have changed meanwhile")
         except (Corruption, FormatTooNew, ValueError) as problem:
-            self._failed |= wanted
             self.failed += 1
+            damaged = [block for block in blocks if f"{block.path}/" in str(problem)]
+            if isinstance(problem, Corruption) and damaged and self._take_out is not None:
+                self._take_out(damaged[0], problem)
+                return True
+            self._failed |= wanted
             log.error("blocks %s cannot be compacted and stay as they are: %s", ", ".join(sorted(wanted)), problem)
         except Unavailable:
             raise

@@ -13,9 +13,10 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from tsdb.model.batch import Metadata
-from tsdb.model.errors import TsdbError, Unavailable
+from tsdb.model.errors import Corruption, TsdbError, Unavailable
 from tsdb.model.threads import lower_priority
 from tsdb.storage.appender import Appender
+from tsdb.storage.block import Block
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.head.collector import Collector
@@ -26,6 +27,7 @@ from tsdb.storage.upkeep.compaction import Compaction
 from tsdb.storage.upkeep.cutting import Cutting
 from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.late_blocks import LateBlocks
+from tsdb.storage.upkeep.quarantine import Quarantine
 from tsdb.storage.upkeep.statistics import UpkeepStatistics
 from tsdb.storage.upkeep.truncation import Truncation
 from tsdb.wal import Wal
@@ -57,7 +59,8 @@ class Maintenance:
         self.cutting = Cutting(blocks.fs, head, blocks, damage)
         self.late = LateBlocks(blocks.fs, head, blocks, wal)
         self.truncation = Truncation(head, wal, metadata, self.cutting, self.late)
-        self.compaction = Compaction(blocks.fs, blocks, self.pause)
+        self.quarantine = Quarantine(blocks.fs, blocks, damage)
+        self.compaction = Compaction(blocks.fs, blocks, self.pause, self.quarantine.take_out)
         self.collector = Collector(head, index)
         self.expiry: Expiry | None = None
         """None: all is kept."""
@@ -107,6 +110,12 @@ class Maintenance:
         self.collect(appender)
         while self.compaction.compact_once(self._retention_ms, everything=True):
             pass
+
+    def block_is_damaged(self, block: Block, problem: Corruption) -> None:
+        """Called by whoever reads a block; returns at once. The block is replaced by what is sound in it."""
+        if self.quarantine.is_news(block):
+            with contextlib.suppress(Unavailable):
+                self.do(lambda: self.quarantine.take_out(block, problem)).add_done_callback(_log_failure)
 
     def statistics(self) -> UpkeepStatistics:
         """Without the blocks that there are."""
@@ -222,3 +231,9 @@ class Maintenance:
     @property
     def _retention_ms(self) -> int:
         return 0 if self.expiry is None else self.expiry.retention.time_ms
+
+
+def _log_failure(done: Future[Any]) -> None:
+    problem = done.exception()
+    if problem is not None and not isinstance(problem, Unavailable):
+        log.error("a damaged block could not be replaced", exc_info=problem)
