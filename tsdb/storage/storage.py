@@ -48,6 +48,7 @@ from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.storage.upkeep.reserve import Reserve
 from tsdb.storage.upkeep.retention import Retention, RetentionRule
+from tsdb.storage.upkeep.snapshots import Snapshots
 from tsdb.storage.upkeep.statistics import UpkeepStatistics
 from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock
@@ -157,6 +158,8 @@ class Storage:
             self._expiry = self._maintenance.expiry = Expiry(fs, path, self._head, self._blocks, self._wal)
             self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
                                          options.retention_rules))
+            self._snapshots = Snapshots(fs, path, self._head, self._blocks, self._appender)
+            self._snapshots.remove_left()
             reserve = Reserve(fs, path)
             self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
             self._cleaning = self._maintenance.cleaning = Cleaning(
@@ -256,6 +259,13 @@ class Storage:
         if self._maintenance is None:
             raise ReadOnly(f"{self.path} was opened read-only")
         self._maintenance.do(self._cleaning.clean_all).result()
+
+    def snapshot(self, *, skip_head: bool = False) -> str:
+        """Copies all data to a folder in <data>/snapshots, whose name is returned; see `Snapshots.take`. Raises
+        ReadOnly, Unavailable, OSError, Corruption."""
+        if self._maintenance is None:
+            raise ReadOnly(f"{self.path} was opened read-only")
+        return self._maintenance.do(lambda: self._snapshots.take(skip_head=skip_head)).result()
 
     def oldest(self) -> int | None:
         """The lower bound of times in order now, ms; None: any."""

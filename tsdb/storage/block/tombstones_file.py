@@ -57,7 +57,7 @@ def read_tombstones(fs: FileSystem, block: Path, series: int) -> Tombstones:
         raise _damaged(path, "is damaged")
     times = np.frombuffer(body, np.int64, 2 * count)
     rows = np.frombuffer(body, np.uint32, count, 16 * count)
-    found = Tombstones(rows.astype(np.int32), times[:count], times[count:])
+    found = Tombstones(rows.astype(np.int32), times[:count].copy(), times[count:].copy())  # kernels take no others
     if not _sound(found, rows, series):
         raise _damaged(path, "belongs to another block")
     return found

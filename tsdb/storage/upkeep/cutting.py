@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,27 @@ SLOTS_AT_ONCE = 10_000
 """Whose chunks are walked by one kernel call: about 10 ms."""
 
 
+class SealedChunks(Protocol):
+    """A `Window`, as far as its chunks go."""
+
+    @property
+    def chain(self) -> NDArray[np.uint64]: ...
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def used(self) -> int: ...
+
+    @property
+    def array(self) -> NDArray[np.uint8]: ...
+
+
 class WindowSource:
     """The series and chunks of a complete window; chunks are taken over as they are. In the head nothing that has a
     chunk in a window is freed meanwhile."""
 
-    def __init__(self, head: Head, window: Window, mint: int, maxt: int) -> None:
+    def __init__(self, head: Head, window: SealedChunks, mint: int, maxt: int) -> None:
         """The block's range is mint <= ts < maxt (ms), and what the chunks need beyond."""
         self._table = head.table
         self._window = window
