@@ -31,7 +31,7 @@ BODIES = bodies(NOW)
 BEFORE = {"__name__": "before", "job": "t"}
 STORED = {"one value twice": 2}
 """Samples that are there afterwards, where not all that was accepted is new."""
-TOO_OLD = {"value and time zero left out": "out of bounds"}
+TOO_OLD = {"value and time zero left out": "too old sample"}
 """Decoding takes them, and so would an empty head: 1970 is too old for one with a sample of now."""
 
 Samples = set[tuple[str, int, str]]

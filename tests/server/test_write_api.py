@@ -83,7 +83,7 @@ def test_rejected_samples_are_named_and_the_rest_is_kept(running: Running) -> No
     labels = {"__name__": "up", "job": "a"}
     assert client.write([(labels, [(now, 1.0)])]).status == 204
     answer = client.write([
-        (labels, [(now - 5000 - i, 1.0) for i in range(5)]),
+        (labels, [(now - 2_400_000 - i, 1.0) for i in range(5)]),
         (labels, [(now, 2.0)]),
         (labels, [(now, 1.0)]),
         (labels, [(now + 3_600_000, 1.0)]),
@@ -94,14 +94,14 @@ def test_rejected_samples_are_named_and_the_rest_is_kept(running: Running) -> No
     text = answer.body.decode()
     assert text.startswith("8 of 10 samples rejected, 2 kept: ")
     assert 'series without a metric name: {job="nameless"} (1 series, 1 samples rejected)' in text
-    first = f'up{{job="a"}} at {(now - 5000) / 1000:.3f}'
-    assert f"out of order sample: {first} (1 series, 5 samples rejected): send the samples of a series in" in text
+    first = f'up{{job="a"}} at {now / 1000 - 2400:.3f}'
+    assert f"too old sample: {first} (1 series, 5 samples rejected): it is older than the newest" in text
     one = "(1 series, 1 samples rejected)"
     assert f'duplicate sample for timestamp: up{{job="a"}} at {now / 1000:.3f} {one}: the series has another' in text
     assert f'too far in the future: up{{job="a"}} at {now / 1000 + 3600:.3f} {one}: samples may be 10 minutes' in text
     assert client.data("label/__name__/values") == ["new", "up"]
     metrics = client.get("/metrics").body.decode()
-    assert 'tsdb_ingest_rejected_samples_total{reason="out of order sample"} 5.0' in metrics
+    assert 'tsdb_ingest_rejected_samples_total{reason="too old sample"} 5.0' in metrics
 
 
 @pytest.mark.parametrize(
