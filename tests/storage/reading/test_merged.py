@@ -101,7 +101,7 @@ def test_beside_a_plain_one(
         for first, past, samples, disorderly, deleted, most in made:
             content = {labels: in_chunks(each, most) for labels, each in samples.items()}
             stored.blocks.publish([stored.write(content, first, past, out_of_order=disorderly, deleted=deleted)])
-            (out_of_order if disorderly else in_order).insert(0, Part(content, deleted))
+            (out_of_order if disorderly else in_order).append(Part(content, deleted))
         plain = Plain([
             Part({labels: head_chunks(each) for labels, each in head.items()}, head_deleted),
             *in_order, *out_of_order,

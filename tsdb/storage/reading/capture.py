@@ -22,7 +22,7 @@ from tsdb.storage.head.layout import CHUNK_WORDS
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import capture_kernels
-from tsdb.storage.reading.sources import Columns, Deleted
+from tsdb.storage.reading.sources import Columns, Deleted, padded
 
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""
@@ -92,9 +92,12 @@ class HeadSelected:
 
     def decode(self, first: int, end: int) -> Columns | None:
         """As a source."""
-        end = min(end, self.slots.size)
+        rows, end = end - first, min(end, self.slots.size)
         room = int(self._most[first:end].sum()) if first < end else 0
-        return Columns(slice(0, end - first), *self._decode(first, end, room)) if room else None
+        if not room:
+            return None
+        begin, stop, ts, values = self._decode(first, end, room)
+        return Columns(padded(begin, rows), padded(stop, rows), ts, values)
 
     def _samples(self) -> NDArray[np.int64]:
         """i64[n]: how many each row has, at the most."""

@@ -8,24 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.tiles import SeriesSet, Tile
+from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import merge_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
-from tsdb.storage.reading.capture import cut
+from tsdb.storage.reading.capture import HeadSelected, cut
 from tsdb.storage.reading.join import HeadFingerprints, Join
-from tsdb.storage.reading.sources import BlockRows, Source
+from tsdb.storage.reading.sources import BlockRows, BlockSource, Columns, LateSource, Source
 
 
 class MergedSelected:
     """One selection of a capture: rows of the head first, then the series that only blocks have."""
 
-    def __init__(self, series: SeriesSet, sources: Sequence[Source]) -> None:
-        """Of equal times, the sample of the first source stays."""
-        self._sources = sources
+    def __init__(self, series: SeriesSet, head: HeadSelected, apart: BlockSource | None,
+                 overlapping: Sequence[BlockSource], late: LateSource | None) -> None:
+        """`apart`: blocks that no other one overlaps. Where times are equal the head's sample counts, then that of the
+        first of the `overlapping` blocks, last late ones."""
         self._series = series
+        self._apart = apart
+        self._before: Sequence[Source] = [head, *overlapping]
+        self._late = late
         most = np.zeros(len(series), np.int64)
-        for source in sources:
-            source.count(most)
+        for source in (*self._before, apart, late):
+            if source is not None:
+                source.count(most)
         self._tile_rows = cut(most.cumsum())
 
     @property
@@ -38,22 +44,55 @@ class MergedSelected:
 
     def tile(self, index: int) -> Tile:
         first, past = int(self._tile_rows[index]), int(self._tile_rows[index + 1])
-        parts = [part for source in self._sources if (part := source.decode(first, past)) is not None]
-        k, rows = len(parts), past - first
-        begin, end = np.zeros((k, rows), np.int64), np.zeros((k, rows), np.int64)
-        for i, part in enumerate(parts):
-            begin[i, part.rows], end[i, part.rows] = part.begin, part.end
-        if k == 1:
-            return Tile(first, begin[0], end[0], parts[0].ts, parts[0].values.view(np.float64))
-        room = int((end - begin).sum())
-        out_begin, out_end = np.empty(rows, np.int64), np.empty(rows, np.int64)
-        ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
-        merge_kernels.merge(
-            begin, end, np.array([_address(part.ts) for part in parts], np.uint64),
-            np.array([_address(part.values) for part in parts], np.uint64), np.empty(k, np.int64),
-            np.empty(k, np.int64), out_begin, out_end, ts, values,
-        )
-        return Tile(first, out_begin, out_end, ts, values.view(np.float64))
+        parts = [part for source in self._before if (part := source.decode(first, past)) is not None]
+        late = None if self._late is None else self._late.decode(first, past)
+        whole = None
+        if self._apart is not None:
+            if len(parts) == 1 and late is None:  # as a rule: blocks, then the head
+                whole = self._apart.decode_before(parts[0], first, past)
+            if whole is None and (part := self._apart.decode(first, past)) is not None:
+                parts.append(part)
+        if late is not None:
+            parts.append(late)
+        whole = whole or _merged(parts, past - first)
+        return Tile(first, whole.begin, whole.end, whole.ts, whole.values.view(np.float64))
+
+
+def _merged(parts: Sequence[Columns], rows: int) -> Columns:
+    """Where times are equal the first part's sample counts."""
+    if len(parts) == 1:
+        return parts[0]
+    k = len(parts)
+    begin, end = np.zeros((k, rows), np.int64), np.zeros((k, rows), np.int64)
+    for i, part in enumerate(parts):
+        begin[i], end[i] = part.begin, part.end
+    room = int((end - begin).sum())
+    out = Columns(np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(room, np.int64),
+                  np.empty(room, np.uint64))
+    merge_kernels.merge(
+        begin, end, np.array([_address(part.ts) for part in parts], np.uint64),
+        np.array([_address(part.values) for part in parts], np.uint64), np.empty(k, np.int64), np.empty(k, np.int64),
+        out.begin, out.end, out.ts, out.values,
+    )
+    return out
+
+
+def block_sources(found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]], rows: int,
+                  ) -> tuple[BlockSource | None, list[BlockSource]]:
+    """(blocks that no other one overlaps, together; each of the others, in the order given). Those with deleted samples
+    are among the others."""
+    by_time = sorted(range(len(found)), key=lambda i: found[i].block.meta.mint)
+    apart, reached = [], NO_TS
+    for place, i in enumerate(by_time):
+        meta = found[i].block.meta
+        after = found[by_time[place + 1]].block.meta.mint if place + 1 < len(by_time) else meta.maxt
+        if reached <= meta.mint and meta.maxt <= after and found[i].deleted is None:
+            apart.append(i)
+        reached = max(reached, meta.maxt)
+    others = [BlockSource([found[i]], [places[i]], rows) for i in range(len(found)) if i not in apart]
+    if not apart:
+        return None, others
+    return BlockSource([found[i] for i in apart], [places[i] for i in apart], rows), others
 
 
 def join_rows(slots: NDArray[np.int32], found: Sequence[BlockRows], fingerprints: HeadFingerprints,

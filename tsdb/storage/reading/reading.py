@@ -24,8 +24,8 @@ from tsdb.storage.reading.block_texts import BlockTexts
 from tsdb.storage.reading.capture import SLOT_BYTES, Capture, HeadSelected, label_sets
 from tsdb.storage.reading.join import HeadFingerprints
 from tsdb.storage.reading.lookups import Lookup
-from tsdb.storage.reading.merged import MergedSelected, join_rows, with_blocks
-from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource, Source
+from tsdb.storage.reading.merged import MergedSelected, block_sources, join_rows, with_blocks
+from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource
 from tsdb.storage.reading.view import View, Views
 from tsdb.storage.tombstones import Tombstones
 
@@ -115,16 +115,15 @@ class Reading:
             context.reserve(len(late_source) * LATE_BYTES)
         if not found and not late_source:
             return head
-        sources: list[Source] = [head]
         series = label_sets(head.slots, self._head.table, symbols)
+        apart: BlockSource | None = None
+        overlapping: list[BlockSource] = []
         if found and texts is not None:
             places, fresh = join_rows(head.slots, found, self._fingerprints, self._head.table.secret)
             series = with_blocks(series, found, fresh, symbols, texts)
             context.statistics.series_selected += len(series) - head.slots.size
-            sources += [BlockSource(rows, place) for rows, place in zip(found, places, strict=True)]
-        if late_source:
-            sources.append(late_source)
-        return MergedSelected(series, sources)
+            apart, overlapping = block_sources(found, places, len(series))
+        return MergedSelected(series, head, apart, overlapping, late_source or None)
 
     def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int:
         """How many series with samples from `since` (ms) on satisfy all matchers; where it cannot be told quickly, or

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from tsdb.model.errors import Corruption
 from tsdb.model.matchers import Matcher
 from tsdb.storage.block import Block, ChunkRanges
+from tsdb.storage.block.block import SCRATCH_WORDS
+from tsdb.storage.block.chunk_kernels import SOUND
 from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
-from tsdb.storage.reading import merge_kernels
+from tsdb.storage.reading import block_kernels, merge_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
 from tsdb.storage.tombstones import Tombstones
-
-R = TypeVar("R")
 
 Damaged = Callable[[Block, Corruption], None]
 """Told of a block that was found damaged."""
@@ -26,10 +27,8 @@ Damaged = Callable[[Block, Corruption], None]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Decoded samples of some rows: those of rows[i] are at begin[i]:end[i] of `ts` (ms) and `values` (bits)."""
+    """Decoded samples of the rows of a tile: those of row i are at begin[i]:end[i] of `ts` (ms) and `values` (bits)."""
 
-    rows: slice | NDArray[np.int64]
-    """Within the tile."""
     begin: NDArray[np.int64]
     end: NDArray[np.int64]
     ts: NDArray[np.int64]
@@ -64,12 +63,23 @@ class Deleted:
         first, past = tombstones.of(series)
         return cls(tombstones, first, past) if (first < past).any() else None
 
+    def at(self, places: NDArray[np.int64], rows: int) -> Deleted:
+        """The same for `rows` rows, of which these are places[i] (i64[n])."""
+        first, past = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        first[places], past[places] = self.first, self.past
+        return Deleted(self.tombstones, first, past)
+
     def drop(self, first: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64],
              values: NDArray[np.uint64]) -> None:
         """Takes what is deleted out of decoded samples of the rows from `first` on, in place."""
         part = slice(first, first + begin.size)
         merge_kernels.drop_deleted(begin, end, ts, values, self.first[part], self.past[part], self.tombstones.mint,
                                    self.tombstones.maxt)
+
+
+def padded(numbers: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """With zeros behind, up to so many."""
+    return numbers if numbers.size == rows else np.concatenate((numbers, np.zeros(rows - numbers.size, np.int64)))
 
 
 class LateSource:
@@ -86,16 +96,15 @@ class LateSource:
         most[: self._begin.size] += self._end - self._begin
 
     def decode(self, first: int, end: int) -> Columns | None:
-        begin, past = self._begin[first:end], self._end[first:end]
-        if not (begin < past).any():
-            return None
-        return Columns(slice(0, begin.size), begin, past, self._ts, self._values)
+        begin, past = padded(self._begin[first:end], end - first), padded(self._end[first:end], end - first)
+        return Columns(begin, past, self._ts, self._values) if (begin < past).any() else None
 
 
-def guarded(block: Block, damaged: Damaged | None, read: Callable[[], R]) -> R:
-    """What `read` gives. Corruption is told of, and raised."""
+@contextmanager
+def told(block: Block, damaged: Damaged | None) -> Iterator[None]:
+    """Around reading a block: Corruption is told of, and raised."""
     try:
-        return read()
+        yield
     except Corruption as problem:
         if damaged is not None:
             damaged(block, problem)
@@ -104,9 +113,8 @@ def guarded(block: Block, damaged: Damaged | None, read: Callable[[], R]) -> R:
 
 def texts_of(block: Block, label: str | None, rows: NDArray[np.int32] | None, damaged: Damaged | None) -> list[str]:
     """Values of a label (None: names of labels) of rows of a block (None: all). Corruption."""
-    if label is None:
-        return guarded(block, damaged, lambda: block.label_names(rows))
-    return guarded(block, damaged, lambda: block.label_values(label, rows))
+    with told(block, damaged):
+        return block.label_names(rows) if label is None else block.label_values(label, rows)
 
 
 class BlockRows:
@@ -117,16 +125,19 @@ class BlockRows:
         """Those that satisfy any of the matcher sets (none: all series). Raises Corruption, BadData."""
         self.block, self.damaged = block, damaged
         self.deleted: Deleted | None = None
-        self.rows, self.ranges = guarded(block, damaged, lambda: self._found(tombstones, matcher_sets, mint, maxt))
+        with told(block, damaged):
+            self.rows, self.ranges = self._found(tombstones, matcher_sets, mint, maxt)
 
     def fingerprints(self) -> NDArray[np.uint64]:
         """u64[n, 2]. Corruption."""
-        return guarded(self.block, self.damaged, lambda: self.block.fingerprints(self.rows)).view(np.uint64)
+        with told(self.block, self.damaged):
+            return self.block.fingerprints(self.rows).view(np.uint64)
 
     def labels(self, chosen: NDArray[np.int64], symbols: QuerySymbols, texts: BlockTexts,
                ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]]:
         """(offsets i64[n + 1], names u32[], values u32[]) of some of them, as in a `SeriesSet` of `symbols`."""
-        return guarded(self.block, self.damaged, lambda: self._labels(self.rows[chosen], symbols, texts))
+        with told(self.block, self.damaged):
+            return self._labels(self.rows[chosen], symbols, texts)
 
     def _found(self, tombstones: Tombstones, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
                ) -> tuple[NDArray[np.int32], ChunkRanges]:
@@ -172,26 +183,53 @@ class BlockRows:
 
 
 class BlockSource:
-    """Samples of one block."""
+    """Samples of blocks that do not overlap."""
 
-    def __init__(self, found: BlockRows, rows: NDArray[np.int64]) -> None:
-        """`rows` i64[n]: which rows of the result those that were found are."""
-        order = np.argsort(rows)
-        self._rows = rows[order]
+    def __init__(self, found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]], rows: int) -> None:
+        """Blocks in order of time. `places` i64[n] of each: which of the `rows` of the result its series are. Only a
+        block that is alone may have deleted samples."""
         self._found = found
-        self._ranges = found.ranges.take(order)
-        self._deleted = None if found.deleted is None else Deleted(
-            found.deleted.tombstones, found.deleted.first[order], found.deleted.past[order])
+        self._columns = np.stack([each.block.columns for each in found])
+        self._samples = np.zeros(rows, np.int64)
+        for each, place in zip(found, places, strict=True):
+            self._samples[place] += each.ranges.samples
+        every = np.concatenate(places)
+        self._offsets = np.zeros(rows + 2, np.int64)
+        self._block = np.empty(every.size, np.int32)
+        self._begin, self._end = np.empty(every.size, np.int64), np.empty(every.size, np.int64)
+        block_kernels.by_row(
+            every, np.cumsum([place.size for place in places]), np.concatenate([each.ranges.begin for each in found]),
+            np.concatenate([each.ranges.end for each in found]), self._offsets, self._block, self._begin, self._end,
+        )
+        deleted = found[0].deleted
+        self._deleted = None if deleted is None else deleted.at(places[0], rows)
 
     def count(self, most: NDArray[np.int64]) -> None:
-        most[self._rows] += self._ranges.samples
+        most += self._samples
 
     def decode(self, first: int, end: int) -> Columns | None:
-        at, past = np.searchsorted(self._rows, (first, end)).tolist()
-        if at == past:
+        if self._offsets[first] == self._offsets[end]:
             return None
-        found, block = self._found, self._found.block
-        begin, stop, ts, values = guarded(block, found.damaged, lambda: block.decode(self._ranges, at, past))
+        nothing = np.zeros(end - first, np.int64)
+        return self.decode_before(Columns(nothing, nothing, nothing[:0], nothing[:0].view(np.uint64)), first, end)
+
+    def decode_before(self, later: Columns, first: int, end: int) -> Columns | None:
+        """The samples of the rows first:end, and behind them those of another source; None: these are not all later."""
+        room = int(self._samples[first:end].sum() + (later.end - later.begin).sum())
+        ranges = self._found[0].ranges
+        begin, stop = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
+        ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
+        state, place, chunk = block_kernels.decode_blocks(
+            self._columns, self._offsets, self._block, self._begin, self._end, first, end, ranges.mint, ranges.maxt,
+            later.begin, later.end, later.ts, later.values, np.empty(24, np.uint8), np.empty(SCRATCH_WORDS, np.uint64),
+            begin, stop, ts, values,
+        )
+        if state == block_kernels.OVERLAP:
+            return None
+        if state != SOUND:
+            found = self._found[place]
+            with told(found.block, found.damaged):
+                raise found.block.problem(state, chunk)
         if self._deleted is not None:
-            self._deleted.drop(at, begin, stop, ts, values)
-        return Columns(self._rows[at:past] - first, begin, stop, ts, values)
+            self._deleted.drop(first, begin, stop, ts, values)
+        return Columns(begin, stop, ts, values)
