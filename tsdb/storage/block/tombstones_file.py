@@ -55,7 +55,7 @@ def read_tombstones(fs: FileSystem, block: Path, series: int) -> Tombstones:
     body = data[HEADER_BYTES:]
     if len(body) != count * INTERVAL_BYTES or body_crc != _checksum(body):
         raise _damaged(path, "is damaged")
-    times = np.frombuffer(body, np.int64, 2 * count)
+    times = np.frombuffer(body, np.int64, 2 * count).copy()  # kernels take none that is read-only
     rows = np.frombuffer(body, np.uint32, count, 16 * count)
     found = Tombstones(rows.astype(np.int32), times[:count].copy(), times[count:].copy())  # kernels take no others
     if not _sound(found, rows, series):
