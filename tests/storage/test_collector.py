@@ -245,3 +245,20 @@ def test_readers_never_see_another_series(eager_threads: None) -> None:
     assert head.table.size < 1000
     series.collector.recycle(Inline())
     series.check()
+
+
+def test_births_are_remembered_in_rings_that_grow_and_shrink() -> None:
+    series = Series()
+    table = series.head.table
+    first = table.births.size
+    series.make([{"n": str(i), "m": str(i % 7)} for i in range(3 * first)])
+    assert table.births.size > 2 * first and table.pair_births.size > 2 * first
+    made, pairs = table.made, table.pairs_made
+    assert series.index.select([Matcher(MatchType.EQUAL, "m", "3")]).size == 3 * first // 7 + (3 * first % 7 > 3)
+    series.index.refresh(force=True)
+    assert table.born(0, made) is None and table.pairs_born(0, pairs) is None
+    series.make([{"n": "new"}])
+    assert table.births.size == table.pair_births.size == first
+    assert table.born(made, table.made).tolist() == [3 * first]  # type: ignore[union-attr]
+    assert series.index.select([Matcher(MatchType.EQUAL, "n", "new")]).tolist() == [3 * first]
+    assert series.index.select([Matcher(MatchType.REGEX, "n", "1|new")]).tolist() == [1, 3 * first]

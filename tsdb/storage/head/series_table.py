@@ -169,6 +169,7 @@ class SeriesTable:
         """
         if given is None:
             given = np.zeros(hashes.size, np.uint64)
+        self._shrink_rings()
         row = 0
         while row < hashes.size:
             reason, row = series_kernels.create(
@@ -196,6 +197,17 @@ class SeriesTable:
                 raise Unavailable(f"the head holds {self.series} series and can take no more of this kind")
             elif reason == MALFORMED:
                 raise Corruption(f"the key of row {row} is not canonical")
+
+    def _shrink_rings(self) -> None:
+        """After many series were made at once: the rings need not stay so large."""
+        counters = self.counters
+        needed = int(counters[series_kernels.BIRTHS]
+                     - min(counters[series_kernels.LOGGED], counters[series_kernels.INDEXED]))
+        if self.births.size > max(FIRST_RING, 16 * needed):
+            self.births = _ring(self.births, self.made - needed, self.made, FIRST_RING)
+        needed = int(counters[series_kernels.PAIR_BIRTHS] - counters[series_kernels.INDEXED_PAIRS])
+        if self.pair_births.size > max(FIRST_RING, 16 * needed):
+            self.pair_births = _ring(self.pair_births, self.pairs_made - needed, self.pairs_made, FIRST_RING)
 
     def reserve_refs(self, last: int) -> None:
         """New series get refs above `last`: a chunk may outlive the log records that named its series."""
@@ -276,6 +288,14 @@ def _part(ring: NDArray[np.int32], since: int, until: int) -> NDArray[np.int32]:
     if begin < end or since == until:
         return ring[begin:end].copy()
     return np.concatenate((ring[begin:], ring[:end]))
+
+
+def _ring(ring: NDArray[np.int32], since: int, until: int, least: int) -> NDArray[np.int32]:
+    """A smaller ring with since:until."""
+    size = max(least, 1 << (2 * (until - since)).bit_length())
+    found = np.zeros(size, np.int32)
+    found[np.arange(since, until) % size] = _part(ring, since, until)
+    return found
 
 
 def _rehashed(table: NDArray[np.uint64], removed: int) -> tuple[NDArray[np.uint64], int]:
