@@ -46,7 +46,8 @@ class Expiry:
             windows = list(head.windows.every)
             newest = head.max_ts
         blocks = self._blocks.every
-        newest = max([newest, *(block.meta.maxt for block in blocks)])
+        # the range of a block of late samples may end up to two hours after the newest sample of all
+        newest = max([newest, *(block.meta.maxt for block in blocks if not block.meta.compaction.out_of_order)])
         pieces = [Piece(block.meta.maxt, block.bytes) for block in blocks]
         pieces += [Piece(window.maxt + 1, window.used, window.complete) for window in windows]
         old = {i for i in too_old(pieces, newest, retention.time_ms)
