@@ -23,7 +23,7 @@ from tsdb.wal.files import FileSystem
 log = logging.getLogger(__name__)
 
 SPARE_BYTES = 64 << 20
-"""That a compaction leaves free on the disk."""
+"""That a compaction leaves free on the disk for ingest; as much as it takes itself is enough."""
 
 
 class Superseded(StorageError):
@@ -83,7 +83,7 @@ class Compaction:
         began = time.perf_counter()
         size = sum(block.bytes for block in blocks)
         free = self._fs.free_bytes(self._blocks.folder)
-        if free < size + SPARE_BYTES:
+        if free < size + min(size, SPARE_BYTES):
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: compacting {len(blocks)} blocks takes up to "
                                         f"{size} bytes, {free} are free", str(self._blocks.folder))
         log.info("compacting %d blocks, %d bytes: %s", len(blocks), size, found.reason)
