@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
     from tsdb.storage.head.cardinality import Cardinality
-    from tsdb.wal.replay import ReplayProgress
     from tsdb.storage.upkeep.retention import Retention
+    from tsdb.wal.replay import ReplayProgress
 
 
 class Database(Queryable, Protocol):
@@ -56,6 +56,10 @@ class Database(Queryable, Protocol):
     def set_retention(self, retention: Retention) -> None: ...
 
     def delete_series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None: ...
+
+    def clean_tombstones(self) -> None: ...
+
+    def snapshot(self, *, skip_head: bool = False) -> str: ...
 
     def close(self) -> None: ...
 

@@ -1,12 +1,22 @@
-"""/api/v1/admin: deletes and snapshots, where --web.enable-admin-api allows them. They are not built yet."""
+"""/api/v1/admin: deletes and snapshots, where --web.enable-admin-api allows them."""
 
 from __future__ import annotations
 
-from tsdb.model.errors import BadData
+from collections.abc import Callable
+from typing import TypeVar
+
+from tsdb.model.errors import BadData, TsdbError, Unavailable
+from tsdb.model.threads import in_thread
 from tsdb.server.api import parameters
-from tsdb.server.http.answer import Answer, failure
+from tsdb.server.http.answer import Answer, failure, success
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
+
+T = TypeVar("T")
+
+
+class AdminFailed(TsdbError):
+    """Answered with 500, in Prometheus' words."""
 
 
 async def delete_series(services: Services, request: Request) -> Answer:
@@ -16,21 +26,30 @@ async def delete_series(services: Services, request: Request) -> Answer:
         raise BadData(f"error parsing form values: {request.form_error}")
     if not request.form.get("match[]"):
         raise BadData("no match[] parameter provided")
-    parameters.time_or(request, "start", parameters.MIN_TIME)
-    parameters.time_or(request, "end", parameters.MAX_TIME)
-    parameters.matcher_sets(request, named=True)
-    return _not_built(request)
+    start = parameters.time_or(request, "start", parameters.MIN_TIME)
+    end = parameters.time_or(request, "end", parameters.MAX_TIME)
+    try:
+        found = parameters.selectors(request)
+    except BadData as problem:
+        raise parameters.invalid("match[]", str(problem)) from None
+    selected = [matchers for matchers in found if matchers]  # `{}` deletes nothing, as in Prometheus
+    await _done(lambda: services.storage.delete_series(selected, start, end))
+    return Answer(204)
 
 
 async def snapshot(services: Services, request: Request) -> Answer:
     if not _enabled(services):
         return _disabled()
-    parameters.boolean(request, "skip_head", "unable to parse boolean")
-    return _not_built(request)
+    skip_head = parameters.boolean(request, "skip_head", "unable to parse boolean")
+    name = await _done(lambda: services.storage.snapshot(skip_head=skip_head), "create snapshot: ")
+    return success({"name": name})
 
 
 async def clean_tombstones(services: Services, request: Request) -> Answer:
-    return _not_built(request) if _enabled(services) else _disabled()
+    if not _enabled(services):
+        return _disabled()
+    await _done(services.storage.clean_tombstones)
+    return Answer(204)
 
 
 async def drop_series(services: Services, request: Request) -> Answer:
@@ -46,5 +65,11 @@ def _disabled() -> Answer:
     return failure(500, "unavailable", "admin APIs disabled")
 
 
-def _not_built(request: Request) -> Answer:
-    return failure(501, "unavailable", f"{request.route.path} is not built yet: nothing was changed")
+async def _done(work: Callable[[], T], what: str = "") -> T:
+    """Runs what may take long in a thread of its own."""
+    try:
+        return await in_thread("admin", work)
+    except (BadData, Unavailable):
+        raise
+    except (OSError, TsdbError) as problem:
+        raise AdminFailed(f"{what}{problem}") from problem

@@ -29,7 +29,7 @@ def features(services: Services) -> dict[str, dict[str, bool]]:
     options = services.options
     return {
         "api": dict.fromkeys(_API, True) | {
-            "admin": False,  # not built, whatever the flag says
+            "admin": options.enable_admin_api,
             "lifecycle": options.enable_lifecycle,
             "otlp_write_receiver": False,
             "remote_write_receiver": True,

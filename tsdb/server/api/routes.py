@@ -186,16 +186,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("POST", "PUT"), "/api/v1/admin/tsdb/delete_series", Permission.ADMIN, admin.delete_series,
-        "Deletes samples of series. Only with `--web.enable-admin-api`; not built yet.",
+        "Deletes samples of series, durably and at once; their room on disk is freed in the background. Only with "
+        "`--web.enable-admin-api`.",
         (_REQUIRED_MATCH, _START, _END),
     ),
     Route(
         ("POST", "PUT"), "/api/v1/admin/tsdb/clean_tombstones", Permission.ADMIN, admin.clean_tombstones,
-        "Frees the space of what was deleted. Only with `--web.enable-admin-api`; not built yet.",
+        "Frees the room of what was deleted, now. Only with `--web.enable-admin-api`.",
     ),
     Route(
         ("POST", "PUT"), "/api/v1/admin/tsdb/snapshot", Permission.ADMIN, admin.snapshot,
-        "Copies the data to a folder of its own. Only with `--web.enable-admin-api`; not built yet.",
+        "Copies the data to a folder in `<data>/snapshots`, whose name it answers; `tsdb restore` makes a data "
+        "directory of it. Only with `--web.enable-admin-api`.",
         (Parameter("skip_head", "boolean", "Leaves out what is not in a block."),),
     ),
     Route(
