@@ -137,7 +137,8 @@ def config(targets: TargetServer, lossy: Listener, refused: Listener, authority:
         job("born", "app") if later else job("removed", "app"),
     ]
     return {"global": {"scrape_interval": "1s", "scrape_timeout": "1s",
-                       "external_labels": {"replica": "a"}}, "scrape_configs": jobs}
+                       "external_labels": {"replica": "a"}}, "scrape_configs": jobs,
+            "storage": {"tsdb": {"out_of_order_time_window": "0s"}}}
 
 
 TARGET_RULES: list[dict[str, Any]] = [
