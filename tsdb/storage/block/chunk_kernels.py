@@ -73,6 +73,30 @@ def page_checksums(data: NDArray[np.uint8], size: int, pages: NDArray[np.int64],
         out[i] = crc32c(np.uint32(0), data, start, min(start + size, data.size))
 
 
+BEYOND = -2
+"""An item that there is not."""
+
+
+@kernel(types.UniTuple(int64, 2)(I64, I64, int64, int64, BYTES, int64, NUMBERS, types.boolean[::1]), stage="query")
+def check_spans(begin: NDArray[np.int64], end: NDArray[np.int64], items: int, width: int, data: NDArray[np.uint8],
+                page: int, crcs: NDArray[np.uint32], unchecked: NDArray[np.bool_]) -> tuple[int, int]:
+    """Checks the pages of `page` bytes in which the items begin[i]:end[i] (i64[n]) of `width` bytes stand, where that
+    was not done before: `unchecked` bool[pages]. The data are `items` items, and `crcs` u32[pages] are those of the
+    pages. Returns (-1, BEYOND where an item is not there, or a page that is damaged; how many pages were checked)."""
+    checked = 0
+    for i in range(begin.size):
+        if begin[i] < 0 or end[i] < begin[i] or end[i] > items:
+            return BEYOND, checked
+        if end[i] > begin[i]:
+            for k in range(begin[i] * width // page, (end[i] * width - 1) // page + 1):
+                if k < unchecked.size and unchecked[k]:
+                    if crc32c(np.uint32(0), data, k * page, min((k + 1) * page, data.size)) != crcs[k]:
+                        return k, checked
+                    unchecked[k] = False
+                    checked += 1
+    return -1, checked
+
+
 @kernel(types.void(I32, NUMBERS, BYTES, BYTES, int64, int64, int64, int64, SHORTS, I64, I64, I64), stage="query")
 def chunk_ranges(rows: NDArray[np.int32], series_chunk: NDArray[np.uint32], mints: NDArray[np.uint8],
                  maxts: NDArray[np.uint8], width: int, base: int, mint: int, maxt: int, samples: NDArray[np.uint16],

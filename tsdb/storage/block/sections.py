@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
-from tsdb.storage.block.chunk_kernels import page_checksums
+from tsdb.storage.block.chunk_kernels import BEYOND, check_spans
 from tsdb.storage.block.layout import (
     ALIGNMENT,
     CONTENTS,
@@ -55,24 +55,19 @@ class Section:
         """Its bytes."""
         self.array: NDArray[Any] = raw.view(dtype)
         """Not checked yet."""
+        self.size = int(self.array.size)
+        self.width = int(self.array.itemsize)
+        """Bytes of an item."""
         self._path = path
         self._crcs = crcs
         self._page = page
         self._unchecked = np.ones(crcs.size, np.bool_)  # set by any thread, to the same
         self._whole = crcs.size == 0
 
-    @property
-    def size(self) -> int:
-        return int(self.array.size)
-
-    @property
-    def width(self) -> int:
-        """Bytes of an item."""
-        return int(self.array.itemsize)
-
     def close(self) -> None:
         self.raw = np.zeros(0, np.uint8)
         self.array = self.array[:0].copy()
+        self.size = 0
 
     def part(self, begin: int, end: int) -> NDArray[Any]:
         """Items begin:end, which must be there. Corruption."""
@@ -80,8 +75,8 @@ class Section:
             raise damaged(self._path, f"section {self.name} has {self.size} items, not {end}")
         if not self._whole and begin < end:
             first, last = begin * self.width // self._page, (end * self.width - 1) // self._page
-            if self._unchecked[first : last + 1].any():
-                self._check(first + np.flatnonzero(self._unchecked[first : last + 1]))
+            if self._unchecked[first] if first == last else self._unchecked[first : last + 1].any():
+                self.check_spans(np.array([begin]), np.array([end]))
         return self.array[begin:end]
 
     def all(self) -> NDArray[Any]:
@@ -90,34 +85,24 @@ class Section:
 
     def at(self, items: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """The given items. Corruption."""
+        items = items.astype(np.int64, copy=False)
         self.check_spans(items, items + 1)
         found: NDArray[Any] = self.array[items]
         return found
 
     def check_spans(self, begin: NDArray[np.integer[Any]], end: NDArray[np.integer[Any]]) -> None:
         """Checks the items begin[i]:end[i], so that kernels may read them from `array`. Corruption."""
-        if begin.size == 0:
-            return
-        if int(begin.min()) < 0 or int(end.max()) > self.size or (begin > end).any():
+        wrong, checked = check_spans(
+            np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64), self.size, self.width,
+            self.raw, self._page, self._crcs, self._unchecked,
+        )
+        if wrong == BEYOND:
             raise damaged(self._path, f"items beyond the end of section {self.name} are meant")
-        if self._whole:
-            return
-        first = begin.astype(np.int64) * self.width // self._page
-        past = (end.astype(np.int64) * self.width + self._page - 1) // self._page
-        some = end > begin
-        pages = self._crcs.size
-        depth = np.bincount(first[some], minlength=pages + 1) - np.bincount(past[some], minlength=pages + 1)
-        self._check(np.flatnonzero((np.cumsum(depth)[:pages] > 0) & self._unchecked))
-
-    def _check(self, pages: NDArray[np.int64]) -> None:
-        found = np.empty(pages.size, np.uint32)
-        page_checksums(self.raw, self._page, pages, found)
-        wrong = pages[found != self._crcs[pages]]
-        if wrong.size:
-            at = int(wrong[0]) * self._page
-            raise damaged(self._path, f"section {self.name} is damaged within {self._page} bytes from its byte {at} on")
-        self._unchecked[pages] = False
-        self._whole = not self._unchecked.any()
+        if wrong >= 0:
+            raise damaged(self._path, f"section {self.name} is damaged within {self._page} bytes from its byte "
+                                      f"{wrong * self._page} on")
+        if checked:
+            self._whole = not self._unchecked.any()
 
 
 class Index:
