@@ -244,9 +244,14 @@ def create(
     in `births`, and in `pair_births` those of pairs that get their first series (rings i32[power of two]). `given`
     u64[rows] are the refs on replay; 0: the next one. Returns (why it stopped, row it stopped at); a row that GROW_…
     or FULL is returned for has not been begun.
+
+    Series come in the order of their targets: a label that stands in the same place of the row before is not looked up.
     """
     made = 0
+    mask = np.uint64(table.size - 1)
     for row in range(start, hashes.size):
+        if row + 8 < hashes.size:
+            prefetch(table, np.int64((hashes[row + 8] >> THIRTY_TWO) & mask))
         if out[row] >= 0:
             continue
         begin = np.int64(offsets[row])
@@ -281,9 +286,27 @@ def create(
         at = begin
         end = begin + length
         count = 0
+        before_at, before_end, before_labels, before_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        if row > 0 and out[row - 1] >= 0:
+            before_at = np.int64(offsets[row - 1])
+            before_end = before_at + np.int64(lengths[row - 1])
+            before_labels = np.int64(label_offset[out[row - 1]])
+            before_count = np.int64(label_count[out[row - 1]])
         while at < end:
             at += 1
             size, at = read_varint(keys, at, end)
+            if before_at < before_end:
+                before_size, before_at = read_varint(keys, before_at + 1, before_end)
+                if (size == before_size and size >= 0 and at + size <= end and before_at + size <= before_end
+                        and count < before_count and equal_bytes(keys, before_at, keys, at, size)):
+                    pair = np.int64(labels[before_labels + count])
+                    pair_uses[pair] += np.uint32(1)
+                    labels[first_label + count] = np.uint32(pair)
+                    count += 1
+                    before_at += size
+                    at += size
+                    continue
+                before_at = before_at + before_size if before_size >= 0 else before_end
             pair_ids = (np.int64(-1), np.int64(-1))
             for _ in range(2):
                 at += 1
