@@ -11,6 +11,7 @@ import click
 
 from tsdb import flags
 from tsdb.commands.check import check
+from tsdb.commands.snapshot import restore, snapshot
 from tsdb.model.errors import ConfigError, TsdbError
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ cli.add_command(click.Command(
     epilog="Prometheus' other flags are taken, too, with a warning: docs/configuration.md has them all.",
 ))
 cli.add_command(check)
+cli.add_command(snapshot)
+cli.add_command(restore)
 
 
 @cli.command()
