@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tests.storage.batches import make_batch, read
 from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step
@@ -25,7 +24,7 @@ MINUTE = 60_000
 HOUR = 60 * MINUTE
 LATE_MS = 3 * HOUR
 CAPACITY = 2_400_000
-"""Bytes of the disk: too few for a reserve, which would be copied at every crash."""
+"""Bytes of the disk."""
 Key = tuple[tuple[str, str], ...]
 Sample = tuple[int, int, int]
 """Index of the series, ms, bits."""
@@ -80,14 +79,11 @@ class World:
         """What was done, for people."""
         self.lies: Callable[[Operation], bool] = lambda _: False
         self._series = 5
-        options = {field.name for field in dataclasses.fields(StorageOptions)}
-        self._late_option = next((name for name in options if "out_of_order" in name), None)
 
     # the storage
 
     def options(self) -> StorageOptions:
-        more: dict[str, Any] = {self._late_option: LATE_MS} if self._late_option else {}
-        return StorageOptions(wal_sync="commit" if self.faults.cut == "power" else "os", **more)
+        return StorageOptions(wal_sync="commit" if self.faults.cut == "power" else "os", late_window_ms=LATE_MS)
 
     def run(self, operations: int) -> None:
         """So many operations; then all is well for a while, and everything must be there. Raises Wrong."""
@@ -179,7 +175,7 @@ class World:
 
     def append_late(self) -> None:
         """Within the window, in any order, some of them again."""
-        if self._late_option is None or self.newest == 0:
+        if self.newest == 0:
             return
         samples = []
         for number in self._some_series():
@@ -192,7 +188,7 @@ class World:
 
     def append_history(self) -> None:
         """Of any age."""
-        if self._late_option is None or self.newest == 0:
+        if self.newest == 0:
             return
         number = self.chance.randrange(self._series)
         begin = self.newest - self.chance.choice((HOUR, 10 * HOUR, 100 * HOUR))

@@ -73,6 +73,11 @@ class _Series:
         hash_rows(table.secret, keys, small_offsets, small_lengths, hashes)
         slots = np.full(refs.size, -1, np.int32)
         table.create(hashes, keys, small_offsets, small_lengths, slots, refs)
+        # a series that had left the head has come back under another ref, which counts from then on
+        known = table.records["ref"]
+        newer = known[slots] < refs
+        known[slots[newer]] = refs[newer]
+        table.reserve_refs(int(refs.max(initial=0)))  # of a series that left and came back, the table has the first
         self._refs.append(refs)
         self._slots.append(slots)
 
