@@ -84,16 +84,21 @@ def check_spans(begin: NDArray[np.int64], end: NDArray[np.int64], items: int, wi
     was not done before: `unchecked` bool[pages]. The data are `items` items, and `crcs` u32[pages] are those of the
     pages. Returns (-1, BEYOND where an item is not there, or a page that is damaged; how many pages were checked)."""
     checked = 0
+    known_from, known_to = np.int64(0), np.int64(0)  # bytes of the last span's pages: the next one is near as a rule
     for i in range(begin.size):
         if begin[i] < 0 or end[i] < begin[i] or end[i] > items:
             return BEYOND, checked
-        if end[i] > begin[i]:
-            for k in range(begin[i] * width // page, (end[i] * width - 1) // page + 1):
-                if k < unchecked.size and unchecked[k]:
-                    if crc32c(np.uint32(0), data, k * page, min((k + 1) * page, data.size)) != crcs[k]:
-                        return k, checked
-                    unchecked[k] = False
-                    checked += 1
+        from_byte, to_byte = begin[i] * width, end[i] * width
+        if from_byte == to_byte or (from_byte >= known_from and to_byte <= known_to):
+            continue
+        first, past = from_byte // page, (to_byte - 1) // page + 1
+        for k in range(first, past):
+            if k < unchecked.size and unchecked[k]:
+                if crc32c(np.uint32(0), data, k * page, min((k + 1) * page, data.size)) != crcs[k]:
+                    return k, checked
+                unchecked[k] = False
+                checked += 1
+        known_from, known_to = first * page, past * page
     return -1, checked
 
 

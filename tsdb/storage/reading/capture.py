@@ -116,8 +116,9 @@ class HeadSelected:
             self._counts, self._word_offset, self._words, np.empty(1 << 16, np.uint64), begin_at, end_at, ts, values,
         )
         if wrong >= 0:
-            raise Corruption(f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory "
-                             "was changed or cut while it was open; it is left out when its two hours become a block")
+            raise self._head.windows.damaged(Corruption(
+                f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory was changed or "
+                "cut; a restart takes its samples from the log, if they are of the last hours"))
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
         return begin_at, end_at, ts, values

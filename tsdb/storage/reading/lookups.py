@@ -37,7 +37,7 @@ class Lookup:
             slots = selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
         else:
             slots = np.arange(head.table.size, dtype=np.int32)
-        found = np.zeros(slots.size, np.bool_)
+        found, nothing = np.zeros(slots.size, np.bool_), np.zeros(min(slots.size, AT_ONCE), np.int64)
         for start in range(0, max(slots.size, 1), AT_ONCE):
             part = slots[start : start + AT_ONCE]
             with head.lock:
@@ -45,7 +45,7 @@ class Lookup:
                     return None
                 table, deleted = head.windows.table, head.tombstones
                 places = head.windows.overlapping(self.mint, self.maxt)
-                first, past = deleted.of(part)
+                first, past = deleted.of(part) if len(deleted) else (nothing, nothing)
                 capture_kernels.find_touching(
                     part, self.mint, self.maxt, head.records, table.addresses[places], table.chains[places], first,
                     past, deleted.mint, deleted.maxt, found[start : start + AT_ONCE],

@@ -149,8 +149,8 @@ class Reading:
         return None if names is None else list(names)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
-               ) -> SeriesSet:
-        """Label sets of such series, sorted by labels."""
+               first: int = 0) -> SeriesSet:
+        """Label sets of such series, sorted by labels; where `first` is not 0, so many of them suffice."""
         lookup = Lookup(matcher_sets, mint, maxt)
 
         def find(view: View) -> SeriesSet | None:
@@ -165,7 +165,7 @@ class Reading:
             if found:
                 _, fresh = join_rows(slots, found, self._fingerprints, table.secret)
                 series = with_blocks(series, found, fresh, symbols, texts)
-            return take(series, label_order(series))
+            return take(series, label_order(series, first))
 
         return self._viewing(mint, maxt, find)
 
@@ -199,7 +199,7 @@ class Reading:
             symbols = np.unique(table.pair_name[pairs])
         else:
             symbols = table.pair_value[pairs[table.pair_name[pairs] == table.find_symbol(label)]]
-        return sorted(map(table.text, symbols.tolist()))
+        return sorted(table.texts_of(symbols.tolist()))
 
     def _slots(self, lookup: Lookup, view: View) -> NDArray[np.int32] | None:
         return lookup.slots(view, self._head, self._index, self._blocks)
