@@ -34,6 +34,9 @@ class MemorySymbols:
     def text(self, symbol: int) -> str:
         return self._texts[symbol]
 
+    def texts(self, symbols: Sequence[int]) -> list[str]:
+        return [self._texts[symbol] for symbol in symbols]
+
     def intern(self, text: str) -> int:
         if text not in self._ids:
             self._ids[text] = len(self._texts)
@@ -158,5 +161,5 @@ class MemoryStorage:
         return sorted({value for labels in rows for other, value in labels if other == name})
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
-               context: RequestContext) -> SeriesSet:
+               context: RequestContext, first: int = 0) -> SeriesSet:
         return series_set(self._rows(matcher_sets, mint, maxt), MemorySymbols())

@@ -13,8 +13,9 @@ FEW_LABELS = 128
 """Labels of all rows together, up to which Python's sort is quicker than a dozen calls of numpy."""
 
 
-def label_order(series: SeriesSet) -> NDArray[np.int64]:
-    """Row numbers i64[n] that sort a series set by labels. Stable."""
+def label_order(series: SeriesSet, first: int = 0) -> NDArray[np.int64]:
+    """Row numbers i64[n] that sort a series set by labels. Stable. Only the `first` ones, and perhaps some more, where
+    that is not 0."""
     rows = len(series)
     if rows < 2 or series.names.size == 0:
         return np.arange(rows, dtype=np.int64)
@@ -27,7 +28,7 @@ def label_order(series: SeriesSet) -> NDArray[np.int64]:
     used = np.zeros(size, np.bool_)
     used[series.names] = used[series.values] = True
     symbols = np.flatnonzero(used)
-    texts = [series.symbols.text(symbol) for symbol in symbols.tolist()]
+    texts = series.symbols.texts(symbols.tolist())
     # Code points sort as their UTF-8 bytes do.
     order = np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
     rank = np.zeros(size, np.uint64)
@@ -39,6 +40,9 @@ def label_order(series: SeriesSet) -> NDArray[np.int64]:
     keys = keys[(keys != keys[:, :1]).any(axis=1)]
     if not len(keys):
         return np.arange(rows, dtype=np.int64)
+    if 0 < first < rows // 2:
+        chosen = np.flatnonzero(keys[0] <= np.partition(keys[0], first)[first])
+        return chosen[np.lexsort(keys[::-1, chosen])]
     return np.lexsort(keys[::-1]).astype(np.int64)
 
 

@@ -34,6 +34,10 @@ class Symbols(Protocol):
 
     def text(self, symbol: int) -> str: ...
 
+    def texts(self, symbols: Sequence[int]) -> list[str]:
+        """Of many."""
+        ...
+
     def intern(self, text: str) -> int:
         """The id of a text, added where it is new."""
         ...
@@ -144,7 +148,7 @@ class Queryable(Protocol):
         ...
 
     def series(
-        self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext
+        self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext, first: int = 0
     ) -> SeriesSet:
-        """Label sets, each once, sorted by labels."""
+        """Label sets, each once, sorted by labels; where `first` is not 0, so many of them suffice."""
         ...

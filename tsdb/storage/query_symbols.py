@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+MANY = 64
 
 
 class Texts(Protocol):
@@ -14,6 +17,10 @@ class Texts(Protocol):
         ...
 
     def text(self, symbol: int) -> str: ...
+
+    def texts_of(self, symbols: Sequence[int]) -> list[str]:
+        """Of many."""
+        ...
 
     def find_symbol(self, text: str) -> int:
         """-1: there is none."""
@@ -46,6 +53,16 @@ class QuerySymbols:
                 found = self._more.text(symbol - self.first_own)
             self._texts[symbol] = found
         return found
+
+    def texts(self, symbols: Sequence[int]) -> list[str]:
+        """Of many: quicker than one by one, and not kept."""
+        if len(symbols) < MANY:
+            return list(map(self.text, symbols))
+        if max(symbols) < self.first_own:
+            return self._table.texts_of(symbols)
+        own = {place: self.text(symbol) for place, symbol in enumerate(symbols) if symbol >= self.first_own}
+        others = iter(self._table.texts_of([symbol for symbol in symbols if symbol < self.first_own]))
+        return [own[place] if place in own else next(others) for place in range(len(symbols))]
 
     def intern(self, text: str) -> int:
         found = self.find(text)

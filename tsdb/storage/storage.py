@@ -302,9 +302,9 @@ class Storage:
         return self._reading.names_at_hand(label, mint, maxt)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
-               ) -> SeriesSet:
-        """Label sets of such series, sorted by labels."""
-        return self._reading.series(matcher_sets, mint, maxt, context)
+               first: int = 0) -> SeriesSet:
+        """Label sets of such series, sorted by labels; where `first` is not 0, so many of them suffice."""
+        return self._reading.series(matcher_sets, mint, maxt, context, first)
 
     def metadata(self, family: str | None = None) -> dict[str, list[Metadata]]:
         """Metadata by family name: of one family, or of all."""

@@ -99,7 +99,7 @@ def _encode(kind: int, series: SeriesSet, rows: int, begin: NDArray[np.int64], e
     offsets = series.offsets[: rows + 1]
     labels = int(offsets[-1])
     used, places = _distinct(np.concatenate((series.names[:labels], series.values[:labels])))
-    text, text_offsets = _strings([series.symbols.text(symbol) for symbol in used])
+    text, text_offsets = _strings(series.symbols.texts(used))
     yield b"["
     written = np.zeros(1, np.int64)
     stamps = np.empty(times.size * STAMP_BYTES + 8 if shared else 0, np.uint8)

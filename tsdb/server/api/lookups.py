@@ -69,7 +69,8 @@ async def series(services: Services, request: Request) -> Answer:
     def work() -> Answer:
         context.check()
         matchers = parameters.matcher_sets(request, named=True)
-        parts, cut = encode_series(services.storage.series(matchers, mint, maxt, context), limit)
+        found = services.storage.series(matchers, mint, maxt, context, limit + 1 if limit > 0 else 0)
+        parts, cut = encode_series(found, limit)
         return success_parts(parts, [TRUNCATED] if cut else ())
 
     return await in_query_thread(services, context, work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,10 @@ class SymbolTable:
 
     def text(self, symbol: int) -> str:
         return self._text(symbol).decode()
+
+    def texts_of(self, symbols: Sequence[int]) -> list[str]:
+        """Of many."""
+        return [text.decode() for text in self.texts(np.array(symbols, np.int64))]
 
     def find_symbol(self, text: str) -> int:
         """The symbol of a text, or -1."""

@@ -107,7 +107,6 @@ class Index:
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
-        self._texts = _read_only(table.symbol_bytes.view())
         self._known: dict[Matcher, Known] = {}
         self._known_pairs = 0
         self._kept: dict[tuple[Matcher, ...], tuple[State, NDArray[np.int32]]] = {}
@@ -315,10 +314,7 @@ class Index:
         return np.array(sorted({pair for pair in found if pair >= 0}), np.int32)
 
     def _values(self, pairs: NDArray[np.int32]) -> Texts:
-        table = self._table
-        symbols = table.pair_value[pairs]
-        return Texts(self._texts, table.symbol_offset[symbols].astype(np.int64),
-                     table.symbol_length[symbols].astype(np.int64))
+        return self._table.texts(self._table.pair_value[pairs])
 
 
 class _Listed:

@@ -41,7 +41,7 @@ class Names:
         kept = self._kept.get(label)
         if kept is not None and kept.state == state:
             return kept.texts
-        texts = sorted(map(self._table.text, self._symbols(label)))
+        texts = sorted(self._table.texts_of(self._symbols(label)))
         if len(texts) <= LONGEST_KEPT:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()

@@ -7,6 +7,9 @@ after what it counts is written. Slots, pairs and symbols of series that are gon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +26,7 @@ from tsdb.storage.head.series_kernels import (
     GROW_SYMBOLS,
     MALFORMED,
 )
+from tsdb.storage.regexes import Texts
 
 FIRST_TABLE = 1 << 14
 FIRST_RING = 1 << 13
@@ -58,6 +62,8 @@ class SeriesTable:
         self.key_length = arena.reserve("key-lengths", layout.MAX_SERIES, np.uint32)
         self.symbol_table = np.zeros(FIRST_TABLE, np.uint64)
         self.symbol_bytes = arena.reserve("symbols", layout.MAX_SYMBOL_BYTES, np.uint8)
+        self._readable = self.symbol_bytes.view()
+        self._readable.flags.writeable = False
         self.symbol_offset = arena.reserve("symbol-offsets", layout.MAX_SYMBOLS, np.uint64)
         self.symbol_length = arena.reserve("symbol-lengths", layout.MAX_SYMBOLS, np.uint32)
         self.symbol_uses = arena.reserve("symbol-uses", layout.MAX_SYMBOLS, np.uint32)
@@ -280,6 +286,15 @@ class SeriesTable:
                 kept.clear()
             kept[symbol] = found
         return found
+
+    def texts(self, symbols: NDArray[np.integer[Any]]) -> Texts:
+        """Of many symbols, as kernels take them."""
+        return Texts(self._readable, self.symbol_offset[symbols].astype(np.int64),
+                     self.symbol_length[symbols].astype(np.int64))
+
+    def texts_of(self, symbols: Sequence[int]) -> list[str]:
+        """Of many symbols: quicker than one by one, and not kept."""
+        return self.texts(np.array(symbols, np.int64)).strings()
 
 
 def _part(ring: NDArray[np.int32], since: int, until: int) -> NDArray[np.int32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -36,6 +37,10 @@ class BlockTexts:
     def text(self, symbol: int) -> str:
         at = int(self._offset[symbol])
         return self._bytes[at : at + int(self._length[symbol])].tobytes().decode()
+
+    def texts_of(self, symbols: Sequence[int]) -> list[str]:
+        """Of many."""
+        return list(map(self.text, symbols))
 
     def find_symbol(self, text: str) -> int:
         if not self.symbols:

@@ -37,6 +37,15 @@ class Texts:
         begin = int(self.begin[place])
         return self.data[begin : begin + int(self.length[place])].tobytes()
 
+    def strings(self) -> list[str]:
+        """All of them, as Python has them."""
+        lines = np.empty(int(self.length.sum()) + len(self), np.uint8)
+        if write_lines(self.data, self.begin, self.length, lines) >= 0:  # one has a newline
+            return [self[place].decode() for place in range(len(self))]
+        found = lines.tobytes().decode().split("\n")
+        found.pop()
+        return found
+
     def some(self, places: NDArray[np.int64]) -> Texts:
         return Texts(self.data, self.begin[places], self.length[places])
 
