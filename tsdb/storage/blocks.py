@@ -14,7 +14,7 @@ import numpy as np
 from tsdb.model.errors import Corruption
 from tsdb.storage.block import Block, BlockMeta, block_paths
 from tsdb.storage.block.folders import remove_block
-from tsdb.storage.block.layout import INDEX_NAME, META_NAME
+from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME, META_NAME
 from tsdb.storage.block.sections import Index
 from tsdb.storage.block.ulid import made_at
 from tsdb.storage.damage import BACK, Damage
@@ -125,6 +125,11 @@ class Blocks:
             _remove(block)
             block.release()
 
+    def damaged(self) -> list[tuple[Block, Corruption]]:
+        """Those of which chunks were found damaged when they were opened."""
+        return [(block, problem) for block in self._every for path, problem in block.left_out
+                if path.name == CHUNKS_NAME]
+
     def take_out(self, block: Block, added: Sequence[Block] = ()) -> None:
         """Shows `added` instead of a block, whose folder stays."""
         with self._lock:
@@ -169,13 +174,13 @@ def _remove(block: Block) -> None:
 
 
 def _do_without(fs: FileSystem, block: Block, damage: Damage, *, read_only: bool) -> None:
-    """Sets aside files that are damaged and not needed; meta.json is written anew."""
+    """Sets aside files that are damaged and not needed; meta.json is written anew. Damaged chunks are `damaged`'s."""
     for path, problem in block.left_out:
         if path.name == META_NAME:
             damage.set_aside(path, problem)
             if not read_only:
                 write_file_atomically(fs, path, block.meta.to_json())
-        else:
+        elif path.name != CHUNKS_NAME:
             damage.set_aside(path, problem, block.meta.mint, block.meta.maxt, BACK)
 
 

@@ -166,6 +166,8 @@ class Storage:
                 fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged)
             self._appender.start()
             self._maintenance.start(self._appender)
+            for block, problem in self._blocks.damaged():
+                self._maintenance.block_is_damaged(block, problem)
 
     @classmethod
     def open(cls, path: Path, options: StorageOptions | None = None, *, read_only: bool = False,

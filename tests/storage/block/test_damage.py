@@ -104,6 +104,11 @@ def test_a_file_is_cut(name: str, written: SimulatedFileSystem, tmp_path: Path) 
         fs.open(PATH / name, writable=True).truncate(left)
         if name == META_NAME:
             assert answers(fs) == good and left_out(fs) == [META_NAME], "the index has a copy"
+        elif name == CHUNKS_NAME and left:
+            assert left_out(fs) == [CHUNKS_NAME]
+            if left < size:
+                with pytest.raises(Corruption, match=name):
+                    answers(fs)
         else:
             with pytest.raises(Corruption, match=name):
                 Block.open(fs, PATH)

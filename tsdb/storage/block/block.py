@@ -79,7 +79,7 @@ class Block:
         """See `open`."""
         self.left_out = left_out
         """Files that are damaged and that the block does without: meta.json, of which the index has a copy; tombstones,
-        without which what was deleted is there again."""
+        without which what was deleted is there again; chunks, of which those that are sound can be read."""
         self.path = path
         self.meta = meta
         self.index = index
@@ -119,11 +119,14 @@ class Block:
                 left_out.append((path / META_NAME, problem))
             mappings.append(_map(fs, path / CHUNKS_NAME))
             chunks = mappings[1].array
-            check_header(path / CHUNKS_NAME, chunks[:CHUNKS_HEADER_BYTES].tobytes(), CHUNKS_MAGIC, CHUNKS_VERSION,
-                         "chunks")
             expected = int(index["chunk_offset"].part(index.chunks, index.chunks + 1)[0])
-            if chunks.size != expected:
-                raise damaged(path / CHUNKS_NAME, f"has {chunks.size} bytes, not {expected}")
+            try:
+                check_header(path / CHUNKS_NAME, chunks[:CHUNKS_HEADER_BYTES].tobytes(), CHUNKS_MAGIC, CHUNKS_VERSION,
+                             "chunks")
+                if chunks.size != expected:
+                    raise damaged(path / CHUNKS_NAME, f"has {chunks.size} bytes, not {expected}")
+            except Corruption as problem:
+                left_out.append((path / CHUNKS_NAME, problem))
             try:
                 tombstones = read_tombstones(fs, path, index.series)
             except Corruption as problem:

@@ -170,6 +170,7 @@ class Windows:
         """`step`: bytes of disk that a window's file takes ahead, at least."""
         self._fs = fs
         self._damage = damage or Damage(fs, folder.parent, read_only=read_only)
+        self._noted = False
         self._step = step
         self._folder = folder
         self._read_only = read_only
@@ -337,6 +338,14 @@ class Windows:
             self._fs.unlink(self._folder / name)
         if names:
             self._fs.sync_directory(self._folder)
+
+    def damaged(self, problem: Corruption) -> Corruption:
+        """A reader has come upon a damaged chunk, which is noted once: the log may have its samples still, and the next
+        start reads it."""
+        if not self._noted:
+            self._noted = True
+            self._damage.note(self._folder, problem)
+        return problem
 
     @property
     def every(self) -> Sequence[Window]:

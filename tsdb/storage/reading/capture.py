@@ -117,8 +117,8 @@ class HeadSelected:
         )
         if wrong >= 0:
             raise self._head.windows.damaged(Corruption(
-                f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory was changed or "
-                "cut; a restart takes its samples from the log, if they are of the last hours"))
+                f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory was changed "
+                "or cut; a restart takes its samples from the log, if they are of the last hours"))
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
         return begin_at, end_at, ts, values

@@ -54,22 +54,18 @@ class Quarantine:
         reason, added = problem, []
         block.acquire()
         try:
-            if not any(self._sections_damaged(block)):
+            if not any(True for _ in block.index.problems()):
                 damaged = damaged_chunks(block)
-                if damaged.size:
-                    lost = times_of(block, damaged)
-                    reason = _about(block, damaged, lost)
-                    added = self._rescue(block, damaged)
-        except (OSError, Corruption, FormatTooNew) as failure:
+                added = self._rescue(block, damaged)
+                lost = times_of(block, damaged) if damaged.size else (0, 0)
+                reason = _about(block, damaged) if damaged.size else problem
+        except (OSError, Corruption, FormatTooNew, ValueError) as failure:
             lost, reason, added = (block.meta.mint, block.meta.maxt), problem, []
             log.error("%s: what is sound in it could not be taken over: %s", block.path, failure)
         finally:
             block.release()
         self._blocks.take_out(block, added)
         self._damage.set_aside(block.path, reason, *lost)
-
-    def _sections_damaged(self, block: Block) -> Iterator[Corruption]:
-        yield from block.index.problems()
 
     def _rescue(self, block: Block, damaged: NDArray[np.int64]) -> list[Block]:
         meta = block.meta
@@ -174,7 +170,7 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _about(block: Block, damaged: NDArray[np.int64], lost: tuple[int, int]) -> Corruption:
+def _about(block: Block, damaged: NDArray[np.int64]) -> Corruption:
     rows = series_of(block, damaged)
     more = f" and {rows.size - NAMED} more" if rows.size > NAMED else ""
     return Corruption(f"{block.path / CHUNKS_NAME}: {damaged.size} of {block.index.chunks} chunks are damaged, of "
