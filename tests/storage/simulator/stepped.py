@@ -99,7 +99,7 @@ class SteppedMaintenance(Maintenance):
 
 @contextmanager
 def stepped(seed: int) -> Iterator[None]:
-    """Storages that are opened inside are stepped, have small files, and names that follow from the seed."""
+    """Storages that are opened inside are stepped, small in everything, and their names follow from the seed."""
     names = random.Random(seed)
     made = 0
 
@@ -116,6 +116,10 @@ def stepped(seed: int) -> Iterator[None]:
         patches.enter_context(patch(here + "Windows", functools.partial(Windows, step=1 << 14)))
         patches.enter_context(patch(here + "WalOptions", functools.partial(WalOptions, segment_bytes=4000,
                                                                            sync_interval_s=0)))
+        patches.enter_context(patch("tsdb.storage.upkeep.compaction.SPARE_BYTES", 1 << 14))
+        patches.enter_context(patch("tsdb.storage.upkeep.cleaning.SPARE_BYTES", 1 << 14))
+        patches.enter_context(patch("tsdb.storage.upkeep.reserve.LARGEST", 1 << 14))
+        patches.enter_context(patch("tsdb.storage.upkeep.reserve.SMALLEST", 1 << 13))
         for module in ulid_users():
             patches.enter_context(patch(module + ".new_ulid", new_ulid))
         yield
