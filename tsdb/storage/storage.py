@@ -44,7 +44,7 @@ from tsdb.storage.restart.opening import Opened, open_head, save_head
 from tsdb.storage.restart.recovery import Report
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
-from tsdb.storage.upkeep.expiry import Expiry
+from tsdb.storage.upkeep.expiry import Expiry, RetentionStatistics
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.storage.upkeep.reserve import Reserve
 from tsdb.storage.upkeep.retention import Retention, RetentionRule
@@ -119,6 +119,7 @@ class StorageStatistics:
     """Late samples that are not in blocks yet."""
     opening: Opened | None = None
     """How the head came back."""
+    retention: RetentionStatistics = field(default_factory=RetentionStatistics)
     damaged: int = 0
     """Files and folders found damaged since the start."""
     damaged_known: int = 0
@@ -155,13 +156,14 @@ class Storage:
                                       queue_samples=options.queue_samples,
                                       after_commit=self._maintenance.after_commit)
             self.set_late_window(options.late_window_ms)
-            self._expiry = self._maintenance.expiry = Expiry(fs, path, self._head, self._blocks, self._wal)
-            self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
-                                         options.retention_rules))
             self._snapshots = Snapshots(fs, path, self._head, self._blocks, self._appender)
             self._snapshots.remove_left()
             reserve = Reserve(fs, path)
             self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
+            self._expiry = self._maintenance.expiry = Expiry(fs, path, self._head, self._blocks, self._wal,
+                                                             self._deletes.mark)
+            self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
+                                         options.retention_rules))
             self._cleaning = self._maintenance.cleaning = Cleaning(
                 fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged)
             self._appender.start()
@@ -363,6 +365,7 @@ class Storage:
             late_appended=counters.late if counters is not None else 0,
             late_stored=head.late.size,
             opening=self.opened,
+            retention=RetentionStatistics() if self._read_only else self._expiry.statistics(),
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
         )

@@ -28,6 +28,10 @@ class Tombstones:
     def __len__(self) -> int:
         return int(self.series.size)
 
+    def same_as(self, other: Tombstones) -> bool:
+        return all(np.array_equal(mine, others) for mine, others in (
+            (self.series, other.series), (self.mint, other.mint), (self.maxt, other.maxt)))
+
     def of(self, series: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(begin i64[k], end i64[k]) of k series in any order: the intervals of series[i] are at begin[i]:end[i]."""
         return (np.searchsorted(self.series, series, "left").astype(np.int64),

@@ -64,7 +64,7 @@ class Deletes:
         plan = self._plan(matcher_sets, mint, maxt)
         if plan.gone:
             self._blocks.publish((), plan.gone)  # frees room for what follows
-        self._with_room(self._here, lambda: self._mark(plan.marked))
+        self.mark(plan.marked)
         self._with_room(self._between_commits, lambda: self._delete_from_head(matcher_sets, mint, maxt))
         log.info("deleted: %d blocks are gone, %d have samples that are deleted", len(plan.gone), len(plan.marked))
 
@@ -85,6 +85,11 @@ class Deletes:
             else:
                 plan.marked.append((block, tombstones))
         return plan
+
+    def mark(self, marked: list[tuple[Block, Tombstones]]) -> None:
+        """Gives blocks other tombstones, durably. Raises OSError."""
+        if marked:
+            self._with_room(self._here, lambda: self._mark(marked))
 
     def _mark(self, marked: list[tuple[Block, Tombstones]]) -> None:
         done: list[tuple[Block, Tombstones]] = []

@@ -1,15 +1,21 @@
-"""Drops what retention no longer wants: blocks, and windows that could not be cut."""
+"""Drops what retention no longer wants: blocks, series of blocks, and windows that could not be cut."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from tsdb.model.errors import Corruption
 from tsdb.storage.appender import Appender
 from tsdb.storage.block import Block
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
+from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep.retention import Piece, Retention, too_many, too_old
 from tsdb.wal import Wal
 from tsdb.wal.files import FileSystem
@@ -17,15 +23,33 @@ from tsdb.wal.files import FileSystem
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class RetentionStatistics:
+    """Limits, and counters since the start."""
+
+    limit_bytes: int = 0
+    """0: none."""
+    limit_ms: int = 0
+    """0: none."""
+    time_retentions: int = 0
+    """Times that something was too old; and too much."""
+    size_retentions: int = 0
+
+
 class Expiry:
     """Of one storage; `run` is called in the maintenance's thread."""
 
-    def __init__(self, fs: FileSystem, data: Path, head: Head, blocks: Blocks, wal: Wal) -> None:
+    def __init__(self, fs: FileSystem, data: Path, head: Head, blocks: Blocks, wal: Wal,
+                 mark: Callable[[list[tuple[Block, Tombstones]]], None]) -> None:
+        """`mark` gives blocks other tombstones."""
         self._fs = fs
         self._data = data
         self._head = head
         self._blocks = blocks
         self._wal = wal
+        self._mark = mark
+        self._looked: dict[str, tuple[Retention, frozenset[int]]] = {}
+        """Blocks whose series were looked at: for what, and beyond which times to keep they were."""
         self.retention = Retention()
         """May be replaced at any time."""
         self.time_retentions = 0
@@ -37,6 +61,13 @@ class Expiry:
     def most_bytes(self) -> int:
         """The limit of size; 0: none. OSError."""
         return self.retention.most_bytes(self._fs.disk_bytes(self._data) if self.retention.percentage else 0)
+
+    def statistics(self) -> RetentionStatistics:
+        try:
+            most = self.most_bytes
+        except OSError:
+            most = self.retention.size_bytes
+        return RetentionStatistics(most, self.retention.time_ms, self.time_retentions, self.size_retentions)
 
     def run(self, appender: Appender) -> None:
         """Drops what is too old or too much. Raises OSError, Unavailable, StorageError, BadData."""
@@ -50,8 +81,9 @@ class Expiry:
         newest = max([newest, *(block.meta.maxt for block in blocks if not block.meta.compaction.out_of_order)])
         pieces = [Piece(block.meta.maxt, block.bytes) for block in blocks]
         pieces += [Piece(window.maxt + 1, window.used, window.complete) for window in windows]
-        old = {i for i in too_old(pieces, newest, retention.time_ms)
-               if i >= len(blocks) or not self._outlives(blocks[i], newest)}
+        old = set(too_old(pieces, newest, retention.time_ms))
+        if retention.rules:
+            old = {i for i in old if i >= len(blocks)} | self._without_series(blocks, newest)
         rest = [i for i in range(len(pieces)) if i not in old]
         large = {rest[i] for i in too_many([pieces[i] for i in rest], self._wal.statistics().size_bytes,
                                            self.most_bytes)}
@@ -78,11 +110,33 @@ class Expiry:
             head.min_ts = min([window.mint for window in head.windows.every], default=head.border)
             deleted.forget(head)
 
-    def _outlives(self, block: Block, newest: int) -> bool:
-        """Whether a rule keeps some series of a block that is beyond the general retention."""
-        age = newest - block.meta.maxt
-        longest = self.retention.longest_ms
-        if not self.retention.rules or 0 < longest <= age:
-            return False
-        keep = self.retention.keep_ms(block)
-        return bool(((keep == 0) | (keep > age)).any())
+    def _without_series(self, blocks: Sequence[Block], newest: int) -> set[int]:
+        """Which blocks have no series that a rule, or the general retention, still keeps. Others get tombstones for
+        those that are kept no longer, once for each of the times to keep that they are beyond."""
+        retention, gone, marked = self.retention, set(), []
+        looked: dict[str, tuple[Retention, frozenset[int]]] = {}
+        for i, block in enumerate(blocks):
+            age = newest - block.meta.maxt
+            state = retention, retention.reached(age)
+            if not state[1] or self._looked.get(block.meta.ulid) == state:
+                looked[block.meta.ulid] = state
+                continue
+            try:
+                keep = retention.keep_ms(block)
+            except Corruption as problem:
+                looked[block.meta.ulid] = state
+                log.error("block %s keeps series that are over their retention: %s", block.meta.ulid, problem)
+                continue
+            rows = np.flatnonzero((keep > 0) & (keep <= age)).astype(np.int32)
+            if rows.size == len(block):
+                gone.add(i)
+                continue
+            looked[block.meta.ulid] = state
+            tombstones = block.tombstones.adding(rows, np.full(rows.size, block.meta.mint),
+                                                 np.full(rows.size, block.meta.maxt - 1))
+            if rows.size and not tombstones.same_as(block.tombstones):
+                log.info("block %s: %d series are over their retention", block.meta.ulid, rows.size)
+                marked.append((block, tombstones))
+        self._mark(marked)
+        self._looked = looked
+        return gone
