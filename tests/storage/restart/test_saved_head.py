@@ -215,3 +215,19 @@ def test_a_file_of_another_version_is_left_alone(tmp_path: Path, monkeypatch: py
     storage = Storage.open(tmp_path, LATE_WINDOW)
     assert not storage.opened.clean and what_is_there(storage) == expected
     storage.close()
+
+
+def test_a_file_that_is_cut_while_a_reader_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer beside gives back the space ahead of the chunks: the reader, which knew the size before, begins anew."""
+    storage, _ = filled(tmp_path)
+    size, told = LocalFile.size, []
+
+    def before_it_was_cut(file: LocalFile) -> int:
+        told.append(file.path.suffix)
+        return size(file) + (1 << 20 if file.path.suffix == ".chunks" and told.count(".chunks") == 1 else 0)
+
+    monkeypatch.setattr(LocalFile, "size", before_it_was_cut)
+    with_reader = Storage.open(tmp_path, read_only=True)
+    assert told.count(".chunks") > 2 and what_is_there(with_reader)[:5] == what_is_there(storage)[:5]
+    with_reader.close()
+    storage.close()

@@ -58,7 +58,11 @@ def open_head(fs: FileSystem, data: Path, wal: Wal, head: Head, metadata: dict[s
     if saved is not None:
         saved.close()
     recovered = recover(fs, data / "wal", wal, head, metadata, report, blocks)
-    return Opened(False, recovered.samples, time.monotonic() - began, recovered.same_checkpoint)
+    opened = Opened(False, recovered.samples, time.monotonic() - began, recovered.same_checkpoint)
+    segments = [segment.number for segment in recovered.log.segments]
+    log.info("replayed the log, segments %d to %d, in %.2f s", min(segments, default=0), max(segments, default=0),
+             opened.seconds)
+    return opened
 
 
 def save_head(fs: FileSystem, data: Path, wal: Wal, head: Head, metadata: dict[str, Metadata]) -> None:
