@@ -346,3 +346,16 @@ def test_nan_is_a_value() -> None:
     with Engine(storage_of(x=([0], [math.nan]))) as engine:
         (value,) = single(engine.query("x", 0))
     assert value is not None and math.isnan(value)
+
+
+def test_what_the_storage_warns_of_comes_first(storage: MemoryStorage) -> None:
+    class Damaged(MemoryStorage):
+        def capture(self, selections: Sequence[Selection], context: RequestContext) -> MemoryCapture:
+            capture = super().capture(selections, context)
+            capture.warnings = ["samples may be missing"]
+            return capture
+
+    with Engine(Damaged(columns=storage.columns)) as engine:
+        found = engine.query("quantile_over_time(2, gauge[1m])", MINUTE).warnings
+        assert found[0] == "samples may be missing"
+        assert len(found) == 2
