@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +53,7 @@ class Unthreaded:
         recover(fs, FOLDER / "wal", self.wal, self.head, metadata, blocks=self.blocks)
         self._appender = Appender(self.head, self.index, self.wal, metadata, queue_samples=1 << 30,
                                   after_commit=lambda: None, clock=lambda: 1e12)
+        self._appender.late_window_ms = 3 * HOUR
         self.arriving: deque[list[tuple[int, int, int]]] = deque()
         """Commits that come while windows are being completed."""
         self.reading = Reading(self.head, self.index, self.blocks)
@@ -84,7 +85,7 @@ class Unthreaded:
 
 
 def commits(seed: int) -> list[list[tuple[int, int, int]]]:
-    """Eight hours of four series, of which some pause."""
+    """Eight hours of four series, of which some pause. Every third commit has late samples, too, one time twice."""
     chance = random.Random(seed)
     out = []
     now = 10 * HOUR
@@ -97,16 +98,19 @@ def commits(seed: int) -> list[list[tuple[int, int, int]]]:
                 ts = max(now - HOUR // 4, clocks[n]) + chance.randint(1, 10_000)
                 clocks[n] = ts
                 batch.append((n, ts, chance.getrandbits(64)))
+        if len(out) % 3 == 2:
+            late = [(n, clocks[n] - chance.randint(1, HOUR), chance.getrandbits(64)) for n in (0, 1, 1)]
+            batch += [*late, (1, late[1][1], 5)]
         if batch:
             out.append(batch)
     return out
 
 
 def merged(before: Samples, batch: list[tuple[int, int, int]]) -> Samples:
-    out = {n: list(values) for n, values in before.items()}
+    out = {n: dict(values) for n, values in before.items()}
     for n, ts, value in batch:
-        out.setdefault(n, []).append((ts, value))
-    return out
+        out.setdefault(n, {}).setdefault(ts, value)
+    return {n: sorted(values.items()) for n, values in out.items()}
 
 
 def run(fs: SimulatedFileSystem, seed: int, sync: Sync) -> tuple[Samples, Samples]:
@@ -152,10 +156,21 @@ def count_operations(seed: int) -> int:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("cut", ["kill", "power"])
+def test_killed_at_some_operations(seed: int, cut: str) -> None:
+    check(seed, cut, random.Random(cut).sample(range(count_operations(seed)), 25))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cut", ["kill", "power"])
 def test_killed_at_every_operation(seed: int, cut: str) -> None:
+    check(seed, cut, range(count_operations(seed)))
+
+
+def check(seed: int, cut: str, kills: Iterable[int]) -> None:
     sync: Sync = "commit" if cut == "power" else "os"
     windows_completed = 0
-    for kill_at in range(0, count_operations(seed), 1 if seed == 0 else 3):
+    for kill_at in kills:
         fs = SimulatedFileSystem(kill_at=kill_at, chance=random.Random(seed * 1000 + kill_at))
         acknowledged, in_flight = run(fs, seed, sync)
         after = fs.killed() if cut == "kill" else fs.power_cut()
@@ -172,7 +187,7 @@ def test_a_missing_sync_is_noticed(left_out: str) -> None:
         return operation.name == "datasync" and left_out in operation.path.parts
 
     lost = 0
-    for kill_at in range(count_operations(0)):
+    for kill_at in random.Random(left_out).sample(range(count_operations(0)), 60):
         fs = SimulatedFileSystem(kill_at=kill_at, chance=random.Random(kill_at), lies=lies)
         acknowledged, in_flight = run(fs, 0, "commit")
         after = fs.power_cut()
