@@ -356,6 +356,6 @@ def test_what_the_storage_warns_of_comes_first(storage: MemoryStorage) -> None:
             return capture
 
     with Engine(Damaged(columns=storage.columns)) as engine:
-        found = engine.query("quantile_over_time(2, gauge[1m])", MINUTE).warnings
+        found = engine.query("quantile_over_time(2, x_total[1m])", MINUTE).warnings
         assert found[0] == "samples may be missing"
         assert len(found) == 2

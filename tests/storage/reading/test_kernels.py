@@ -17,7 +17,7 @@ from tests.storage.reading.plain import Parts
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.labels import canonical_key
 from tsdb.storage.query_symbols import QuerySymbols
-from tsdb.storage.reading import merge_kernels
+from tsdb.storage.reading import block_kernels, merge_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
 from tsdb.storage.reading.join import HeadFingerprints, Join
 
@@ -93,6 +93,22 @@ def test_join(parts: list[list[int]]) -> None:
         expected = [known.setdefault(pair, len(known)) for pair in pairs]
         assert join.add(np.array(pairs, np.uint64).reshape(-1, 2)).tolist() == expected
         assert join.rows == len(known)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(st.integers(0, 7), max_size=8, unique=True), min_size=1, max_size=4))
+def test_by_row(blocks: list[list[int]]) -> None:
+    every = [(row, b) for b, rows in enumerate(blocks) for row in rows]
+    numbers = np.arange(len(every), dtype=np.int64)
+    offsets, block = np.zeros(10, np.int64), np.empty(len(every), np.int32)
+    begin, end = np.empty(len(every), np.int64), np.empty(len(every), np.int64)
+    block_kernels.by_row(np.array([row for row, _ in every], np.int64), np.cumsum([len(rows) for rows in blocks]),
+                         numbers, numbers + 1, offsets, block, begin, end)
+    for row in range(8):
+        part = slice(int(offsets[row]), int(offsets[row + 1]))
+        wanted = [(b, number) for number, (at, b) in enumerate(every) if at == row]
+        assert list(zip(block[part].tolist(), begin[part].tolist(), strict=True)) == wanted
+        assert (end[part] == begin[part] + 1).all()
 
 
 label_sets = st.dictionaries(texts.filter(bool), texts.filter(bool), max_size=4)
