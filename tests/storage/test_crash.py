@@ -87,7 +87,7 @@ class Unthreaded:
 def commits(seed: int) -> list[list[tuple[int, int, int]]]:
     """Eight hours of four series, of which some pause. Every third commit has late samples, too, one time twice."""
     chance = random.Random(seed)
-    out = []
+    out: list[list[tuple[int, int, int]]] = []
     now = 10 * HOUR
     clocks = [now] * len(SERIES)
     for _ in range(14):
