@@ -49,6 +49,8 @@ class _Inode:
     """What a power cut leaves at least."""
     clean: bytes = b""
     """What the system believes to be on disk."""
+    written: set[int] = field(default_factory=set)
+    """Sectors that were written since, even if with the same bytes."""
 
     def content(self) -> bytes:
         return self.room[: self.size].tobytes()
@@ -62,10 +64,12 @@ class _Inode:
 
     def sync(self) -> None:
         self.disk = self._merged(lambda _: True, self.size)
-        self.clean = self.content()
+        self.lose()
 
     def lose(self) -> None:
+        """The system believes that all is on disk now."""
         self.clean = self.content()
+        self.written.clear()
 
     def after_power_cut(self, chance: random.Random) -> bytes:
         low, high = sorted((len(self.disk), self.size))
@@ -87,6 +91,7 @@ class _Inode:
         dirty = (new != clean).any(axis=1)
         if len(self.clean) < min(size, len(now)):  # bytes that are new count as changed even where they are zeros
             dirty[len(self.clean) // SECTOR : -(-len(now) // SECTOR)] = True
+        dirty[[sector for sector in self.written if sector < dirty.size]] = True
         chosen = [sector for sector in np.flatnonzero(dirty).tolist() if choose(sector)]
         merged[chosen] = new[chosen]
         return merged.tobytes()[:size]
@@ -140,6 +145,7 @@ class SimulatedFile:
     def _write(self, data: bytes, offset: int) -> None:
         end = offset + len(data)
         self._inode.need(end)
+        self._inode.written.update(range(offset // SECTOR, -(-end // SECTOR)))
         self._inode.room[offset:end] = np.frombuffer(data, np.uint8)
         self._inode.size = max(self._inode.size, end)
 
@@ -263,6 +269,7 @@ class SimulatedFileSystem:
             made.need(len(content))
             made.room[: len(content)] = np.frombuffer(content, np.uint8)
             made.disk, made.clean = (old.disk, old.clean) if keep and old is not None else (content, content)
+            made.written = set(old.written) if keep and old is not None else set()
             following._names[path] = made
             if old is not None:
                 inodes[id(old)] = made
@@ -309,6 +316,7 @@ class SimulatedFileSystem:
             self.begin("truncate", path)
             inode.room[: inode.size] = 0
             inode.size = 0
+            inode.clean = b""
         file = SimulatedFile(self, path, inode, writable=writable)
         self.open_files.add(id(file))
         return file
