@@ -12,6 +12,8 @@ from tsdb.model.labels import canonical_key
 from tsdb.storage.head import layout
 from tsdb.storage.head.layout import CHUNK_WORDS
 from tsdb.storage.head.refs import Refs
+from tsdb.storage.head.series_kernels import KEY_BYTES, SYMBOL_BYTES
+from tsdb.storage.head.series_kernels import LABELS as LABEL_LISTS
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.restart import saved_head_kernels
 
@@ -67,6 +69,10 @@ def test_names_and_series(series: list[dict[str, str]]) -> None:
         sum((text == name) + (text == value) for name, value in pairs) for text in symbols]
     assert table.pair_uses[: len(pairs)].tolist() == [sum(pair in labels.items() for labels in series)
                                                        for pair in pairs]
+    other, batch = new_table(), make_batch(table.secret, series, [])
+    other.create(batch.row_hash, batch.keys, batch.row_offset, batch.row_length, np.full(len(series), -1, np.int32))
+    for used in (KEY_BYTES, SYMBOL_BYTES, LABEL_LISTS):  # room by size class, so that it can be used again
+        assert table.counters[used] == other.counters[used]
     more = {"__name__": "another", "é": "x" * 300}
     batch = make_batch(table.secret, [*series, more], [])
     slots, missing = table.resolve(batch)
