@@ -122,13 +122,34 @@ def test_a_snapshot_has_what_queries_have(both: Both) -> None:
                     assert [[ts / 1000 for ts, _ in samples]] == [[ts for ts, _ in each["values"]]]
 
 
+def test_compact(both: Both) -> None:
+    """Ours alone has it. Everything is in blocks then, and is as it was."""
+    before = both.compare()
+    assert (both.tsdb.request("POST", f"{ADMIN}compact").status, both.tsdb.request("PUT", f"{ADMIN}compact").body) == (
+        204, b"")
+    assert both.compare() == before
+    metrics = both.tsdb.request("GET", "/metrics").body.decode()
+    found = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line.startswith("prometheus_tsdb"))
+    assert float(found["prometheus_tsdb_blocks_loaded"]) >= 1
+    assert float(found["prometheus_tsdb_storage_blocks_bytes"]) > 1000
+    assert float(found["prometheus_tsdb_compactions_total"]) >= 1
+    assert float(found['prometheus_tsdb_compaction_chunk_samples_bucket{le="+Inf"}']) >= 12
+    assert float(found["prometheus_tsdb_lowest_timestamp"]) <= both.start
+    (folder,) = {path.parent for path in both.data.glob("blocks/*/meta.json")}
+    assert not list(both.data.glob("chunks/*")) and folder.is_dir()
+    newest = both.start + (COUNT + 1) * STEP_MS
+    for client in (both.prometheus, both.tsdb):
+        client.write([(labels, [(newest, 5.0)]) for labels in SERIES])
+    assert len(both.compare()) == 12
+
+
 def test_without_the_flag(peer: Callable[[str], Path], tmp_path: Path) -> None:
     port = free_port()
     process = Process([TSDB, "serve", f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"],
                       tmp_path / "log", port)
     try:
         client = process.wait_ready().client
-        for path in ("delete_series?match[]=up", "clean_tombstones", "snapshot"):
+        for path in ("delete_series?match[]=up", "clean_tombstones", "snapshot", "compact"):
             answer = client.request("POST", ADMIN + path)
             assert (answer.status, answer.json()["error"]) == (500, "admin APIs disabled")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,6 @@ class Histogram:
         self.counts = [before + more for before, more in zip(self.counts, found.tolist(), strict=True)]
         self.sum += float(values.sum())
 
-    def cumulative(self) -> list[tuple[str, float]]:
-        """(le, observations up to it), "+Inf" last."""
-        texts = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
-        return list(zip(texts, np.cumsum(self.counts).tolist(), strict=True))
+    def cumulative(self) -> list[tuple[float, int]]:
+        """(upper bound, observations up to it), infinity last."""
+        return list(zip((*self.bounds, math.inf), np.cumsum(self.counts).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""/api/v1/admin: deletes and snapshots, where --web.enable-admin-api allows them."""
+"""/api/v1/admin: deletes, snapshots and compaction, where --web.enable-admin-api allows them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ async def clean_tombstones(services: Services, request: Request) -> Answer:
     if not _enabled(services):
         return _disabled()
     await _done(services.storage.clean_tombstones)
+    return Answer(204)
+
+
+async def compact(services: Services, request: Request) -> Answer:
+    if not _enabled(services):
+        return _disabled()
+    await _done(services.storage.compact)
     return Answer(204)
 
 

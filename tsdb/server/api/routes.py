@@ -201,6 +201,11 @@ ROUTES: tuple[Route, ...] = (
         (Parameter("skip_head", "boolean", "Leaves out what is not in a block."),),
     ),
     Route(
+        ("POST", "PUT"), "/api/v1/admin/tsdb/compact", Permission.ADMIN, admin.compact,
+        "Writes everything in memory to blocks and compacts these until nothing is left to do; then answers. Not in "
+        "Prometheus. Only with `--web.enable-admin-api`.",
+    ),
+    Route(
         ("GET",), "/federate", Permission.READ, federate.federate,
         "The newest samples of some series in the text format, with `global.external_labels`.",
         (Parameter("match[]", "selector", "Which series; may be repeated. Without it: none."),),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _RULES, _ALERTS, _REMOTE = "comes with rules", "comes with alerting", "comes with remote_write"
-_BLOCKS = "comes with blocks"
 _OLD = "Prometheus has not had it since 2.23"
 
 ABSENT: Mapping[str, str] = {
@@ -38,8 +37,7 @@ ABSENT: Mapping[str, str] = {
     "prometheus_rule_group_iterations_missed_total": _RULES,
     "prometheus_rule_group_rules": _RULES,
     "prometheus_tsdb_clean_start": "the lock ends with the process: it does not tell how the last one ended",
-    "prometheus_tsdb_compactions_failed_total": _BLOCKS,
-    "prometheus_tsdb_reloads_failures_total": _BLOCKS,
+    "prometheus_tsdb_reloads_failures_total": "blocks are not loaded again",
     "prometheus_wal_watcher_current_segment": _REMOTE,
 }
 """By name. A metric that always said 0 of something that does not exist would be a lie, and no alert of the mixin needs

@@ -6,13 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.utils import floatToGoString
 
+from tsdb.model.histogram import Histogram
 from tsdb.model.summary import Summarized
 
 S = TypeVar("S")
 
-Value = float | Summarized
+Value = float | Summarized | Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +29,22 @@ class Row(Generic[S]):
 
     name: str
     """As it is exposed: a counter ends in ``_total``."""
-    type: Literal["counter", "gauge", "summary"]
+    type: Literal["counter", "gauge", "summary", "histogram"]
     help: str
     read: Callable[[S], Value | Mapping[tuple[str, ...], Value] | None]
     """With labels: by their values. None: no value now."""
     labels: tuple[str, ...] = ()
 
     def family(self, state: S) -> Metric:
-        made: CounterMetricFamily | GaugeMetricFamily | SummaryMetricFamily
+        made: CounterMetricFamily | GaugeMetricFamily | SummaryMetricFamily | HistogramMetricFamily
         if self.type == "counter":
             made = CounterMetricFamily(self.name.removesuffix("_total"), self.help)
         elif self.type == "gauge":
             made = GaugeMetricFamily(self.name, self.help)
-        else:
+        elif self.type == "summary":
             made = SummaryMetricFamily(self.name, self.help)
+        else:
+            made = HistogramMetricFamily(self.name, self.help)
         found = self.read(state)
         if not isinstance(found, Mapping):
             found = {} if found is None else {(): found}
@@ -45,9 +55,18 @@ class Row(Generic[S]):
                     made.add_sample(self.name, {**labels, "quantile": str(quantile)}, observed)
                 made.add_sample(f"{self.name}_sum", labels, value.sum)
                 made.add_sample(f"{self.name}_count", labels, value.count)
+            elif isinstance(value, Histogram):
+                for bound, count in value.cumulative():
+                    made.add_sample(f"{self.name}_bucket", {**labels, "le": _text(bound)}, count)
+                made.add_sample(f"{self.name}_sum", labels, value.sum)
+                made.add_sample(f"{self.name}_count", labels, sum(value.counts))
             else:
                 made.add_sample(self.name, labels, float(value))
         return made
+
+
+def _text(bound: float) -> str:
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
 
 
 class Rows(Generic[S]):

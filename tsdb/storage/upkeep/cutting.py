@@ -24,7 +24,7 @@ from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep import cutting_kernels
-from tsdb.storage.upkeep.statistics import chunk_bytes, chunk_samples, chunk_seconds
+from tsdb.storage.upkeep.statistics import chunk_bytes, chunk_ms, chunk_samples
 from tsdb.wal.files import FileSystem
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Cutting:
         self._damage = damage
         self.cut = 0
         """Blocks made since the start."""
-        self.chunk_bytes, self.chunk_samples, self.chunk_seconds = chunk_bytes(), chunk_samples(), chunk_seconds()
+        self.chunk_bytes, self.chunk_samples, self.chunk_ms = chunk_bytes(), chunk_samples(), chunk_ms()
 
     def cut_windows(self) -> int:
         """Makes blocks of all complete windows, oldest first; how many windows. Raises OSError, Unavailable, with
@@ -168,8 +168,8 @@ class Cutting:
         index = block.index
         self.chunk_bytes.observe_all(np.diff(index["chunk_offset"].all().astype(np.int64)) - 4)
         self.chunk_samples.observe_all(index["chunk_samples"].all().astype(np.int64))
-        spans = index["chunk_maxt"].all().astype(np.int64) - index["chunk_mint"].all().astype(np.int64)
-        self.chunk_seconds.observe_all(spans / 1000)
+        self.chunk_ms.observe_all(index["chunk_maxt"].all().astype(np.int64)
+                                  - index["chunk_mint"].all().astype(np.int64))
 
     def _write_tombstones(self, folder: Path, source: WindowSource) -> None:
         """What is deleted stays deleted in the block: it is there together with its tombstones."""

@@ -131,7 +131,7 @@ class Maintenance:
             compacting=compaction.populating,
             chunk_bytes=cutting.chunk_bytes,
             chunk_samples=cutting.chunk_samples,
-            chunk_seconds=cutting.chunk_seconds,
+            chunk_ms=cutting.chunk_ms,
         )
 
     def collect(self, appender: Appender) -> None:

@@ -16,7 +16,7 @@ def chunk_samples() -> Histogram:
     return Histogram.exponential(4, 1.5, 12)
 
 
-def chunk_seconds() -> Histogram:
+def chunk_ms() -> Histogram:
     return Histogram.exponential(100, 4, 10)
 
 
@@ -43,5 +43,5 @@ class UpkeepStatistics:
     chunk_bytes: Histogram = field(default_factory=chunk_bytes)
     """Of chunks that were cut from the head."""
     chunk_samples: Histogram = field(default_factory=chunk_samples)
-    chunk_seconds: Histogram = field(default_factory=chunk_seconds)
+    chunk_ms: Histogram = field(default_factory=chunk_ms)
     """From the first to the last sample."""
