@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.storage.batches import bits, everything, make_batch, read
 from tests.storage.block.plain import PlainSource
-from tests.wal.simulated import SimulatedFileSystem
+from tests.wal.simulated import Killed, SimulatedFileSystem
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ReadOnly
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage import Storage, StorageOptions
+from tsdb.storage.appender import Appender
 from tsdb.storage.block import Block, block_paths, write_block
+from tsdb.storage.upkeep.deletes import Deletes
+from tsdb.storage.upkeep.reserve import Reserve
 
 HOUR = 3_600_000
 START = 1_000 * HOUR
@@ -250,6 +257,52 @@ def test_in_the_background_where_it_pays(storage: Storage) -> None:
     maintenance.do(cleaning.clean_one).result(10)
     assert [len(block.tombstones) for block in storage._blocks.every] == [0]
     assert not maintenance.do(cleaning.clean_one).result(10)
+
+
+class Inline:
+    """An appender that does it here."""
+
+    def run_between_commits(self, work: Callable[[], None]) -> Future[None]:
+        done: Future[None] = Future()
+        work()
+        done.set_result(None)
+        return done
+
+
+@pytest.mark.parametrize("cut", ["kill", "power"])
+def test_killed_at_every_operation(cut: str) -> None:
+    """What was acknowledged is gone, whatever happens; before, what was not meant is there."""
+    options = dataclasses.replace(OPTIONS, wal_sync="commit")
+    original = SimulatedFileSystem(capacity=4 << 20)
+    storage = Storage.open(DATA, options, fs=original)
+    samples = [(n, START + i * 1000) for n in range(4) for i in range(5)]
+    add_block(storage, samples, START, START + 2 * HOUR)
+    add_block(storage, [(0, START + 2 * HOUR)], START + 2 * HOUR, START + 4 * HOUR)
+    samples += [(n, START + ts) for n in range(4) for ts in (3 * HOUR, 7 * HOUR, 6 * HOUR)]
+    write(storage, sorted(samples[20:], key=lambda sample: sample[1] == START + 6 * HOUR))
+    samples.append((0, START + 2 * HOUR))
+    storage.close()
+    acknowledged, kill_at = False, 0
+    while not acknowledged:
+        fs = original.copy().with_chance(kill_at)
+        storage = Storage.open(DATA, options, fs=fs)
+        assert storage._maintenance is not None and storage._appender is not None
+        storage._maintenance.close()
+        storage._appender.close()
+        deletes = Deletes(fs, storage._head, storage._index, storage._blocks, storage._wal, cast(Appender, Inline()),
+                          Reserve(fs, DATA))
+        fs.kill_at = len(fs.operations) + kill_at
+        with suppress(Killed):
+            deletes.delete([number(0), number(1)], START + 1000, FOREVER)
+            acknowledged = True
+        after = fs.killed() if cut == "kill" else fs.power_cut()
+        meant = {(n, ts) for n, ts in samples if n in (0, 1) and ts >= START + 1000}
+        opened = Storage.open(DATA, options, fs=after)
+        found = {(n, ts) for n, own in contents(opened, chunks=True).items() for ts, _ in own}
+        opened.close()
+        assert found == set(samples) - meant if acknowledged else set(samples) - meant <= found <= set(samples)
+        kill_at += 1
+    assert kill_at > 5
 
 
 def test_nothing_is_deleted_read_only(tmp_path: Path) -> None:
