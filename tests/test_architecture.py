@@ -61,6 +61,7 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
     {"blocks"},
     {"appender", "reading", "restart"},
     {"upkeep"},
+    {"checking"},
     {"storage"},
 )
 """Parts of tsdb.storage: each imports only parts in rows above its own."""

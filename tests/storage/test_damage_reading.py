@@ -84,7 +84,7 @@ def test_a_damaged_chunk(data: Path) -> None:
     assert warnings(storage, lost[-1][0] + 1) == warnings(storage, 0, lost[0][0] - 1) == [], "other times are whole"
     storage.close()
 
-    (note,) = [json.loads(note.read_text()) for note in (data / "damaged").glob("*.json")]
+    (note,) = [json.loads(note.read_text()) for note in (data / "damaged").glob("*.note")]
     assert (note["minTime"], note["maxTime"]) == (lost[0][0], lost[-1][0] + 1)
     assert 'of m{n="07"}; all others' in note["reason"]
     assert not path.exists() and (data / "damaged" / f"blocks-{path.name}" / "chunks").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tsdb.commands.check_data import data
 from tsdb.commands.check_web import web_config
 
 FAILURE, LINT = 1, 3
@@ -19,6 +20,7 @@ def check() -> None:
 
 
 check.add_command(web_config)
+check.add_command(data)
 
 
 @check.command("config")

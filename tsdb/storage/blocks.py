@@ -71,7 +71,7 @@ class Blocks:
                 if path.name in gone and not read_only:
                     remove_block(fs, path)
                 elif path.name not in gone and fs.exists(path):  # else a process that writes has removed it meanwhile
-                    damage.set_aside(path, found, *_times(fs, path))
+                    damage.set_aside(path, found, *block_times(fs, path))
             for block in opened:
                 _do_without(fs, block, damage, read_only=read_only)
         except BaseException:
@@ -184,7 +184,7 @@ def _do_without(fs: FileSystem, block: Block, damage: Damage, *, read_only: bool
             damage.set_aside(path, problem, block.meta.mint, block.meta.maxt, BACK)
 
 
-def _times(fs: FileSystem, path: Path) -> tuple[int, int]:
+def block_times(fs: FileSystem, path: Path) -> tuple[int, int]:
     """minTime and maxTime of a block that cannot be opened, as far as it can be told."""
     try:
         index = read_file(fs, path / INDEX_NAME)

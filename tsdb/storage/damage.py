@@ -1,6 +1,6 @@
 """Damage: files that are not as they were written are set aside by name, and the rest serves.
 
-What is set aside stands in ``<data>/damaged``, and beside it a note, ``<name>.json``: what it was, why, and which times
+What is set aside stands in ``<data>/damaged``, and beside it a note, ``<name>.note``: what it was, why, and which times
 it is about. Queries over these times carry a warning until the note is removed, over restarts too.
 """
 
@@ -20,7 +20,8 @@ from tsdb.wal.files import FileSystem, read_file, write_file_atomically
 log = logging.getLogger(__name__)
 
 FOLDER = "damaged"
-NOTE = ".json"
+NOTE = ".note"
+"""JSON."""
 MISSING = "may be missing"
 BACK = "that were deleted may be there again"
 

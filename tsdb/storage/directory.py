@@ -73,6 +73,12 @@ def check_format(fs: FileSystem, path: Path, damage: Damage, *, create: bool) ->
         write_file_atomically(fs, file, format_file())
 
 
+def is_ours(fs: FileSystem, path: Path) -> bool:
+    """Whether it is a data directory of tsdb, damaged or not."""
+    file = path / FORMAT_NAME
+    return (fs.exists(file) and _without_checksum(read_file(fs, file)) is not None) or _has_our_files(fs, path)
+
+
 def format_version(content: bytes) -> int | None:
     """What FORMAT says; None where it is damaged. Up to format 2 it may be without its checksum."""
     version = _without_checksum(content)

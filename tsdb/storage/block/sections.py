@@ -154,11 +154,12 @@ class Index:
         for section in self._sections.values():
             section.close()
 
-    def problems(self) -> Iterator[Corruption]:
-        """Checks every byte of every section."""
-        for section in self._sections.values():
+    def problems(self, *, needed: bool = False) -> Iterator[Corruption]:
+        """Checks every byte of every section; `needed`: of those that are read."""
+        for name, section in self._sections.items():
             try:
-                section.all()
+                if name in SECTIONS or not needed:
+                    section.all()
             except Corruption as problem:
                 yield problem
 

@@ -206,7 +206,7 @@ class Windows:
             complete = (number + 1) * WINDOW_MS <= border
             file = self._fs.open(path, writable=not self._read_only)
             size = file.size()
-            problem = _header_problem(path, number, file.pread(WINDOW_HEADER_BYTES, 0))
+            problem = header_problem(path, number, file.pread(WINDOW_HEADER_BYTES, 0))
             if problem is not None and (not complete or size < WINDOW_HEADER_BYTES):
                 file.close()
                 lost = (number * WINDOW_MS, (number + 1) * WINDOW_MS) if complete else (0, 0)
@@ -422,7 +422,7 @@ def _header(number: int) -> bytes:
     return (start + struct.pack("<I", crc)).ljust(WINDOW_HEADER_BYTES, b"\0")
 
 
-def _header_problem(path: Path, number: int, header: bytes) -> Corruption | None:
+def header_problem(path: Path, number: int, header: bytes) -> Corruption | None:
     """What is wrong with the first bytes of a window's file. Raises FormatTooNew."""
     if len(header) < WINDOW_HEADER_BYTES:
         return Corruption(f"{path}: is cut short")

@@ -277,20 +277,25 @@ class SavedHead:
 def find(fs: FileSystem, data: Path) -> SavedHead | None:
     """The saved head of a data directory, checked; None where there is none, or it is of no use. The caller compares
     its `log` and `windows` with what is there, and closes it."""
-    path = data / FOLDER / NAME
     try:
-        if not fs.exists(path):
-            return None
-        file = SectionFile(fs, path, MAGIC, VERSION)
-        try:
-            saved = SavedHead(file)
-            saved.check()
-        except BaseException:
-            file.close()
-            raise
+        return read(fs, data)
     except (OSError, Corruption, FormatTooNew) as problem:
         log.warning("the saved head is of no use, the log is replayed: %s", problem)
         return None
+
+
+def read(fs: FileSystem, data: Path) -> SavedHead | None:
+    """Likewise; None where there is none. Raises Corruption, FormatTooNew, OSError."""
+    path = data / FOLDER / NAME
+    if not fs.exists(path):
+        return None
+    file = SectionFile(fs, path, MAGIC, VERSION)
+    try:
+        saved = SavedHead(file)
+        saved.check()
+    except BaseException:
+        file.close()
+        raise
     return saved
 
 

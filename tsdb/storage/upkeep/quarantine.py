@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.model.labels import format_series
 from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, write_block
 from tsdb.storage.block.layout import CHUNKS_NAME
 from tsdb.storage.block.tombstones_file import write_tombstones
@@ -54,7 +55,7 @@ class Quarantine:
         reason, added = problem, []
         block.acquire()
         try:
-            if not any(True for _ in block.index.problems()):
+            if not any(True for _ in block.index.problems(needed=True)):
                 damaged = damaged_chunks(block)
                 added = self._rescue(block, damaged)
                 lost = times_of(block, damaged) if damaged.size else (0, 0)
@@ -156,18 +157,7 @@ def series_of(block: Block, chunks: NDArray[np.int64]) -> NDArray[np.int32]:
 def named(block: Block, rows: NDArray[np.int32], most: int) -> Sequence[str]:
     """Series as a query would write them; at most so many."""
     found = block.series_set(rows[:most], QuerySymbols(block.symbols))
-    return [selector(found.labels(row)) for row in range(len(found))]
-
-
-def selector(labels: dict[str, str]) -> str:
-    """`name{label="value"}`."""
-    name = labels.get("__name__", "")
-    rest = ",".join(f"{key}={_quoted(value)}" for key, value in labels.items() if key != "__name__")
-    return f"{name}{{{rest}}}" if rest or not name else name
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return [format_series(found.labels(row).items()) for row in range(len(found))]
 
 
 def _about(block: Block, damaged: NDArray[np.int64]) -> Corruption:

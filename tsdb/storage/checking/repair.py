@@ -1,0 +1,53 @@
+"""What can be done at once after a check, and is always safe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from tsdb.model.errors import Corruption
+from tsdb.storage.block.folders import remove_files
+from tsdb.storage.blocks import Blocks
+from tsdb.storage.checking.check import is_folder
+from tsdb.storage.checking.findings import Repair, Report
+from tsdb.storage.damage import Damage
+from tsdb.storage.upkeep.quarantine import Quarantine
+from tsdb.wal.files import FileSystem
+
+
+def repair(fs: FileSystem, report: Report) -> Iterator[str]:
+    """Does what the findings of a report allow, and says what it did. No sample that can be read is lost.
+
+    Raises DirectoryLocked where a server runs, OSError.
+    """
+    lock = fs.lock(report.path)
+    try:
+        damage = Damage(fs, report.path, read_only=False)
+        if any(finding.repair is Repair.SET_ASIDE for finding in report.findings):
+            yield from _set_aside(fs, report, damage)
+        for finding in report.findings:
+            if finding.repair is Repair.REMOVE and fs.exists(finding.path):
+                if is_folder(fs, finding.path):
+                    remove_files(fs, finding.path)
+                else:
+                    fs.unlink(finding.path)
+                fs.sync_directory(finding.path.parent)
+                yield f"removed {finding.path.relative_to(report.path)}"
+    finally:
+        lock.release()
+
+
+def _set_aside(fs: FileSystem, report: Report, damage: Damage) -> Iterator[str]:
+    folder = report.path / "blocks"
+    blocks = Blocks.open(fs, folder, threading.Lock(), damage, read_only=False)
+    try:
+        quarantine = Quarantine(fs, blocks, damage)
+        for finding in report.findings:
+            if finding.repair is Repair.SET_ASIDE:
+                for block in blocks.every:
+                    if block.path in finding.path.parents and finding.path.name in ("chunks", "index"):
+                        quarantine.take_out(block, Corruption(f"{finding.path}: {finding.what}"))
+        for found in damage.found:
+            yield f"set aside {found.path.relative_to(report.path)} as {found.kept.relative_to(report.path)}"
+    finally:
+        blocks.close()
