@@ -52,7 +52,7 @@ def write_checkpoint(fs: FileSystem, directory: Path, through: int, series: Iter
 
 def _payloads(encoder: Encoder, series: Iterable[SeriesColumns], metadata: Sequence[Metadata],
               sections: Mapping[str, Any]) -> Iterator[Payload]:
-    """Sections stand in it twice, far from each other: without the border, much more than the sections would be lost."""
+    """Sections stand in it twice, far from each other: without the border, much more than they would be lost."""
     twice = [Payload(RecordType.SECTION, encoder.section(name, content)) for name, content in sections.items()]
     yield from twice
     for columns in series:
