@@ -21,6 +21,7 @@ from tsdb.storage.blocks import Blocks, superseded
 from tsdb.storage.damage import Damage
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep.compaction import Compaction, merge_blocks
+from tsdb.storage.upkeep.compaction_kernels import number_texts
 from tsdb.wal.files import FileSystem, LocalFileSystem
 
 FOLDER = Path("/data/blocks")
@@ -102,6 +103,18 @@ def test_merging(found: list[tuple[Plain, bool, list[tuple[int, int, int]]]]) ->
         assert made.meta.compaction.sources == tuple(block.meta.ulid for block in opened)
         made.release()
     blocks.close()
+
+
+@given(st.lists(st.sampled_from([b"", b"a", b"ab", b"b", b"\xff", b"\0", b"x" * 20]) | st.binary(max_size=3)))
+def test_equal_texts_have_one_number(found: list[bytes]) -> None:
+    lengths = np.array([len(text) for text in found], np.int64)
+    data = np.frombuffer(b"".join(found) + bytes(8), np.uint8)
+    order = np.array(sorted(range(len(found)), key=found.__getitem__), np.int32)
+    numbers, first = np.empty(len(found), np.uint32), np.empty(len(found), np.int64)
+    count = number_texts(data, np.cumsum(lengths) - lengths, lengths, order, numbers, first)
+    every = sorted(set(found))
+    assert [found[text] for text in first[:count].tolist()] == every
+    assert [every[number] for number in numbers.tolist()] == found
 
 
 def counters(start: int, count: int) -> Plain:

@@ -1,0 +1,90 @@
+"""The maintenance by itself: windows become blocks, blocks larger ones, and what cannot wait is done meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.processes import wait_until
+from tests.storage.batches import make_batch, read
+from tsdb.model.errors import ReadOnly, Unavailable
+from tsdb.storage import Storage, StorageOptions
+
+HOUR = 3_600_000
+START = 1_600_000_000_000 // (6 * HOUR) * 6 * HOUR
+SERIES = [{"__name__": "m", "host": f"h{i}"} for i in range(5)]
+
+
+def fill(storage: Storage, hours: int) -> dict[tuple[tuple[str, str], ...], list[tuple[int, int]]]:
+    """Every ten minutes, one batch after the other."""
+    times = range(START, START + hours * HOUR, HOUR // 6)
+    for ts in times:
+        batch = make_batch(storage.secret, SERIES, [(row, ts + row, ts % (row + 2)) for row in range(5)])
+        assert storage.submit(batch).result(10).accepted == 5
+    return {tuple(sorted(labels.items())): [(ts + row, ts % (row + 2)) for ts in times]
+            for row, labels in enumerate(SERIES)}
+
+
+def test_the_head_becomes_blocks(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    expected = fill(storage, 11)
+    wait_until(lambda: [(block.meta.maxt - block.meta.mint) // HOUR for block in storage._blocks.every] == [6, 2],
+               "three blocks of two hours become one")
+    assert read(storage) == expected
+    statistics = storage.statistics()
+    assert (statistics.upkeep.blocks, statistics.upkeep.blocks_made, statistics.windows) == (2, 5, 2)
+    assert statistics.lowest_ts == START
+    assert statistics.min_ts == START + 8 * HOUR
+    assert len(list((tmp_path / "chunks").iterdir())) == 2
+    with pytest.raises(ReadOnly):
+        beside = Storage.open(tmp_path, read_only=True)
+        assert read(beside) == expected
+        beside.compact()
+    beside.close()
+    storage.compact()
+    assert (statistics.upkeep.blocks, read(storage)) == (2, expected)
+    assert list((tmp_path / "chunks").iterdir()) == []
+    storage.close()
+    storage = Storage.open(tmp_path)
+    assert read(storage) == expected
+    assert storage.submit(make_batch(storage.secret, SERIES, [(0, START + 12 * HOUR, 1)])).result(10).accepted == 1
+    storage.close()
+
+
+def test_long_compactions_pause_for_what_cannot_wait(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path, StorageOptions(wal_sync="os"))
+    maintenance = storage._maintenance
+    assert maintenance is not None
+    done: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def compaction() -> None:
+        begun.set()
+        go_on.wait(10)
+        maintenance.pause()
+        done.append("compacted")
+
+    long = maintenance.do(compaction)
+    begun.wait(10)
+    expected = fill(storage, 4)
+    short = maintenance.do(lambda: done.append("asked for"))
+    go_on.set()
+    long.result(10)
+    short.result(10)
+    assert done == ["asked for", "compacted"]
+    assert len(storage._blocks.every) == 1, "a window was over"
+    assert read(storage) == expected
+
+    begun.clear()
+    go_on.clear()
+    long = maintenance.do(compaction)
+    begun.wait(10)
+    closing = threading.Thread(target=storage.close)
+    closing.start()
+    wait_until(maintenance._stop.is_set, "it is told to end")
+    go_on.set()
+    with pytest.raises(Unavailable):
+        long.result(10)
+    closing.join(10)
