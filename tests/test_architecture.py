@@ -43,8 +43,8 @@ BELOW: dict[str, set[str]] = {
         "tsdb.remote", "scraper",
     },
     "tsdb.commands": {
-        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.config", "tsdb.server", "tsdb.net",
-        "tsdb.relabel", "tsdb.alerting", "scraper",
+        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.config", "tsdb.server",
+        "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper",
     },
     "tsdb.flags": {"tsdb.model"},
     "tsdb.cli": {

@@ -11,6 +11,7 @@ import click
 
 from tsdb import flags
 from tsdb.commands.check import check
+from tsdb.commands.inspect import inspect
 from tsdb.commands.snapshot import restore, snapshot
 from tsdb.model.errors import ConfigError, TsdbError
 
@@ -133,6 +134,7 @@ cli.add_command(click.Command(
     epilog="Prometheus' other flags are taken, too, with a warning: docs/configuration.md has them all.",
 ))
 cli.add_command(check)
+cli.add_command(inspect)
 cli.add_command(snapshot)
 cli.add_command(restore)
 

@@ -21,6 +21,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str
     return "\n".join(lines)
 
 
+def bars(counts: Sequence[int], width: int = 30) -> list[str]:
+    """A bar for each count, the longest `width` long."""
+    most = max(counts, default=0)
+    return ["▇" * max(round(count / most * width), 1 if count else 0) for count in counts]
+
+
 def size(count: float) -> str:
     """Bytes."""
     unit = 0
