@@ -236,7 +236,7 @@ def test_small_blocks_are_cleaned_first_on_a_full_disk(storage: Storage) -> None
     add_block(storage, small, START + 2 * HOUR, START + 4 * HOUR)
     storage.delete_series([number(0), number(1)], -FOREVER, FOREVER)
     kept = expected([(n, ts) for n, ts in large + small if n > 1])
-    fs.capacity -= fs.room_left() - (1 << 20) - 12_000
+    fs.capacity -= fs.room_left() - (256 << 10) - 12_000
     with pytest.raises(OSError, match="No space"):
         storage.clean_tombstones()
     assert [len(block.tombstones) for block in storage._blocks.every] == [2, 0]

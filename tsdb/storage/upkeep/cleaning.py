@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 WORTH = 0.05
 """Part of a block's samples that is deleted when it is cleaned by itself. Others wait for their next compaction."""
-SPARE_BYTES = 1 << 20
+SPARE_BYTES = 256 << 10
 """That is left free on the disk."""
 
 
@@ -103,8 +103,13 @@ class Cleaning:
                  0 if made is None else made.bytes, block.bytes)
 
     def _has_room(self, block: Block) -> bool:
-        kept = block.bytes * (1 - self._deleted_part(block))
-        return self._fs.free_bytes(self._blocks.folder) > kept + SPARE_BYTES
+        """Whether there is room for what is left of a block; the reserve is released where that helps."""
+        wanted = block.bytes * (1 - self._deleted_part(block)) + SPARE_BYTES
+        free = self._fs.free_bytes(self._blocks.folder)
+        if free <= wanted < free + self._reserve.bytes:
+            self._reserve.release()
+            return True
+        return free > wanted
 
     def _deleted_part(self, block: Block) -> float:
         """Which part of a block's samples is deleted, about. Corruption."""

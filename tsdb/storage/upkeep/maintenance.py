@@ -201,8 +201,8 @@ class Maintenance:
             self.expiry.run(appender)
 
     def _clean(self, _: Appender) -> None:
-        if self.cleaning is not None:
-            self.cleaning.clean_one()
+        while self.cleaning is not None and not self._stop.is_set() and self.cleaning.clean_one():
+            pass
 
     def _compact(self, appender: Appender) -> None:
         if time.monotonic() < self._compact_at:

@@ -12,10 +12,10 @@ from tsdb.wal.files import FileSystem
 log = logging.getLogger(__name__)
 
 NAME = "reserve"
-LARGEST = 8 << 20
+LARGEST = 16 << 20
 SMALLEST = 256 << 10
 """Bytes; where not even ten times as much is left, there is no reserve."""
-PART = 50
+PART = 10
 """It takes at most this part of what is left."""
 
 
@@ -43,6 +43,17 @@ class Reserve:
             log.warning("%s could not be made, so that deletes may fail on a full disk: %s", self._path, problem)
             with contextlib.suppress(OSError):
                 self._fs.unlink(self._path)
+
+    @property
+    def bytes(self) -> int:
+        """How much it holds now. OSError."""
+        if not self._fs.exists(self._path):
+            return 0
+        file = self._fs.open(self._path)
+        try:
+            return file.size()
+        finally:
+            file.close()
 
     def release(self) -> bool:
         """Gives the room to whoever writes next. False where there is none. Raises OSError."""
