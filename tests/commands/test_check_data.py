@@ -162,7 +162,8 @@ def test_what_cannot_be_checked(change: Callable[[Path], object], message: str, 
 
 def test_an_index_that_was_written_wrong(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its checksums are right, what it says is not."""
-    content: Content = {(("a", str(n)), ("b", str(n % 2))): [[(START + n, n)], [(START + 100 + n, n)]] for n in range(8)}
+    content: Content = {(("a", str(n)), ("b", str(n % 2))): [[(START + n, n)], [(START + 100 + n, n)]]
+                        for n in range(8)}
     sections = dictionary.Dictionary.sections
 
     def written(name: str, change: Callable[[Any], Any]) -> list[str]:

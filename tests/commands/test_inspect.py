@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 from tests.commands.conftest import SERIES, START, flip
 from tests.processes import TSDB
+from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
 from tsdb.model.errors import ConfigError
 
@@ -49,9 +52,10 @@ def test_a_block(whole: Path) -> None:
 
 def test_series_and_samples_of_a_block(whole: Path) -> None:
     found = lines("block", block_of(whole), "--match", 'm{n=~"0[12]"}', "--match", '{n="02"}')
-    assert [(each["labels"]["n"], each["samples"], each["chunks"]) for each in found] == [("01", 100, 1), ("02", 100, 1)]
-    text = shown("block", block_of(whole), "--match", "m", "--limit", "3").splitlines()
-    assert len(text) == 4 and text[1].split()[:2] == ["1", "100"] and text[1].endswith('m{n="00"}')
+    assert [(each["labels"]["n"], each["samples"], each["chunks"]) for each in found] == [
+        ("01", 100, 1), ("02", 100, 1)]
+    listed = shown("block", block_of(whole), "--match", "m", "--limit", "3").splitlines()
+    assert len(listed) == 4 and listed[1].split()[:2] == ["1", "100"] and listed[1].endswith('m{n="00"}')
     (one,) = lines("block", block_of(whole), "--match", '{n="04"}', "--samples")
     assert one["samples"][2] == [START + 2 * 60_000 + 4, "8.0"]
     text = shown("block", block_of(whole), "--match", '{n="04"}', "--samples")
@@ -112,6 +116,22 @@ def test_sealed_chunks(whole: Path, data: Path) -> None:
     assert (damaged["chunks"], damaged["damaged"]) == (11, [[chunks[3]["offset"], chunks[4]["offset"]]])
     with pytest.raises(ConfigError, match="no file of sealed chunks"):
         shown("chunk", whole / "FORMAT")
+
+
+def test_the_commands_of_the_page_run(data: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "storage-tools.md").read_text()
+    window = sorted((data / "chunks").iterdir())[0]
+    names = {"/var/lib/tsdb": str(data), "01JD3V3Q5WJ3ZV0X9T6M8N2K4B": block_of(data).name,
+             "1795392000000.chunks": window.name, "*.chunks": window.name, "--match up": "--match m"}
+    commands = [line for part in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in part.splitlines()]
+    assert len(commands) == 12
+    for line in commands:
+        for name, ours in names.items():
+            line = line.replace(name, ours)
+        program, group, *arguments = shlex.split(line)
+        assert program == "tsdb"
+        done = CliRunner().invoke({"check": check, "inspect": inspect}[group], arguments)
+        assert done.exit_code == 0 and done.output, line
 
 
 def test_every_command_has_help_with_examples() -> None:
