@@ -172,6 +172,21 @@ def test_what_was_deleted_from_a_block_is_there_when_it_comes_again(storage: Sto
     assert contents(storage) == expected([*samples[6:], (0, START + 2000), (0, START + 10 * HOUR)])
 
 
+def test_the_log_brings_nothing_back(storage: Storage) -> None:
+    """What was deleted stood in blocks, and the log still has it."""
+    write(storage, [(n, START + i * 60_000) for i in range(300) for n in range(6)])
+    write(storage, [(n, START + 30_000) for n in range(3)])
+    storage.compact()
+    write(storage, [(0, START + 6 * HOUR)])
+    storage.delete_series([everything()], -FOREVER, START + 5 * HOUR)
+    assert storage._blocks.every == ()
+    for _ in range(2):
+        assert contents(storage) == expected([(0, START + 6 * HOUR)])
+        after = crashed(storage)
+        assert contents(after) == expected([(0, START + 6 * HOUR)])
+        after.close()
+
+
 def test_a_reader_keeps_what_it_began_with(storage: Storage) -> None:
     from tsdb.model.tiles import Selection
 
