@@ -43,6 +43,7 @@ def block(block: str, data: Path, matches: tuple[str, ...], samples: bool, limit
       tsdb inspect block 01JD3… --match 'http_requests_total{job="api"}' --limit 20
       tsdb inspect block 01JD3… --match up --samples | head
     """
+    from tsdb.commands.tables import print_lines
     from tsdb.model.errors import ConfigError
     from tsdb.storage.block import Block
     from tsdb.storage.block.ulid import is_ulid
@@ -58,7 +59,7 @@ def block(block: str, data: Path, matches: tuple[str, ...], samples: bool, limit
         for file, problem in opened.left_out:
             click.echo(f"warning: {file}: {problem}", err=True)
         if matches:
-            _list(opened, matches, samples, limit, as_json)
+            print_lines(_list(opened, matches, samples, as_json, limit))
         else:
             found = summary(opened)
             click.echo(json.dumps(found, indent=2) if as_json else text(found))
@@ -188,8 +189,8 @@ def shortened(value: str) -> str:
     return value if len(value) <= 60 else value[:57] + "…"
 
 
-def _list(block: Block, matches: tuple[str, ...], samples: bool, limit: int, as_json: bool) -> None:
-    """Series, or their samples, one by one."""
+def _list(block: Block, matches: tuple[str, ...], samples: bool, as_json: bool, limit: int) -> Iterator[str]:
+    """Series, or their samples, line by line."""
     import numpy as np
 
     from tsdb.model.labels import format_series
@@ -200,49 +201,48 @@ def _list(block: Block, matches: tuple[str, ...], samples: bool, limit: int, as_
     rows = np.unique(np.concatenate(found)).astype(np.int32)
     rows = rows[:limit] if limit else rows
     if not samples and not as_json:
-        click.echo(f"{'chunks':>7}  {'samples':>9}  {'bytes':>9}  {'first':<24}  {'last':<24}  series")
+        yield f"{'chunks':>7}  {'samples':>9}  {'bytes':>9}  {'first':<24}  {'last':<24}  series"
     for each in _series(block, rows):
-        labels = format_series(each["labels"].items())
-        if samples:
-            ts, values = _samples(block, each["row"])
-            if as_json:
-                click.echo(json.dumps({"labels": each["labels"], "samples": [
-                    [int(t), repr(float(v))] for t, v in zip(ts, values, strict=True)]}))
-                continue
-            click.echo(labels)
-            for t, v in zip(ts.tolist(), values.tolist(), strict=True):
-                click.echo(f"  {time_text(t):<24}  {v!r}")
+        row = each.pop("row")
+        if samples and as_json:
+            yield json.dumps({"labels": each["labels"], "samples": [[t, repr(v)] for t, v in _samples(block, row)]})
+        elif samples:
+            yield format_series(each["labels"].items())
+            yield from (f"  {time_text(t):<24}  {v!r}" for t, v in _samples(block, row))
         elif as_json:
-            click.echo(json.dumps({key: value for key, value in each.items() if key != "row"}))
+            yield json.dumps(each)
         else:
-            times = f"{time_text(each['minTime']):<24}  {time_text(each['maxTime']):<24}"
-            click.echo(f"{each['chunks']:>7}  {each['samples']:>9}  {each['bytes']:>9}  {times}  {labels}")
+            yield (f"{each['chunks']:>7}  {each['samples']:>9}  {each['bytes']:>9}  {time_text(each['minTime']):<24}  "
+                   f"{time_text(each['maxTime']):<24}  {format_series(each['labels'].items())}")
 
 
 def _series(block: Block, rows: NDArray[np.int32]) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     index = block.index
+    sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(index["chunk_samples"].all(), dtype=np.int64)))
     for start in range(0, rows.size, ROWS_AT_ONCE):
         part = rows[start : start + ROWS_AT_ONCE]
-        labels = block.series_set(part)
+        found = block.series_set(part)
+        symbols = np.unique(np.concatenate((found.names, found.values))).astype(np.int64)
+        texts = dict(zip(symbols.tolist(), map(bytes.decode, block.symbols.texts(symbols)), strict=True))
+        names, values = ([texts[symbol] for symbol in ids.tolist()] for ids in (found.names, found.values))
+        ends = found.offsets.tolist()
         at = part.astype(np.int64)
         first, past = (index["series_chunk"].at(each).astype(np.int64) for each in (at, at + 1))
         begin, end = index["chunk_offset"].at(first).astype(np.int64), index["chunk_offset"].at(past).astype(np.int64)
         oldest, newest = block.spans(part)
-        for place, row in enumerate(part.tolist()):
-            low, high = int(first[place]), int(past[place])
-            yield {
-                "row": row, "labels": labels.labels(place), "chunks": high - low,
-                "samples": int(index["chunk_samples"].part(low, high).sum(dtype=np.int64)),
-                "bytes": int(end[place] - begin[place]), "minTime": int(oldest[place]), "maxTime": int(newest[place]),
-            }
+        columns = (part, past - first, sums[past] - sums[first], end - begin, oldest, newest)
+        for place, (row, *numbers) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            labels = slice(ends[place], ends[place + 1])
+            yield {"row": row, "labels": dict(zip(names[labels], values[labels], strict=True)),
+                   **dict(zip(("chunks", "samples", "bytes", "minTime", "maxTime"), numbers, strict=True))}
 
 
-def _samples(block: Block, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _samples(block: Block, row: int) -> Iterator[tuple[int, float]]:
     """Times (ms) and values of a row, deleted ones included."""
     import numpy as np
 
     ranges = block.chunk_ranges(np.array([row], np.int32), -(1 << 63), (1 << 63) - 1)
     _, _, ts, values = block.decode(ranges, 0, 1)
-    return ts, values.view(np.float64)
+    return zip(ts.tolist(), values.view(np.float64).tolist(), strict=True)

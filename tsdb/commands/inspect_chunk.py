@@ -40,6 +40,8 @@ def chunk(files: tuple[Path, ...], chunks: bool, ref: int | None, offset: int | 
         found = [_summary(file) for file in files]
         click.echo(json.dumps(found, indent=2) if as_json else "\n\n".join(map(_text, found)))
         return
+    from tsdb.commands.tables import print_lines
+
     for file in files:
         data = _mapped(file)
         if offset is not None:
@@ -48,9 +50,8 @@ def chunk(files: tuple[Path, ...], chunks: bool, ref: int | None, offset: int | 
         if not as_json:
             click.echo(f"{'offset':>10}  {'ref':>8}  {'samples':>7}  {'bytes':>5}  {'previous':>10}  {'first':<24}  "
                        "last")
-        for each in _chunks(data):
-            if ref is None or each["ref"] == ref:
-                click.echo(json.dumps(each) if as_json else _line(each))
+        print_lines(json.dumps(each) if as_json else _line(each)
+                    for each in _chunks(data) if ref is None or each["ref"] == ref)
 
 
 def _mapped(file: Path) -> NDArray[np.uint8]:

@@ -38,9 +38,10 @@ def wal(paths: tuple[Path, ...], records: bool, series: bool, as_json: bool) -> 
     """
     files = list(_files(paths))
     if records or series:
-        for each in files:
-            for row in each.rows(series):
-                click.echo(json.dumps(row) if as_json else _line(each.path.name, row))
+        from tsdb.commands.tables import print_lines
+
+        print_lines(json.dumps(row) if as_json else _line(each.path.name, row)
+                    for each in files for row in each.rows(series))
         return
     found = [_summary(each) for each in files]
     click.echo(json.dumps(found, indent=2) if as_json else _text(found))

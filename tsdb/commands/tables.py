@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import click
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Many lines, some at once: each write is flushed."""
+    waiting = iter(lines)
+    while part := list(itertools.islice(waiting, 500)):
+        click.echo("\n".join(part))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:

@@ -157,7 +157,9 @@ def _relations(folder: Path, metas: Sequence[BlockMeta], report: Report) -> None
         reached = max(reached, meta.maxt)
     if first is not None:
         report.add(Finding(
-            Severity.NOTICE, folder, f"{overlaps} blocks overlap others, the first from {time_text(first.mint)} on",
+            Severity.NOTICE, folder,
+            f"{overlaps} {'block overlaps' if overlaps == 1 else 'blocks overlap'} others, from "
+            f"{time_text(first.mint)} on",
             "Late samples make such blocks. Queries merge them; compaction joins them."))
 
 
