@@ -133,8 +133,8 @@ class Appender:
             time.sleep(0.01)
 
     def _too_many_late(self) -> Unavailable:
-        return Unavailable(f"{self._head.late.size} late samples wait to be written to blocks, which takes long or does "
-                           "not succeed: send again later, and look at the log")
+        return Unavailable(f"{self._head.late.size} late samples wait to be written to blocks, which takes long or "
+                           "does not succeed: send again later, and look at the log")
 
     def run_between_commits(self, work: Callable[[], None]) -> Future[Appended]:
         """Queues work that needs the head and the log to itself. The future tells when it is done."""
