@@ -123,11 +123,15 @@ def test_repair(data: Path) -> None:
     block = block_of(data)
     flip(block / "chunks", chunk_place(block, 7))
     flip(block / "meta.json", 30)
+    half = data / "snapshots" / "20261123T120000Z-2be650b6d019eb54.tmp" / "wal"
+    half.mkdir(parents=True)
+    (half / "00000001").write_bytes(b"half")
     (data / "blocks" / f"{new_ulid()}.tmp").mkdir()
     (data / "wal" / "checkpoint.00000009.tmp").write_bytes(b"half")
     code, output = run("--repair", data)
     assert code == 1 and "done: removed wal/checkpoint.00000009.tmp\n" in output
     assert f"done: set aside blocks/{block.name} as damaged/blocks-{block.name}\n" in output
+    assert not half.parent.exists() and not list((data / "blocks").glob("*.tmp"))
     code, found = findings(data)
     assert code == 0 and {finding["severity"] for finding in found} == {"notice"}
     assert any("was found damaged earlier" in finding["what"] for finding in found)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from tsdb.model.errors import Corruption
-from tsdb.storage.block.folders import remove_files
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.checking.check import is_folder
 from tsdb.storage.checking.findings import Repair, Report
@@ -27,14 +27,20 @@ def repair(fs: FileSystem, report: Report) -> Iterator[str]:
             yield from _set_aside(fs, report, damage)
         for finding in report.findings:
             if finding.repair is Repair.REMOVE and fs.exists(finding.path):
-                if is_folder(fs, finding.path):
-                    remove_files(fs, finding.path)
-                else:
-                    fs.unlink(finding.path)
+                _remove(fs, finding.path)
                 fs.sync_directory(finding.path.parent)
                 yield f"removed {finding.path.relative_to(report.path)}"
     finally:
         lock.release()
+
+
+def _remove(fs: FileSystem, path: Path) -> None:
+    if not is_folder(fs, path):
+        fs.unlink(path)
+        return
+    for name in fs.listdir(path):
+        _remove(fs, path / name)
+    fs.rmdir(path)
 
 
 def _set_aside(fs: FileSystem, report: Report, damage: Damage) -> Iterator[str]:

@@ -48,7 +48,12 @@ def check_chunks(data: NDArray[np.uint8], start: int, most: int, keys: NDArray[n
         if ref >= np.uint64(keys.size) or keys[ref] == 0:
             totals[UNKNOWN] += 1
         if ref < np.uint64(newest.size):
-            if load_u64(data, at + 32) & LOW40 != newest[ref]:
+            previous = load_u64(data, at + 32) & LOW40
+            before = newest[ref]
+            while before > previous:  # an opening left those between out
+                further = load_u64(data, np.int64(before) + 32) & LOW40
+                before = further if further < before else np.uint64(0)
+            if before != previous:
                 totals[BROKEN] += 1
             newest[ref] = np.uint64(at)
         for k in range(words.size):
