@@ -10,11 +10,13 @@ from tests.storage.simulator.stepped import stepped
 from tests.storage.simulator.world import Faults, World, quiet
 
 KINDS = {
-    "kill": Faults(),
+    "kill": Faults(sync="os"),
     "power": Faults(cut="power"),
-    "errors": Faults(crash=0.1, errors=0.3, short=0.1),
-    "errors, power": Faults(cut="power", crash=0.1, errors=0.3, short=0.1),
-    "full": Faults(crash=0.1, full=0.5, short=0.1),
+    "either": Faults(cut="either"),
+    "power, acknowledged early": Faults(cut="either", sync="os"),
+    "errors": Faults(sync="os", crash=0.1, errors=0.3, short=0.1),
+    "errors, power": Faults(cut="either", crash=0.1, errors=0.3, short=0.1),
+    "full": Faults(cut="either", crash=0.1, full=0.5, short=0.1),
 }
 SEEDS = 12
 OPERATIONS = 60

@@ -19,6 +19,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import TsdbError
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage.storage import Storage, StorageOptions
+from tsdb.wal import Sync
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -47,7 +48,10 @@ class Faults:
     """What may happen to the disk in a run."""
 
     cut: str = "kill"
-    """"kill" or "power": what a crash is."""
+    """What a crash is: "kill", "power", or "either"."""
+    sync: Sync = "commit"
+    """When writes are acknowledged. Where it is not "commit", a power cut may take what was acknowledged, and the
+    storage must be right about what is left."""
     crash: float = 0.25
     """How probable a crash is in each operation."""
     errors: float = 0.0
@@ -73,7 +77,12 @@ class World:
         self.last: dict[int, int] = {}
         """Newest time that was sent in order, by series."""
         self.expired = 0
-        self.retention = 0
+        self.doomed: set[tuple[int, int]] = set()
+        """What a delete that failed may take at the next start."""
+        self.trouble = False
+        """Whether anything but a crash has happened so far: what is damaged may be the disk's fault."""
+        self.snapshots: list[tuple[str, dict[int, dict[int, int]], dict[int, dict[int, int]]]] = []
+        """Their names, with what was sure and what was possible."""
         self.done: Counter[str] = Counter()
         self.history: list[str] = []
         """What was done, for people."""
@@ -83,7 +92,7 @@ class World:
     # the storage
 
     def options(self) -> StorageOptions:
-        return StorageOptions(wal_sync="commit" if self.faults.cut == "power" else "os", late_window_ms=LATE_MS)
+        return StorageOptions(wal_sync=self.faults.sync, late_window_ms=LATE_MS)
 
     def run(self, operations: int) -> None:
         """So many operations; then all is well for a while, and everything must be there. Raises Wrong."""
@@ -97,6 +106,8 @@ class World:
         self._open().close()
         self.storage = None
         self.read()
+        for name, sure, possible in self.snapshots:
+            self._check_snapshot(name, sure, possible)
 
     def operate(self) -> None:
         kind = self.chance.choices(list(OPERATIONS), [weight for weight, _ in OPERATIONS.values()])[0]
@@ -111,6 +122,7 @@ class World:
         elif self.chance.random() < self.faults.full:
             self.fs.capacity = CAPACITY - self.fs.room_left() + self.chance.choice((0, 50, 500, 5000))
             trouble = "full"
+        self.trouble |= trouble in ("errors", "full")
         self.history.append(f"{kind} {trouble}".strip())
         self.done[kind] += 1
         try:
@@ -127,10 +139,16 @@ class World:
 
     def crash(self) -> None:
         """The process is gone; what it left is found by the next one."""
-        self.history.append(self.faults.cut)
+        cut = self.chance.choice(("kill", "power")) if self.faults.cut == "either" else self.faults.cut
+        self.history.append(cut)
         self.done["crash"] += 1
         self.storage = None
-        self.fs = self.fs.killed() if self.faults.cut == "kill" else self.fs.power_cut()
+        self.fs = self.fs.killed() if cut == "kill" else self.fs.power_cut()
+        if cut == "power" and self.faults.sync != "commit":
+            for number, sure in self.sure.items():
+                self.possible.setdefault(number, {}).update(sure)
+                sure.clear()
+            self.snapshots.clear()
         self.fs.short_writes = self.faults.short
         self.fs.capacity = CAPACITY
         self.fs.lies = self.lies
@@ -211,25 +229,40 @@ class World:
         maxt += self.chance.choice((0, HOUR))
         name = self.chance.choice(("m0", "m1", "m2"))
         storage = self._open()
-        if not hasattr(storage, "delete_series"):
-            return
         covered = [
             (number, ts) for number, samples in self.sure.items() if dict(labels_of(number))["__name__"] == name
             for ts in samples if mint <= ts <= maxt
         ]
         for number, ts in covered:
             self.possible.setdefault(number, {})[ts] = self.sure[number].pop(ts)
+        self.doomed |= {
+            (number, ts) for number, samples in self.possible.items() for ts in samples
+            if dict(labels_of(number))["__name__"] == name and mint <= ts <= maxt
+        }
         storage.delete_series([(Matcher(MatchType.EQUAL, "__name__", name),)], mint, maxt)
         for number, ts in covered:
             del self.possible[number][ts]
 
     def compact(self) -> None:
-        if hasattr(self._open(), "compact"):
-            self._open().compact()  # type: ignore[attr-defined]
+        self._open().compact()
 
     def clean(self) -> None:
-        if hasattr(self._open(), "clean_tombstones"):
-            self._open().clean_tombstones()  # type: ignore[attr-defined]
+        self._open().clean_tombstones()
+
+    def snapshot(self) -> None:
+        storage = self._open()
+        sure = {number: dict(samples) for number, samples in self.sure.items()}
+        possible = {number: dict(samples) for number, samples in self.possible.items()}
+        self.snapshots.append((storage.snapshot(), sure, possible))
+
+    def _check_snapshot(self, name: str, sure: dict[int, dict[int, int]], possible: dict[int, dict[int, int]]) -> None:
+        storage = Storage.open(FOLDER / "snapshots" / name, fs=self.fs, read_only=True)
+        try:
+            problems = self._compare(read(storage), sure, possible)
+        finally:
+            storage.close()
+        if problems:
+            raise Wrong(f"snapshot {name}:\n" + "\n".join(problems[:10]))
 
     def reopen(self) -> None:
         self._open().close()
@@ -240,6 +273,22 @@ class World:
         """Everything; raises Wrong where it is not as it should be."""
         storage = self._open()
         found = read(storage)
+        problems = self._compare(found, self.sure, self.possible)
+        problems += self._labels(storage, found)
+        if not self.trouble and (damaged := storage.statistics().damaged_known):
+            problems.append(f"{damaged} files were set aside although the disk has no fault")
+        if problems:
+            raise Wrong("\n".join(problems[:10]))
+        for key, samples in found.items():  # what was seen once does not vanish any more
+            number = int(dict(key)["n"])
+            possible = self.possible.get(number, {})
+            for ts, bits in samples:
+                if ts in possible and (number, ts) not in self.doomed:
+                    del possible[ts]
+                    self.sure.setdefault(number, {})[ts] = bits
+
+    def _compare(self, found: dict[Key, list[tuple[int, int]]], every_sure: dict[int, dict[int, int]],
+                 every_possible: dict[int, dict[int, int]]) -> list[str]:
         problems: list[str] = []
         for key, samples in found.items():
             number = int(dict(key)["n"])
@@ -250,19 +299,17 @@ class World:
             if times != sorted(set(times)):
                 problems.append(f"{number}: times do not increase: {times}")
             for ts, bits in samples:
-                expected = self.sure.get(number, {}).get(ts, self.possible.get(number, {}).get(ts))
+                expected = every_sure.get(number, {}).get(ts, every_possible.get(number, {}).get(ts))
                 if expected is None:
                     problems.append(f"{number} at {ts}: {bits:#x} came back, or was never sent")
                 elif bits != expected:
                     problems.append(f"{number} at {ts}: {bits:#x} instead of {expected:#x}")
-        for number, sure in self.sure.items():
+        for number, sure in every_sure.items():
             there = {ts for ts, _ in found.get(key_of(number), [])}
             lost = sorted(ts for ts in sure if ts not in there and ts >= self.expired)
             if lost:
                 problems.append(f"{number}: lost {len(lost)} of {len(sure)}, {lost[0]} … {lost[-1]}")
-        problems += self._labels(storage, found)
-        if problems:
-            raise Wrong("\n".join(problems[:10]))
+        return problems
 
     def _labels(self, storage: Storage, found: dict[Key, list[tuple[int, int]]]) -> Iterator[str]:
         every = RequestContext()
@@ -301,8 +348,9 @@ class World:
         for (number, ts, value), code in zip(samples, codes.tolist(), strict=True):
             if code != ACCEPTED:
                 raise Wrong(f"{number} at {ts}: {REASONS[code]}; newest {self.newest}, last {self.last.get(number)}")
-            self.possible.get(number, {}).pop(ts, None)
-            self.sure.setdefault(number, {})[ts] = value
+            if (number, ts) not in self.doomed:
+                self.possible.get(number, {}).pop(ts, None)
+                self.sure.setdefault(number, {})[ts] = value
 
 
 OPERATIONS: dict[str, tuple[int, Callable[[World], None]]] = {
@@ -314,6 +362,7 @@ OPERATIONS: dict[str, tuple[int, Callable[[World], None]]] = {
     "delete": (2, World.delete),
     "compact": (1, World.compact),
     "clean": (1, World.clean),
+    "snapshot": (1, World.snapshot),
     "reopen": (1, World.reopen),
     "read": (4, World.read),
 }
