@@ -16,7 +16,7 @@ from tsdb.storage.block import Block, BlockMeta, block_paths
 from tsdb.storage.block.folders import remove_block
 from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME, META_NAME
 from tsdb.storage.block.sections import Index
-from tsdb.storage.block.ulid import made_at
+from tsdb.storage.block.ulid import is_ulid, made_at
 from tsdb.storage.damage import BACK, Damage
 from tsdb.storage.head.layout import NO_TS
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
@@ -135,6 +135,14 @@ class Blocks:
         with self._lock:
             self._every = _sorted([*(each for each in self._every if each is not block), *added])
         block.release()
+
+    def remove_unknown(self) -> None:
+        """Removes blocks that were written, or hidden, and could not be removed when that failed: the next start would
+        take them for blocks that count. OSError."""
+        known = {block.path.name for block in self._every} | {path.name for path in self._found}
+        for name in self.fs.listdir(self.folder):
+            if is_ulid(name) and name not in known:
+                remove_block(self.fs, self.folder / name)
 
     def close(self) -> None:
         with self._lock:

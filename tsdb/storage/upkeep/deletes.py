@@ -61,6 +61,7 @@ class Deletes:
         """
         if mint > maxt:
             return
+        self._blocks.remove_unknown()
         plan = self._plan(matcher_sets, mint, maxt)
         if plan.gone:
             self._blocks.publish((), plan.gone)  # frees room for what follows
