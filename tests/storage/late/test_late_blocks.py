@@ -19,6 +19,7 @@ from tsdb.storage.head import head as head_module
 from tsdb.storage.head.layout import WINDOW_MS
 from tsdb.storage.upkeep import late_blocks
 from tsdb.storage.upkeep.late_blocks import ranges
+from tsdb.storage.upkeep.retention import Retention
 
 HOUR = 3_600_000
 NOW = time.time_ns() // 1_000_000
@@ -180,5 +181,28 @@ def test_history_waits_while_blocks_are_written(tmp_path: Path, monkeypatch: pyt
 def test_ranges(times: list[int], length: int, count: int) -> None:
     found = ranges(np.array(times, np.int64))
     assert len(found) == count
-    assert all(maxt - mint == length and mint % length == 0 for mint, maxt in found)
+    assert all(maxt - mint == length for mint, maxt in found[:-1])
+    assert all(mint % length == 0 for mint, _ in found)
+    if found:
+        assert found[-1][1] - WINDOW_MS <= max(times) < found[-1][1]
     assert all(sum(mint <= t < maxt for mint, maxt in found) == 1 for t in times)
+
+
+def test_blocks_of_long_ranges_do_not_reach_into_the_future(tmp_path: Path) -> None:
+    """Retention counts from the newest sample, wherever the ranges of blocks end."""
+    end = NOW // (81 * WINDOW_MS) * 81 * WINDOW_MS + HOUR
+    times = [*range(end - 30 * 24 * HOUR, end, HOUR)]
+    storage = Storage.open(tmp_path)
+    submit(storage, [(1, end, 1)])
+    submit(storage, [(0, ts, 1) for ts in times], history=True)
+    storage.compact()
+    submit(storage, [(1, end + 1000, 1)])
+    storage.compact()
+    assert max(block.meta.maxt for block in storage._blocks.every) <= end + 2 * HOUR
+    storage.set_retention(Retention(time_ms=20 * 24 * HOUR))
+    maintenance, appender = storage._maintenance, storage._appender
+    assert maintenance is not None and appender is not None
+    maintenance.do(lambda: storage._expiry.run(appender)).result(30)
+    kept = sorted(content(storage)[0])
+    assert times[0] < kept[0] <= end - 20 * 24 * HOUR and kept == [ts for ts in times if ts >= kept[0]]
+    storage.close()

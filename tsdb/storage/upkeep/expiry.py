@@ -77,8 +77,9 @@ class Expiry:
             windows = list(head.windows.every)
             newest = head.max_ts
         blocks = self._blocks.every
-        # the range of a block of late samples may end up to two hours after the newest sample of all
-        newest = max([newest, *(block.meta.maxt for block in blocks if not block.meta.compaction.out_of_order)])
+        # a block's range may end after the newest sample of all, its border does not
+        borders = [block.meta.compaction.border for block in blocks]
+        newest = max([newest, *(border for border in borders if border is not None)])
         pieces = [Piece(block.meta.maxt, block.bytes) for block in blocks]
         pieces += [Piece(window.maxt + 1, window.used, window.complete) for window in windows]
         old = set(too_old(pieces, newest, retention.time_ms))

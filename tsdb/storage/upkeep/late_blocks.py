@@ -120,12 +120,14 @@ class LateBlocks:
 
 def ranges(ts: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Aligned ranges mint <= ts < maxt (ms) that hold all of the times: of the shortest length that makes no more than
-    `MOST_BLOCKS` of them, or of the longest."""
+    `MOST_BLOCKS` of them, or of the longest. The last one ends with the two hours of the newest time: beyond, it would
+    overlap what the head is cut into next, and each cut would have it compacted anew."""
     if not ts.size:
         return []
     length, numbers = RANGES[0], np.unique(ts // RANGES[0])
+    past = (int(numbers[-1]) + 1) * RANGES[0]
     for longer in RANGES[1:]:
         if numbers.size <= MOST_BLOCKS:
             break
         length, numbers = longer, np.unique(numbers // (longer // length))
-    return [(number * length, (number + 1) * length) for number in numbers.tolist()]
+    return [(number * length, min((number + 1) * length, past)) for number in numbers.tolist()]
