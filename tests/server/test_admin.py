@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -135,6 +136,9 @@ def test_compact(both: Both) -> None:
     assert float(found["prometheus_tsdb_compactions_total"]) >= 1
     assert float(found['prometheus_tsdb_compaction_chunk_samples_bucket{le="+Inf"}']) >= 12
     assert float(found["prometheus_tsdb_lowest_timestamp"]) <= both.start
+    told = both.tsdb.data("status/tsdb/blocks")["blocks"]
+    assert told and told == [json.loads((both.data / "blocks" / meta["ulid"] / "meta.json").read_bytes())
+                             for meta in sorted(told, key=lambda meta: meta["minTime"])]
     assert list(both.data.glob("blocks/*/meta.json")) and not list(both.data.glob("chunks/*"))
     newest = both.start + (COUNT + 1) * STEP_MS
     for client in (both.prometheus, both.tsdb):

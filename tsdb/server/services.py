@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tsdb.config import Config
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
+    from tsdb.storage.block import BlockMeta
     from tsdb.storage.head.cardinality import Cardinality
     from tsdb.storage.upkeep.retention import Retention
     from tsdb.wal.replay import ReplayProgress
@@ -50,6 +51,8 @@ class Database(Queryable, Protocol):
     def cardinality(self, most: int) -> Cardinality: ...
 
     def statistics(self) -> StorageStatistics: ...
+
+    def block_metas(self) -> list[BlockMeta]: ...
 
     def set_late_window(self, window_ms: int) -> None: ...
 

@@ -30,7 +30,7 @@ from tsdb.model.matchers import Matcher
 from tsdb.model.summary import Summarized, Summary
 from tsdb.model.tiles import Capture, Selection, SeriesSet
 from tsdb.storage.appender import Appender
-from tsdb.storage.block import Block
+from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.directory import check_format, refuse_what_is_not_ours
@@ -328,6 +328,10 @@ class Storage:
         elif any(each is block for each in self._blocks.every):  # read-only: nothing else changes the blocks
             self._blocks.take_out(block)
             self._damage.note(block.path, problem, block.meta.mint, block.meta.maxt)
+
+    def block_metas(self) -> list[BlockMeta]:
+        """What the blocks say of themselves, the oldest first."""
+        return sorted((block.meta for block in self._blocks.every), key=lambda meta: (meta.mint, meta.maxt, meta.ulid))
 
     def statistics(self) -> StorageStatistics:
         head = self._head

@@ -155,7 +155,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("GET",), "/api/v1/status/tsdb/blocks", Permission.READ, runtime.blocks,
-        "Blocks. There are none yet.",
+        "What each block's meta.json says, the oldest first.",
     ),
     Route(
         ("GET",), "/api/v1/status/walreplay", Permission.READ, runtime.wal_replay,

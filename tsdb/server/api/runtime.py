@@ -110,8 +110,7 @@ def _tsdb(services: Services, most: int) -> dict[str, Any]:
 
 
 async def blocks(services: Services, request: Request) -> Answer:
-    """There are no blocks yet: all samples are in the head's windows."""
-    return success({"blocks": []})
+    return success({"blocks": [meta.document() for meta in services.storage.block_metas()]})
 
 
 async def wal_replay(services: Services, request: Request) -> Answer:

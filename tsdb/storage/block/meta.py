@@ -61,6 +61,10 @@ class BlockMeta:
     compaction: Compaction = field(default_factory=Compaction)
 
     def to_json(self) -> bytes:
+        return json.dumps(self.document(), indent="\t").encode() + b"\n"
+
+    def document(self) -> dict[str, Any]:
+        """What meta.json says."""
         stats, compaction = self.stats, self.compaction
         made_of: dict[str, Any] = {"level": compaction.level, "sources": list(compaction.sources)}
         if compaction.hints:
@@ -73,12 +77,11 @@ class BlockMeta:
             made_of["parents"] = [
                 {"ulid": each.ulid, "minTime": each.mint, "maxTime": each.maxt} for each in compaction.parents
             ]
-        document = {
+        return {
             "ulid": self.ulid, "minTime": self.mint, "maxTime": self.maxt,
             "stats": {"numSamples": stats.samples, "numSeries": stats.series, "numChunks": stats.chunks},
             "compaction": made_of, "version": VERSION,
         }
-        return json.dumps(document, indent="\t").encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> BlockMeta:
