@@ -157,6 +157,8 @@ def test_beside_a_server(data: Path) -> None:
     (lambda data: None, "is not a data directory of tsdb"),
     (lambda data: (data / "FORMAT").write_bytes(format_file(99)), "has format 99"),
     (lambda data: (data / "FORMAT").write_bytes(b"something"), "is not a data directory of tsdb"),
+    (lambda data: data.rmdir(), "is not a data directory of tsdb"),
+    (lambda data: (data.rmdir(), data.write_bytes(b"something")), "is not a data directory of tsdb"),
 ])
 def test_what_cannot_be_checked(change: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     change(tmp_path)

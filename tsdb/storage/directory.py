@@ -76,7 +76,10 @@ def check_format(fs: FileSystem, path: Path, damage: Damage, *, create: bool) ->
 def is_ours(fs: FileSystem, path: Path) -> bool:
     """Whether it is a data directory of tsdb, damaged or not."""
     file = path / FORMAT_NAME
-    return (fs.exists(file) and _without_checksum(read_file(fs, file)) is not None) or _has_our_files(fs, path)
+    try:
+        return (fs.exists(file) and _without_checksum(read_file(fs, file)) is not None) or _has_our_files(fs, path)
+    except NotADirectoryError:  # a file has the name
+        return False
 
 
 def format_version(content: bytes) -> int | None:
