@@ -221,6 +221,29 @@ def test_on_a_full_disk(storage: Storage) -> None:
     assert fs.exists(DATA / "reserve")
 
 
+def test_what_was_deleted_from_the_head_is_not_copied_into_blocks(storage: Storage) -> None:
+    """There may be no room for it: that is why it was deleted."""
+    samples = [(n, START + i * 60_000) for i in range(100) for n in range(6)]
+    write(storage, samples)
+    storage.delete_series([job("a")], -FOREVER, FOREVER)
+    storage.delete_series([number(1)], START, START + 50 * 60_000)
+    storage.delete_series([number(3)], START, START + 50 * 60_000)
+    storage.delete_series([number(3)], START + 52 * 60_000, FOREVER)
+    storage.compact()
+    kept = [(n, ts) for n, ts in samples
+            if n == 5 or (n == 1 and ts > START + 50 * 60_000) or (n == 3 and ts == START + 51 * 60_000)]
+    assert contents(storage) == expected(kept)
+    (block,) = storage._blocks.every
+    assert len(block) == 3 and len(block.tombstones) == 3
+    write(storage, [(2, START + 2 * HOUR + i * 60_000) for i in range(100)])
+    storage.delete_series([number(2)], -FOREVER, FOREVER)
+    storage.compact()
+    assert storage._blocks.every == (block,) and not storage._head.windows.every
+    for each in (storage, crashed(storage)):
+        assert contents(each) == expected(kept)
+    each.close()
+
+
 def test_cleaning_frees_the_disk(storage: Storage) -> None:
     fs = storage._fs
     assert isinstance(fs, SimulatedFileSystem)

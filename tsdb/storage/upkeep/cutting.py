@@ -72,6 +72,23 @@ class WindowSource:
         some = self._counts > 0
         self.slots, self._counts = self.slots[some], self._counts[some]
 
+    def leave_out(self, tombstones: Tombstones) -> None:
+        """Series of which nothing is left, by slot: on a full disk there may be no room to copy what was deleted."""
+        begin, end = tombstones.of(self.slots)
+        every = np.flatnonzero(begin < end)
+        rest = np.ones(self.slots.size, np.bool_)
+        for start in range(0, every.size, SLOTS_AT_ONCE):
+            some = every[start : start + SLOTS_AT_ONCE]
+            counts = self._counts[some]
+            mint, maxt, *_ = self._columns(self.slots[some], counts)
+            first = np.cumsum(counts) - counts
+            oldest, newest = np.minimum.reduceat(mint, first), np.maximum.reduceat(maxt, first)
+            found = tombstones_of_rows(tombstones, self.slots[some], self.mint, self.maxt)
+            # intervals do not touch: a single one covers a series, or none does
+            covers = (found.mint <= oldest[found.series]) & (newest[found.series] <= found.maxt)
+            rest[some[found.series[covers]]] = False
+        self.slots, self._counts = self.slots[rest], self._counts[rest]
+
     def series(self) -> SeriesLabels:
         return series_labels(self._table, self.slots)
 
@@ -79,13 +96,19 @@ class WindowSource:
         self.slots, self._counts = self.slots[order], self._counts[order]
         for start in range(0, order.size, SLOTS_AT_ONCE):
             counts = self._counts[start : start + SLOTS_AT_ONCE]
-            total = int(counts.sum())
-            mint, maxt, samples, length = (np.empty(total, np.int64) for _ in range(4))
-            where = np.empty(total, np.uint64)
-            cutting_kernels.chunk_columns(self.slots[start : start + SLOTS_AT_ONCE], self._window.chain,
-                                          self._window.address, counts, mint, maxt, samples, where, length)
-            yield Chunks(counts, mint, maxt, samples, np.full(total, FLOATS, np.uint8), where, length,
+            mint, maxt, samples, where, length = self._columns(self.slots[start : start + SLOTS_AT_ONCE], counts)
+            yield Chunks(counts, mint, maxt, samples, np.full(mint.size, FLOATS, np.uint8), where, length,
                          self._window.array)
+
+    def _columns(self, slots: NDArray[np.int32], counts: NDArray[np.int64]) -> tuple[
+            NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
+        """Of the chunks of some slots: oldest and newest time, samples, where it is and its length."""
+        total = int(counts.sum())
+        mint, maxt, samples, length = (np.empty(total, np.int64) for _ in range(4))
+        where = np.empty(total, np.uint64)
+        cutting_kernels.chunk_columns(slots, self._window.chain, self._window.address, counts, mint, maxt, samples,
+                                      where, length)
+        return mint, maxt, samples, where, length
 
 
 def series_labels(table: SeriesTable, slots: NDArray[np.int32]) -> SeriesLabels:
@@ -138,6 +161,7 @@ class Cutting:
         head = self._head
         border = min(window.maxt + 1, head.border)
         source = WindowSource(head, window, min(max(window.mint, self._blocks.border), border), border)
+        source.leave_out(head.tombstones)
         added = []
         if source.slots.size:
             meta = write_block(self._fs, self._blocks.folder, source, hints=(FROM_HEAD,), windows=(window.name,),
