@@ -116,6 +116,8 @@ def test_sealed_chunks(whole: Path, data: Path) -> None:
     assert (damaged["chunks"], damaged["damaged"]) == (11, [[chunks[3]["offset"], chunks[4]["offset"]]])
     with pytest.raises(ConfigError, match="no file of sealed chunks"):
         shown("chunk", whole / "FORMAT")
+    with pytest.raises(SystemExit, match="2"):
+        shown("chunk", whole)
 
 
 def test_the_commands_of_the_page_run(data: Path) -> None:

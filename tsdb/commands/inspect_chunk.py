@@ -18,7 +18,8 @@ AT_ONCE = 10_000
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="FILE…")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…",
+                type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--chunks", is_flag=True, help="List every chunk with what its header says.")
 @click.option("--ref", type=int, metavar="N", help="Only chunks of the series with this reference; see `tsdb inspect "
               "wal --series`.")
