@@ -39,6 +39,8 @@ class Blocks:
         self._lock = lock
         self._every: tuple[Block, ...] = ()
         self._found: list[Path] = []
+        self._unopened: set[str] = set()
+        """Names of those that could not be opened."""
         self.windows_left: list[str] = []
         """Files of windows that are in blocks and are still to be removed. The maintenance's."""
 
@@ -79,6 +81,7 @@ class Blocks:
                 block.release()
             raise
         blocks._every = _sorted(opened)
+        blocks._unopened = {path.name for path in paths} - {block.path.name for block in opened}
         return blocks
 
     def unchanged(self) -> bool:
@@ -139,7 +142,7 @@ class Blocks:
     def remove_unknown(self) -> None:
         """Removes blocks that were written, or hidden, and could not be removed when that failed: the next start would
         take them for blocks that count. OSError."""
-        known = {block.path.name for block in self._every} | {path.name for path in self._found}
+        known = {block.path.name for block in self._every} | self._unopened
         for name in self.fs.listdir(self.folder):
             if is_ulid(name) and name not in known:
                 remove_block(self.fs, self.folder / name)
