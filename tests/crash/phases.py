@@ -43,10 +43,12 @@ _DROPPED = ((r"wal/\d+", "log drop"), (r"chunks/[^/]+\.chunks", "removal"))
 
 
 class Watch:
-    """Follows a data directory by inotify. `on_phase` is called, in a thread of its own, when a phase begins."""
+    """Follows a data directory by inotify. `on_phase` is called, in a thread of its own, when a phase begins. `log` is
+    the server's, which says before it writes a block whether it compacts others."""
 
-    def __init__(self, folder: Path, on_phase: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, log: Path, on_phase: Callable[[str], None]) -> None:
         self._folder = folder
+        self._log = log
         self._on_phase = on_phase
         self._files: dict[str, str] = {}
         """Phase of each temporary name that is there."""
@@ -78,8 +80,6 @@ class Watch:
         with self._lock:
             found = set(self._files.values()) | {phase for phase, count in self._under_way.items() if count}
             found |= {phase for phase, at in self._moments.items() if at > moment}
-        if "compact" in found and "block" in found:
-            found.discard("compact")
         return sorted(found) or ["ingest"]
 
     def close(self) -> None:
@@ -131,6 +131,8 @@ class Watch:
     def _begin(self, name: str) -> None:
         for pattern, phase in _BEGINS:
             if re.fullmatch(pattern, name):
+                if phase == "block" and self._compacts():
+                    phase = "compaction"
                 if name.endswith(".tmp"):
                     with self._lock:
                         self._files[name.lstrip(">")] = phase
@@ -138,6 +140,12 @@ class Watch:
                 else:
                     self._moment(phase)
                 return
+
+    def _compacts(self) -> bool:
+        with self._log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 500))
+            last = file.read().splitlines()[-1:]
+        return bool(last) and b'msg="compacting' in last[0]
 
     def _moment(self, phase: str) -> None:
         with self._lock:

@@ -160,7 +160,7 @@ class Rounds:
             os.kill(server.pid, signal.SIGKILL)
             killed.set()
 
-        watch = Watch(self._data, on_phase)
+        watch = Watch(self._data, server.log, on_phase)
         load = [threading.Thread(target=client.run, args=(server.port, stop)) for client in self._clients]
         load += [threading.Thread(target=self._operations.run, args=(server, watch, stop, target)),
                  threading.Thread(target=self._operations.read, args=(server, stop))]
