@@ -47,8 +47,9 @@ class Truncation:
         """Seals the windows that are over and makes them durable, cuts them into blocks, makes blocks of late samples,
         writes a checkpoint, and drops what the log no longer needs. With `everything`, all windows are over now.
 
-        A segment goes only when all its samples are in durable windows or blocks; where blocks cannot be written, it
-        goes all the same. Raises OSError, Unavailable, StorageError.
+        A segment goes only when all its samples are in durable windows or blocks. Where the disk fails while blocks are
+        written, none goes: it may have failed to keep a window before, and say so only once. Raises OSError,
+        Unavailable, StorageError.
         """
         try:
             self._run(appender, everything)
@@ -73,6 +74,8 @@ class Truncation:
         try:
             blocks = self._cutting.cut_windows()
             late = self._late.flush(appender)
+        except OSError:
+            raise
         except Exception as failure:  # noqa: BLE001 - raised below
             problem = failure
         through = self._drop_log(appender)
