@@ -255,16 +255,19 @@ class Wal:
         """After a crash: what was replayed is served from now on, so it must not vanish any more."""
         self._checkpoint = found.checkpoint
         self._segments = found.segments
-        while self._segments and self._segments[-1].records == 0:
-            self._segments.pop()
+        if self._segments and self._segments[-1].records == 0:
+            self._segments.pop()  # it is made anew. Only the last one: those behind say where the ones before them end
         last = self._segments[-1].number if self._segments else self._checkpoint
         self._next_number = last + 1
-        if self._segments:
-            file = self._fs.open(self._segments[-1].path, writable=True)
+        for segment in reversed(self._segments):
+            file = self._fs.open(segment.path, writable=True)
             try:
                 file.datasync()
             finally:
                 file.close()
+            if segment.records:
+                break
+        if self._segments:
             self._fs.sync_directory(self._directory)
         self._remove_superseded()
         for name in self._fs.listdir(self._directory):
