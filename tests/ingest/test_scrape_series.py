@@ -191,7 +191,7 @@ def test_relabeling_may_make_one_series_of_two() -> None:
     ])
     series, head = target(relabel=relabel), Head()
     scrape = series.parse(b'a{x="1"} 1\na{x="2"} 2\n', Format.TEXT, 1)
-    assert series.appended(head.append(series.batch(scrape, 1, []))[1]) == [1, 0, 1, 0, 0]
+    assert series.appended(head.append(series.batch(scrape, 1, []))[1]) == [1, 0, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_refused_samples_are_not_tracked() -> None:
     scrape = series.parse(b"a 1 10\nb 1\n", Format.TEXT, 2000, track_staleness=True)
     written, appended = head.append(series.batch(scrape, 2000, []))
     assert shown(written, 2000) == ["b"]
-    assert series.appended(appended) == [1, 1, 0, 0, 0]
+    assert series.appended(appended) == [1, 1, 0, 0, 0, 0]
     written, _ = head.append(series.batch(series.parse(b"b 1\n", Format.TEXT, 3000), 3000, []))
     assert shown(written, 3000) == ["b"]
 

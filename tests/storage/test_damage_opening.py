@@ -111,7 +111,8 @@ def test_a_start_serves_what_is_left(kind: str, rest: int, written: tuple[Path, 
     original, whole = written
     file = kinds(original).get(kind)
     if file is None:
-        pytest.skip("only after a clean stop")
+        assert kind == "saved head", "which only a clean stop leaves"
+        return
     for number, (what, damage) in enumerate(damages(file.stat().st_size, random.Random(kind))):
         if number % EVERY != rest:
             continue

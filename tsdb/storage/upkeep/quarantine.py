@@ -65,8 +65,8 @@ class Quarantine:
             log.error("%s: what is sound in it could not be taken over: %s", block.path, failure)
         finally:
             block.release()
+        self._damage.set_aside(block.path, reason, *lost)  # before: no query shall miss samples without a warning
         self._blocks.take_out(block, added)
-        self._damage.set_aside(block.path, reason, *lost)
 
     def _rescue(self, block: Block, damaged: NDArray[np.int64]) -> list[Block]:
         meta = block.meta
