@@ -22,6 +22,7 @@ from tsdb.storage.blocks import Blocks
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
+from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep.reserve import Reserve, is_full
 from tsdb.wal import TombstoneColumns, Wal
@@ -116,9 +117,12 @@ class Deletes:
         if slots.size == 0:
             return
         # Of all of them, even where nothing stands in the head any more: the log may still have samples that are in
-        # blocks by now, and a replay must not bring them back.
-        columns = TombstoneColumns(head.records["ref"][slots], np.minimum(head.records["last_ts"][slots], maxt), mint,
-                                   maxt)
+        # blocks by now, and a replay must not bring them back: without these blocks it may know no border, and of what
+        # is before the border a start does not know the series' newest time.
+        newest = head.records["last_ts"][slots]
+        if head.border != NO_TS:
+            newest = np.maximum(newest, head.border - 1)
+        columns = TombstoneColumns(head.records["ref"][slots], np.minimum(newest, maxt), mint, maxt)
         self._wal.append(tombstones=columns)
         self._wal.sync()
         with head.lock:
