@@ -18,8 +18,8 @@ KINDS = {
     "errors, power": Faults(cut="either", crash=0.1, errors=0.3, short=0.1),
     "full": Faults(cut="either", crash=0.1, full=0.5, short=0.1),
 }
-SEEDS = 4
-OPERATIONS = 60
+SEEDS = 7
+OPERATIONS = 35
 
 
 def run(seed: int, faults: Faults, operations: int = OPERATIONS) -> None:
@@ -44,4 +44,4 @@ def test_few_seeds(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_seeds(kind: str) -> None:
     for seed in range(1000, 2000):
-        run(seed, KINDS[kind])
+        run(seed, KINDS[kind], operations=60)

@@ -9,7 +9,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.storage.batches import make_batch, read
 from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step
@@ -326,6 +325,9 @@ class World:
 
     # parts
 
+    def labels(self, number: int) -> dict[str, str]:
+        return labels_of(number)
+
     def value(self, number: int, ts: int) -> int:
         """The only value that a series has at a time."""
         return random.Random(number << 48 ^ ts).getrandbits(64)
@@ -379,7 +381,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def data(path: str) -> Path:
-    return FOLDER / path
