@@ -151,16 +151,15 @@ def check_everything(server: Process, model: Model) -> int:
     return sum(len(sure) for sure in before.values())
 
 
-def check_labels(server: Process, model: Model, found: Found, *, exact: bool = False) -> None:
-    """The label APIs know every series that has a sample, and none that was never sent; `exact`: and no other."""
+def check_labels(server: Process, model: Model, found: Found) -> None:
+    """The label APIs know every series that has a sample, and no other."""
     listed = {frozenset(each.items()) for each in _data(server, "series", {"match[]": '{__name__=~"crash_.*"}'})}
     problems = [f"{sorted(labels)} has samples and is not listed" for labels in found if labels not in listed]
     problems += [f"{sorted(labels)} is listed, never sent" for labels in listed if labels not in model.series]
-    stale_only = {series.labels for series in model.series.values() if series.sure or series.possible}
-    if exact:
-        problems += [f"{sorted(labels)} is listed without a sample" for labels in listed
-                     if labels not in found and labels not in stale_only]
-    names = set(_data(server, "label/__name__/values", {})) - _own_names(server)
+    maybe = {series.labels for series in model.series.values() if series.sure or series.possible}
+    problems += [f"{sorted(labels)} is listed without a sample" for labels in listed
+                 if labels not in found and labels not in maybe]
+    names = set(_data(server, "label/__name__/values", {}))
     wanted = {dict(labels)["__name__"] for labels in listed}
     if names != wanted:
         problems.append(f"names of label values and of series differ: {sorted(names ^ wanted)}")
@@ -169,11 +168,6 @@ def check_labels(server: Process, model: Model, found: Found, *, exact: bool = F
         problems.append(f"jobs of label values and of series differ: {sorted(jobs)}")
     if problems:
         raise Wrong(f"label APIs: {len(problems)} differences:\n  " + "\n  ".join(problems[:20]))
-
-
-def _own_names(server: Process) -> set[str]:
-    """Names that are not of the load: there is none, since the server scrapes nothing."""
-    return set()
 
 
 def _data(server: Process, path: str, parameters: Mapping[str, Any]) -> Any:

@@ -49,8 +49,6 @@ class Request:
     samples: Sequence[tuple[Series, int, int]]
     begun: int = 0
     """When it was sent first, in events of the model."""
-    sent: int = 0
-    """How often."""
 
 
 @dataclass(eq=False)

@@ -104,7 +104,16 @@ class Operations:
             self._model.restarted()  # nothing happened: what it covers is there, and a reading will say so
             return False
         self._model.deleted(delete)
+        if name and mint == NEVER:
+            self._check_vanished(server, name)
         return True
+
+    def _check_vanished(self, server: Process, name: str) -> None:
+        listed = server.client.get("/api/v1/label/__name__/values", {"match[]": f'{{__name__="{name}"}}'})
+        left = [series for series in list(self._model.series.values()) if series.name == name
+                and (series.sure or series.possible)]
+        if listed.status == 200 and listed.json()["data"] and not left:
+            raise Wrong(f"{name} is listed though all its samples are deleted")
 
     def _clean(self, server: Process, watch: Watch) -> bool:
         with watch.during("clean"):

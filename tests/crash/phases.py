@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import select
@@ -15,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PHASES = (
-    "ingest", "sealing", "block", "compaction", "removal", "checkpoint", "log drop", "tombstones", "delete", "clean",
-    "snapshot", "compact", "saved head", "shutdown", "replay",
+    "ingest", "sealing", "block", "compaction", "removal", "retention", "checkpoint", "log drop", "tombstones",
+    "delete", "clean", "snapshot", "compact", "saved head", "shutdown", "replay",
 )
 """delete, clean, snapshot and compact are requests that are under way; shutdown and replay are of the server; the
 others
-are files that appear or go. Retention shows as removal."""
+are files that appear or go."""
 MOMENT_S = 0.003
 """How long a phase counts that is a single file operation."""
 
@@ -44,11 +45,13 @@ _DROPPED = ((r"wal/\d+", "log drop"), (r"chunks/[^/]+\.chunks", "removal"))
 
 class Watch:
     """Follows a data directory by inotify. `on_phase` is called, in a thread of its own, when a phase begins. `log` is
-    the server's, which says before it writes a block whether it compacts others."""
+    the server's, which says before it writes a block whether it compacts others; blocks with samples before `expired`
+    (ms) are removed by retention."""
 
-    def __init__(self, folder: Path, log: Path, on_phase: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, log: Path, on_phase: Callable[[str], None], expired: Callable[[], int]) -> None:
         self._folder = folder
         self._log = log
+        self._expired = expired
         self._on_phase = on_phase
         self._files: dict[str, str] = {}
         """Phase of each temporary name that is there."""
@@ -127,12 +130,15 @@ class Watch:
             for pattern, phase in _DROPPED if mask & _DELETE else ():
                 if re.fullmatch(pattern, name):
                     self._moment(phase)
+                    return
 
     def _begin(self, name: str) -> None:
         for pattern, phase in _BEGINS:
             if re.fullmatch(pattern, name):
                 if phase == "block" and self._compacts():
                     phase = "compaction"
+                elif phase == "removal" and self._is_old(self._folder / name.lstrip(">")):
+                    phase = "retention"
                 if name.endswith(".tmp"):
                     with self._lock:
                         self._files[name.lstrip(">")] = phase
@@ -146,6 +152,12 @@ class Watch:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 500))
             last = file.read().splitlines()[-1:]
         return bool(last) and b'msg="compacting' in last[0]
+
+    def _is_old(self, block: Path) -> bool:
+        try:
+            return bool(json.loads((block / "meta.json").read_bytes())["maxTime"] <= self._expired())
+        except (OSError, ValueError):
+            return False  # its files are gone already
 
     def _moment(self, phase: str) -> None:
         with self._lock:

@@ -22,10 +22,10 @@ from tests.crash.operations import Operations
 from tests.crash.phases import PHASES, Watch
 from tests.crash.traffic import HOUR, Clock, clients
 from tests.processes import TSDB, Process, free_port
-from tsdb.server.config import StorageConfig
 
 YEARS_MS = 3 * 365 * 24 * HOUR
-RETENTION_MS = 4 * 24 * HOUR
+RETENTION_MS = 3 * 24 * HOUR
+"""Blocks grow to a tenth of it."""
 UNFORESEEN_S = 4.0
 """After so much load the server is killed, whatever it is doing."""
 DIRECTED = tuple(phase for phase in PHASES if phase not in ("ingest", "log drop"))
@@ -80,7 +80,8 @@ class Rounds:
         start = (round(time.time() * 1000) - YEARS_MS) // 7_200_000 * 7_200_000
         self._clock = Clock(start)
         self._start = start
-        self._clients = clients(self._model, self._clock, seed)
+        self._late_window_ms = self._chance.choice((HOUR // 2, 3 * HOUR))
+        self._clients = clients(self._model, self._clock, self._late_window_ms - HOUR // 4, seed)
         self._operations = Operations(self._model, self._clock, self._data, random.Random(seed + 1))
 
     def run(self, rounds: int) -> Report:
@@ -118,22 +119,12 @@ class Rounds:
         for _ in range(self._chance.randint(1, 3) if target == "replay" else 0):
             self._kill_while_starting()
         with self._server() as server:
-            self._leave_out(server)
             began = time.monotonic()
             self._check(server, bits=number % 4 == 3)
             checked = time.monotonic()
             killed_in = self._load(server, target)
         self._print(f"round {number}: {target or 'random'} → {', '.join(killed_in)}; check {checked - began:.1f} s, "
                     f"load {time.monotonic() - checked:.1f} s, {self._model.acknowledged} acknowledged")
-
-    def _leave_out(self, server: Process) -> None:
-        """Load that the server does not take."""
-        if "out_of_order_time_window: not built" in server.tail(1 << 20):
-            self._clients = [client for client in self._clients if client.name != "late"]
-            self._clock.leave("late")
-            for client in self._clients:
-                client.takes_late = False
-            self.report.skipped["late samples"] += 1
 
     def _check(self, server: Process, *, bits: bool) -> None:
         self.report.compared += check_everything(server, self._model)
@@ -160,7 +151,7 @@ class Rounds:
             os.kill(server.pid, signal.SIGKILL)
             killed.set()
 
-        watch = Watch(self._data, server.log, on_phase)
+        watch = Watch(self._data, server.log, on_phase, lambda: self._model.expired)
         load = [threading.Thread(target=client.run, args=(server.port, stop)) for client in self._clients]
         load += [threading.Thread(target=self._operations.run, args=(server, watch, stop, target)),
                  threading.Thread(target=self._operations.read, args=(server, stop))]
@@ -241,11 +232,10 @@ class Rounds:
     def _config(self) -> dict[str, object]:
         """The config of the next start. JSON is YAML."""
         tsdb: dict[str, object] = {"retention": {"time": f"{RETENTION_MS}ms"}}
-        sync = self._chance.choice(("interval", "interval", "os"))
+        sync = self._chance.choice(("interval", "os", "commit"))
         storage: dict[str, object] = {"tsdb": tsdb, "wal": {"sync": sync}}
-        tsdb["out_of_order_time_window"] = "30m"
-        if "retention_rules" in StorageConfig.__struct_fields__:
-            storage["retention_rules"] = [{"match": '{job="debug"}', "keep": "1d"}]
+        tsdb["out_of_order_time_window"] = f"{self._late_window_ms}ms"
+        storage["retention_rules"] = [{"match": '{job="debug"}', "keep": "1d"}]
         return {"storage": storage}
 
     def _print(self, text: str) -> None:

@@ -5,6 +5,7 @@ The time begins years ago, so that it never comes near the clock, beyond which t
 
 from __future__ import annotations
 
+import functools
 import http.client
 import random
 import struct
@@ -21,8 +22,6 @@ MINUTE = 60_000
 HOUR = 60 * MINUTE
 APART = 10 * MINUTE
 """Most that one client is ahead of another. So what is in flight is never too old."""
-LATE = 15 * MINUTE
-"""Most that a sample comes behind its client's time: with `APART` less than the 30 minutes that are allowed."""
 HOSTILE = (
     STALE, 0x7FF0000000000001, 0x7FF8000000000000, 0xFFF8000000000001, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF,
     0x7FF0000000000000, 0xFFF0000000000000, 0x8000000000000000, 0, 1, 0x000FFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF,
@@ -50,10 +49,6 @@ class Clock:
             self._changed.notify_all()
             return later
 
-    def leave(self, client: str) -> None:
-        with self._changed:
-            self._times.pop(client, None)
-
     def wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
@@ -78,8 +73,6 @@ class Client:
         self.refused: list[str] = []
         self.busy = 0
         """Answers that were 503."""
-        self.takes_late = True
-        """Whether the server does. If not, it refuses the older part of what is sent again."""
         self._clock = clock
         self._step = step
         self._unanswered: Request | None = None
@@ -112,7 +105,6 @@ class Client:
         return list(self.model.still_sure(samples).samples)
 
     def _send(self, connection: http.client.HTTPConnection, request: Request) -> None:
-        request.sent += 1
         connection.request("POST", "/api/v1/write", body(request), REMOTE_WRITE_HEADERS)
         answer = connection.getresponse()
         text = answer.read()
@@ -120,7 +112,7 @@ class Client:
             self.model.accepted(request)
         elif answer.status == 503:
             return
-        elif self.takes_late or request.sent == 1:
+        else:
             self.refused.append(f"{self.name} at {self.now}, newest {self.model.newest}: {answer.status} "
                                 f"{text[:300].decode(errors='replace')}")
         self._unanswered = None
@@ -151,14 +143,15 @@ def bits(value: float) -> int:
     return int.from_bytes(struct.pack("<d", value), "little")
 
 
-def clients(model: Model, clock: Clock, seed: int) -> list[Client]:
-    """The load: one of each kind."""
+def clients(model: Model, clock: Clock, late_ms: int, seed: int) -> list[Client]:
+    """The load: one of each kind. Samples come up to `late_ms` behind their client's time, which with `APART` is less
+    than the server allows."""
     kinds: list[tuple[str, int, Callable[[Client], Plan]]] = [
         ("steady", MINUTE, _steady),
         ("debug", 2 * MINUTE, _debug),
         ("hostile", 5 * MINUTE, _hostile),
         ("churn", 5 * MINUTE, _churn),
-        ("late", 3 * MINUTE, _late),
+        ("late", 3 * MINUTE, functools.partial(_late, late_ms=late_ms)),
         ("backlog", 5 * MINUTE, _backlog),
     ]
     return [Client(name, model, clock, step, plan, seed) for name, step, plan in kinds]
@@ -219,8 +212,8 @@ def _churn(client: Client) -> Plan:
         yield [(series, client.now, bits(float(client.chance.randint(0, 100)))) for series in last[number]]
 
 
-def _late(client: Client) -> Plan:
-    """Samples that come up to a quarter of an hour late, in any order, some of them twice."""
+def _late(client: Client, late_ms: int) -> Plan:
+    """Samples that come late, in any order, some of them twice."""
     labels = {"__name__": "crash_late", "job": "late"}
     every = [client.model.add(Series({**labels, "n": str(n)}, late=True)) for n in range(4)]
     held: list[tuple[Series, int, int]] = []
@@ -231,10 +224,10 @@ def _late(client: Client) -> Plan:
             sample = (series, client.now, client.chance.getrandbits(62))
             (held if client.chance.random() < 0.3 else now).append(sample)
         held.sort(key=lambda _: client.chance.random())
-        ripe = [each for each in held if each[1] < client.now - LATE + 4 * MINUTE or client.chance.random() < 0.3]
+        ripe = [each for each in held if each[1] < client.now - late_ms + 4 * MINUTE or client.chance.random() < 0.1]
         held = [each for each in held if each not in ripe]
         if client.chance.random() < 0.2:
-            ripe += client.again([each for each in sent if each[1] > client.now - LATE][:3])
+            ripe += client.again([each for each in sent if each[1] > client.now - late_ms][:3])
         yield now + ripe
         sent = (sent + ripe)[-20:]
 
