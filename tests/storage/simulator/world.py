@@ -136,14 +136,14 @@ class World:
             self.fs.faults = lambda *_: None
             self.fs.capacity = CAPACITY
 
-    def crash(self) -> None:
-        """The process is gone; what it left is found by the next one."""
+    def crash(self, *, stopped: bool = False) -> None:
+        """The process is gone; what it left is found by the next one. `stopped`: it had made everything durable."""
         cut = self.chance.choice(("kill", "power")) if self.faults.cut == "either" else self.faults.cut
         self.history.append(cut)
         self.done["crash"] += 1
         self.storage = None
         self.fs = self.fs.killed() if cut == "kill" else self.fs.power_cut()
-        if cut == "power" and self.faults.sync != "commit":
+        if cut == "power" and self.faults.sync != "commit" and not stopped:
             for number, sure in self.sure.items():
                 self.possible.setdefault(number, {}).update(sure)
                 sure.clear()
@@ -264,8 +264,11 @@ class World:
             raise Wrong(f"snapshot {name}:\n" + "\n".join(problems[:10]))
 
     def reopen(self) -> None:
+        """A clean stop and a start; at times the power is switched off in between, and nothing may be lost by it."""
         self._open().close()
         self.storage = None
+        if self.chance.random() < 0.4:
+            self.crash(stopped=True)
         self._open()
 
     def read(self) -> None:
