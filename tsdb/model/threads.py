@@ -16,8 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def lower_priority(nice: int) -> None:
-    """Lets other threads go before the calling one, where the system knows priorities of threads (Linux). A thread whose
-    priority is as low already, as in a process begun with `nice`, keeps it: raising it is forbidden to most users."""
+    """Lets other threads go before the calling one, where the system knows priorities of threads (Linux).
+
+    A thread whose priority is as low already, as in a process begun with `nice`, keeps it: raising it is forbidden to
+    most users."""
     if sys.platform == "linux" and os.getpriority(os.PRIO_PROCESS, thread := threading.get_native_id()) < nice:
         os.setpriority(os.PRIO_PROCESS, thread, nice)
 

@@ -116,7 +116,7 @@ def stepped(seed: int) -> Iterator[None]:
         patches.enter_context(patch(here + "Windows", functools.partial(Windows, step=1 << 14)))
         patches.enter_context(patch(here + "WalOptions", functools.partial(WalOptions, segment_bytes=4000,
                                                                            sync_interval_s=0)))
-        patches.enter_context(patch("tsdb.storage.upkeep.maintenance.lower_priority"))  # this thread goes on to other tests
+        patches.enter_context(patch("tsdb.storage.upkeep.maintenance.lower_priority"))  # of the test
         patches.enter_context(patch("tsdb.storage.upkeep.compaction.SPARE_BYTES", 1 << 14))
         patches.enter_context(patch("tsdb.storage.upkeep.cleaning.SPARE_BYTES", 1 << 14))
         patches.enter_context(patch("tsdb.storage.upkeep.reserve.LARGEST", 1 << 14))
