@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 STALE_NAN = 0x7FF0000000000002
 """Bits of the staleness marker."""
 
-KIND_FLOAT = 0
-KIND_HISTOGRAM = 1
-KIND_FLOAT_HISTOGRAM = 2
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """An example of what went into a sample, as a trace."""
+
+    row: int
+    """The series, as in `Batch.sample_row`."""
+    labels: tuple[tuple[str, str], ...]
+    """As they came."""
+    value: float
+    ts: int
+    """ms"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,8 @@ class Batch:
     ts: NDArray[np.int64]
     """i64[samples], ms"""
     values: NDArray[np.uint64]
-    """u64[samples]: bits of the float. Bits, since arithmetic may alter a NaN's payload (stale markers)."""
+    """u64[samples]: bits of the float. Bits, since arithmetic may alter a NaN's payload (stale markers). Boxed values
+    lead to histograms in `payload` (`tsdb.model.native_histograms`)."""
     metadata: list[Metadata] = field(default_factory=list)
     known: KnownRows | None = None
     """None: the sender remembers nothing."""
@@ -64,6 +74,10 @@ class Batch:
     """Samples may be of any age and in any order: what is older than an hour before the newest one is late."""
     discard_late: bool = False
     """Nothing of it is taken as late: what is out of order is refused."""
+    payload: NDArray[np.uint8] | None = None
+    """u8[bytes]: histograms. None: all samples are floats."""
+    exemplars: list[Exemplar] = field(default_factory=list)
+    """Few of them; in time order within a series."""
 
     @property
     def samples(self) -> int:
@@ -94,6 +108,9 @@ class Appended:
     keyed: KnownRows | None = None
     """The keyed rows of a batch with `known` ones, to be remembered. A slot of -1: the series was not made, since no
     sample of it was within bounds."""
+    outdone: int = 0
+    """How many of the rejected ones would have been taken had they come alone: the batch itself, or one that came at
+    the same time, has a newer sample of the series, or another value at the time."""
 
     @property
     def rejected(self) -> int:

@@ -83,6 +83,8 @@ class Tile:
     """i64[], ms"""
     values: NDArray[np.float64]
     """f64[]: view as u64 to see stale markers (`tsdb.model.batch.STALE_NAN`); never do arithmetic before."""
+    payload: NDArray[np.uint8] | None = None
+    """u8[bytes]: the histograms to which boxed values lead (`tsdb.model.native_histograms`). None: all are floats."""
 
     @property
     def rows(self) -> int:
