@@ -110,7 +110,7 @@ for what a flag has to turn on.
 While the server starts or stops, what needs the data is answered with 503, `Retry-After` and a line of text. Whoever
 sends samples gets a line of text instead of the envelope: 204 is taken; 400 can never be taken (the line names reasons
 and samples, the valid rest is kept); 413 and 415 are too large and of an unknown type; 503 with `Retry-After` may be
-sent again.
+sent again. What contradicts nothing but other samples of the same request is dropped with 204, as by Prometheus.
 
 {routes}
 

@@ -111,6 +111,9 @@ class Appended:
     outdone: int = 0
     """How many of the rejected ones would have been taken had they come alone: the batch itself, or one that came at
     the same time, has a newer sample of the series, or another value at the time."""
+    outdone: int = 0
+    """How many of the rejected ones would have been taken had they come alone: the batch itself, or one that came at
+    the same time, has a newer sample of the series, or another value at the time."""
 
     @property
     def rejected(self) -> int:

@@ -219,7 +219,7 @@ class Appender:
         waiting = [each for each in waiting if each.future.set_running_or_notify_cancel() and self._knows(each)]
         batches = [each.batch for each in waiting if each.batch is not None]
         try:
-            codes, rows = self._log_and_apply(batches)
+            codes, rows, outdone = self._log_and_apply(batches)
         except (TsdbError, OSError, MemoryError) as problem:
             self.counters.failed_commits += 1
             error = problem if isinstance(problem, TsdbError) else Unavailable(f"cannot write now: {problem}")
@@ -238,9 +238,10 @@ class Appender:
             at = 0
             for each, batch, slots in zip(waiting, batches, rows, strict=True):
                 own = codes[at : at + batch.samples]
+                among = int(np.count_nonzero((outdone >= at) & (outdone < at + batch.samples)))
                 at += batch.samples
                 keyed = None if batch.known is None else KnownRows(slots, refs[slots])
-                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own, keyed))
+                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own, keyed, among))
         finally:
             with self._lock:
                 self._queued -= samples
@@ -254,8 +255,10 @@ class Appender:
         waiting.future.set_exception(ForgottenSeries("some of the series have left the head: send them with keys"))
         return False
 
-    def _log_and_apply(self, batches: list[Batch]) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]]]:
-        """Codes of all samples, and slots of the keyed rows of each batch."""
+    def _log_and_apply(self, batches: list[Batch],
+                       ) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]], NDArray[np.intp]]:
+        """Codes of all samples, slots of the keyed rows of each batch, and the numbers of the samples that others
+        outdo, as `Appended` says."""
         head = self._head
         if self._unapplied is not None:
             self._apply(self._unapplied.judged, self._unapplied.start)
@@ -274,7 +277,11 @@ class Appender:
             samples = np.concatenate(slots or [np.empty(0, np.int32)])
             ts = np.concatenate([np.empty(0, np.int64), *(batch.ts for batch in batches)])
             values = np.concatenate([np.empty(0, np.uint64), *(batch.values for batch in batches)])
-        codes, judged = head.judge(samples, ts, values, _together(batches, bounds))
+        together = _together(batches, bounds)
+        codes, judged = head.judge(samples, ts, values, together)
+        outdone = np.flatnonzero(codes)
+        if outdone.size:
+            outdone = outdone[head.taken_alone(outdone, samples, ts, values, together)]
         late = judged.late
         if late is not None and head.late.size + late.slots.size > 8 * head.late_enough():
             raise self._too_many_late()
@@ -297,7 +304,7 @@ class Appender:
         if late is not None:
             self.counters.samples += late.slots.size
             self.counters.late += late.slots.size
-        return codes, keyed
+        return codes, keyed, outdone
 
     def _bounds(self, batches: list[Batch]) -> list[Bounds]:
         """What times the samples of each batch may have. As by Prometheus, a batch does not move its own bounds; but

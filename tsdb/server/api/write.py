@@ -57,6 +57,8 @@ async def write(services: Services, request: Request) -> Answer:
         services.metrics.rejected.labels(rejected.reason).inc(rejected.samples)
     problems = [str(rejected) for rejected in decoded.rejected]
     problems += rejections(services, decoded.batch, appended)
+    if not decoded.rejected and appended.rejected == appended.outdone:
+        return Answer(204)  # as by Prometheus: what a request has against itself is nobody's news
     total = decoded.rejected_samples + appended.rejected
     kept = appended.accepted
     return text(400, f"{total} of {decoded.samples} samples rejected, {kept} kept: " + "; ".join(problems))

@@ -131,6 +131,21 @@ class Head:
             judged.late = Samples(self.records["ref"][slots[late]], slots[late], ts[late], values[late])
         return codes, judged
 
+    def taken_alone(self, numbers: NDArray[np.intp], slots: NDArray[np.int32], ts: NDArray[np.int64],
+                    values: NDArray[np.uint64], bounds: Sequence[tuple[int, Bounds]]) -> NDArray[np.bool_]:
+        """Which of some samples of a commit, by number, `judge` would take each without the others; bool. Before
+        `apply`."""
+        slots, ts, values = slots[numbers], ts[numbers], values[numbers]
+        of = np.searchsorted([end for end, _ in bounds], numbers, side="right")
+        newest, oldest, border, late_from, new_late_from, windowed = np.array(
+            [each.columns() for _, each in bounds])[of].T
+        last, last_value = self.records["last_ts"][slots], self.records["last_value"][slots]
+        in_order = (ts <= newest) & ((ts >= np.maximum(oldest, border)) | (ts >= new_late_from))
+        equal = (values == last_value) | ((windowed != 0) & (ts < oldest))
+        at_last = (ts == last) & ((ts >= oldest) | (ts >= late_from))
+        taken = np.where(ts > last, in_order, np.where(at_last, equal, ts >= late_from))
+        return np.asarray((slots >= 0) & taken)
+
     def reserve(self, judged: Judged) -> None:
         """Makes sure that `apply` finds the files and the room it needs. Raises OSError with nothing changed.
 
