@@ -205,3 +205,42 @@ def test_index_padding_is_nobodys(written: SimulatedFileSystem) -> None:
     fs = written.copy()
     fs.flip(PATH / INDEX_NAME, (INDEX_HEADER_BYTES - 1) * 8)
     assert answers(fs) == answers(written)
+
+
+DERIVED = ["name_symbol", "name_pair", "pair_name", "posting_offset", "posting", "label_offset", "label_pair",
+           "fingerprint", "page_crc"]
+"""Sections that follow from others."""
+
+
+@pytest.mark.parametrize("part", DERIVED)
+def test_a_section_that_follows_from_others_is_mended(part: str, written: SimulatedFileSystem) -> None:
+    name, begin, end = parts(written)[part]
+    good = answers(written)
+    for at in (begin, (begin + end) // 2, end - 1):
+        fs = written.copy()
+        fs.flip(PATH / name, at * 8 + at % 8)
+        assert answers(fs) == good
+        block = Block.open(fs, PATH)
+        assert list(block.index.problems(needed=True)) == []
+        (problem,) = block.write_mended()
+        assert f"section {part} is damaged" in str(problem)
+        assert fs.content(PATH / name) == written.content(PATH / name), "bit for bit"
+        assert block.write_mended() == [] and not list(block.problems()) and len(fs.listdir(PATH)) == 3
+        block.release()
+
+
+@pytest.mark.parametrize(("both", "mended"), [
+    (("posting", "fingerprint"), True), (("label_pair", "name_pair"), True), (("posting", "posting_offset"), True),
+    (("posting", "label_pair"), False), (("pair_name", "name_pair"), False), (("page_crc", "posting"), False),
+    (("posting", "symbol_bytes"), False),
+])
+def test_two_damaged_sections(both: tuple[str, str], mended: bool, written: SimulatedFileSystem) -> None:
+    """They are mended unless each is needed for the other."""
+    fs = written.copy()
+    for part in both:
+        fs.flip(PATH / INDEX_NAME, (parts(written)[part][1] + 5) * 8)
+    if mended:
+        assert answers(fs) == answers(written)
+    else:
+        with pytest.raises(Corruption, match="damaged"):
+            answers(fs)

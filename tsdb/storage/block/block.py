@@ -295,6 +295,11 @@ class Block:
             first += 1
         return found
 
+    def write_mended(self) -> list[Corruption]:
+        """Writes the index as it was, where it is damaged and that could be told: see `Index.mended`. What was damaged.
+        In the maintenance's thread. OSError."""
+        return list(self.index.write_mended(self._fs).values())
+
     def verify(self) -> None:
         """Reads every byte. Raises Corruption for the first that is damaged."""
         for problem in self.problems():

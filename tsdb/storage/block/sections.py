@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
-from tsdb.storage.block.chunk_kernels import BEYOND, check_spans
+from tsdb.storage.block.chunk_kernels import BEYOND, check_spans, page_checksums
+from tsdb.storage.block.derived import derive
 from tsdb.storage.block.layout import (
     ALIGNMENT,
     CONTENTS,
@@ -25,13 +29,35 @@ from tsdb.storage.block.layout import (
     META_COPY,
     PAGE_CRC,
     SECTIONS,
+    TEMPORARY,
 )
+from tsdb.wal.files import FileSystem, write_all
 
-REMEDY = "samples of this block may be lost; a copy from a snapshot can take its place; all other blocks stay readable"
+log = logging.getLogger(__name__)
+
+REMEDY = ("samples of this block may be lost, all other blocks stay readable: `tsdb check data` says what is lost, and "
+          "a copy from a snapshot can take its place")
+PIECE = 4 << 20
+"""Bytes that are written at once."""
 
 
 def damaged(path: Path, what: str) -> Corruption:
     return Corruption(f"{path}: {what}: {REMEDY}")
+
+
+def without_remedy(problem: Exception) -> str:
+    """What is wrong, for where nothing is lost, or what to do is said otherwise."""
+    return str(problem).removesuffix(f": {REMEDY}")
+
+
+def checksums_of(raw: NDArray[np.uint8], page: int) -> NDArray[np.uint32]:
+    """Of each page of a section: u32[pages]."""
+    data = np.ascontiguousarray(raw).view()
+    data.flags.writeable = False
+    pages = np.arange(-(-data.size // page), dtype=np.int64)
+    out = np.empty(pages.size, np.uint32)
+    page_checksums(data, page, pages, out)
+    return out
 
 
 def check_header(path: Path, data: bytes, magic: bytes, version: int, what: str) -> None:
@@ -49,7 +75,8 @@ class Section:
     """A mapped array of the index. Take what you need by `part`, `at` or, for kernels, `check…` and `array`."""
 
     def __init__(self, path: Path, name: str, raw: NDArray[np.uint8], dtype: str, crcs: NDArray[np.uint32],
-                 page: int) -> None:
+                 page: int, mend: Callable[[Section, Corruption], bool] = lambda *_: False) -> None:
+        """`mend` is asked to `replace` what is damaged, and says whether it did."""
         self.name = name
         self.raw = raw
         """Its bytes."""
@@ -63,6 +90,7 @@ class Section:
         self._page = page
         self._unchecked = np.ones(crcs.size, np.bool_)  # set by any thread, to the same
         self._whole = crcs.size == 0
+        self._mend = mend
 
     def close(self) -> None:
         self.raw = np.zeros(0, np.uint8)
@@ -99,10 +127,28 @@ class Section:
         if wrong == BEYOND:
             raise damaged(self._path, f"items beyond the end of section {self.name} are meant")
         if wrong >= 0:
-            raise damaged(self._path, f"section {self.name} is damaged within {self._page} bytes from its byte "
-                                      f"{wrong * self._page} on")
-        if checked:
+            problem = damaged(self._path, f"section {self.name} is damaged within {self._page} bytes from its byte "
+                                          f"{wrong * self._page} on")
+            if not self._mend(self, problem):
+                raise problem
+        elif checked:
             self._whole = not self._unchecked.any()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it has been checked."""
+        return self._whole
+
+    def replace(self, items: NDArray[Any]) -> bool:
+        """Holds the given items from now on, in memory, if they are what was written: if they have its checksums."""
+        raw = np.ascontiguousarray(items, self.array.dtype).view(np.uint8)
+        if raw.size != self.raw.size or not np.array_equal(checksums_of(raw, self._page), self._crcs):
+            return False
+        raw.flags.writeable = False
+        self.raw, self.array = raw, raw.view(self.array.dtype)
+        self._unchecked[:] = False  # after the bytes: others read these as soon as it is so
+        self._whole = True
+        return True
 
 
 class Index:
@@ -111,6 +157,12 @@ class Index:
     def __init__(self, path: Path, data: NDArray[np.uint8]) -> None:
         """`data` is the mapped file. Raises Corruption, FormatTooNew."""
         self.path = path
+        self.mended: dict[str, Corruption] = {}
+        """Sections that are damaged in the file and whole in memory, because they follow from others, and how they
+        were."""
+        self._data = data
+        self._mending = threading.RLock()
+        self._begun: set[str] = set()
         check_header(path, data[:INDEX_HEADER_BYTES].tobytes(), INDEX_MAGIC, INDEX_VERSION, "an index")
         contents = self._contents(data)
         ulid, self.mint, self.maxt, self.samples, self.meta_crc, page = CONTENTS.unpack_from(contents)
@@ -153,15 +205,76 @@ class Index:
         """Lets go of the memory."""
         for section in self._sections.values():
             section.close()
+        self._data = self._data[:0].copy()
 
     def problems(self, *, needed: bool = False) -> Iterator[Corruption]:
-        """Checks every byte of every section; `needed`: of those that are read."""
+        """Checks every byte of every section. `needed`: of those that are read, what could not be `mended`."""
         for name, section in self._sections.items():
             try:
                 if name in SECTIONS or not needed:
                     section.all()
             except Corruption as problem:
                 yield problem
+        if not needed:
+            yield from self.mended.values()
+
+    def write_mended(self, fs: FileSystem) -> dict[str, Corruption]:
+        """Replaces the file by one that is as it was written, where sections are `mended`, which are returned. OSError,
+        with the old file in its place."""
+        with self._mending:
+            mended = dict(self.mended)
+        if not mended:
+            return {}
+        temporary = self.path.with_name(self.path.name + TEMPORARY)
+        try:
+            file = fs.open(temporary, writable=True, create=True, truncate=True)
+            try:
+                for start in range(0, self._data.size, PIECE):
+                    write_all(file, self._data[start : start + PIECE].data, start)
+                for name in mended:
+                    write_all(file, self._raw(name).data, self._places[name])
+                file.datasync()
+            finally:
+                file.close()
+            fs.rename(temporary, self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fs.unlink(temporary)
+            raise
+        fs.sync_directory(self.path.parent)
+        with self._mending:
+            for name in mended:
+                del self.mended[name]
+        return mended
+
+    def _mend(self, section: Section, problem: Corruption) -> bool:
+        """Has a damaged section hold what follows from others, once, in whichever thread comes upon it first."""
+        name = section.name
+        with self._mending:
+            if section.whole or name in self._begun:  # begun: what it follows from is damaged, too
+                return section.whole
+            self._begun.add(name)
+            try:
+                found = derive(self, name)
+                if found is None or not section.replace(found):
+                    return False
+            except (Corruption, ValueError):
+                return False
+            finally:
+                self._begun.discard(name)
+            self._is_mended(name, problem)
+        return True
+
+    def _is_mended(self, name: str, problem: Corruption) -> None:
+        self.mended[name] = problem
+        log.warning("%s; it follows from other sections and was made anew from them: nothing is lost",
+                    without_remedy(problem))
+
+    def _raw(self, name: str) -> NDArray[np.uint8]:
+        if name != PAGE_CRC:
+            return self[name].raw
+        crcs = [checksums_of(section.raw, self._page) for section in self._sections.values()]
+        return np.concatenate(crcs).view(np.uint8)
 
     def _contents(self, data: NDArray[np.uint8]) -> bytes:
         if data.size < INDEX_HEADER_BYTES + CONTENTS.size + FOOTER.size:
@@ -180,14 +293,18 @@ class Index:
         missing = [name for name, dtypes in SECTIONS.items() if name not in entries or entries[name][0] not in dtypes]
         if missing or page % ALIGNMENT or page == 0:
             raise damaged(self.path, f"the table of contents names no usable section {', '.join(missing)}")
+        self._page = page
+        self._places = {name: offset for name, (_, _, offset, _) in entries.items()}
         raws = {}
         for name, (dtype, _, offset, length) in entries.items():
             raws[name] = data[offset : offset + length]
             if raws[name].size != length or offset % ALIGNMENT or length % np.dtype(dtype).itemsize:
                 raise damaged(self.path, f"section {name} is not where the table of contents says")
         crcs = raws[PAGE_CRC].view("<u4")
-        if int(checksum(0, raws[PAGE_CRC])) != entries[PAGE_CRC][1]:
-            raise damaged(self.path, f"section {PAGE_CRC} is damaged")
+        sound = int(checksum(0, raws[PAGE_CRC])) == entries[PAGE_CRC][1]
+        if not sound:  # the table of contents has the checksum of each section's ones, by which they are compared below
+            crcs = np.concatenate([checksums_of(raw, page) for name, raw in raws.items() if name != PAGE_CRC])
+            crcs.flags.writeable = False
         sections = {}
         at = 0
         for name, (dtype, crc, _, length) in entries.items():
@@ -197,7 +314,9 @@ class Index:
                 at += pages
                 if own.size != pages or int(checksum(0, own.view(np.uint8))) != crc:
                     raise damaged(self.path, f"the checksums of section {name} are damaged")
-                sections[name] = Section(self.path, name, raws[name], dtype, own, page)
+                sections[name] = Section(self.path, name, raws[name], dtype, own, page, self._mend)
+        if not sound:
+            self._is_mended(PAGE_CRC, damaged(self.path, f"section {PAGE_CRC} is damaged"))
         return sections
 
     def _check_sizes(self) -> None:

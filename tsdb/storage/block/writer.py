@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
-from tsdb.storage.block.chunk_kernels import copy_chunks, page_checksums
+from tsdb.storage.block.chunk_kernels import copy_chunks
 from tsdb.storage.block.dictionary import read_only, sort_series, take_series
 from tsdb.storage.block.folders import remove_block, remove_files
 from tsdb.storage.block.layout import (
@@ -41,6 +41,7 @@ from tsdb.storage.block.layout import (
     narrowest,
 )
 from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats
+from tsdb.storage.block.sections import checksums_of
 from tsdb.storage.block.source import BlockSource, Chunks
 from tsdb.storage.block.ulid import new_ulid
 from tsdb.wal.files import File, FileSystem, write_all
@@ -192,7 +193,7 @@ def _write_index(fs: FileSystem, path: Path, sections: Columns, meta: BlockMeta,
         for name in (META_COPY, *SECTIONS):
             data = (np.concatenate(page_crcs) if name == PAGE_CRC else sections[name])
             raw = np.ascontiguousarray(data).view(np.uint8)
-            crcs = _page_checksums(raw)
+            crcs = checksums_of(raw, PAGE)
             page_crcs.append(crcs)
             crc = _checksum(raw if name == PAGE_CRC else crcs.view(np.uint8))
             entries.append(ENTRY.pack(name.encode(), data.dtype.str.encode(), crc, at, raw.size))
@@ -225,10 +226,3 @@ def _file_header(magic: bytes, version: int) -> bytes:
 
 def _checksum(data: NDArray[np.uint8]) -> int:
     return int(checksum(0, read_only(data)))
-
-
-def _page_checksums(raw: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    pages = np.arange(-(-raw.size // PAGE), dtype=np.int64)
-    out = np.empty(pages.size, np.uint32)
-    page_checksums(read_only(raw), PAGE, pages, out)
-    return out

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.storage.block import Block
-from tsdb.storage.block.dictionary import read_only
+from tsdb.storage.block.derived import fingerprints_of
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FINGERPRINT_BYTES
 from tsdb.storage.block.sections import Index
-from tsdb.storage.block.text_kernels import fingerprints
 
 
 def index_problems(block: Block) -> Iterator[str]:
@@ -82,7 +81,7 @@ def _series_problems(index: Index) -> Iterator[str]:
             row[order], index["posting"].all()):
         yield "postings are not those of the series' labels: some queries find too few or wrong series"
         return
-    found = _fingerprints(index)
+    found = fingerprints_of(index)
     stored = index["fingerprint"].all()
     if not np.array_equal(found, stored):
         at = int(np.flatnonzero(found != stored)[0]) // FINGERPRINT_BYTES
@@ -130,19 +129,3 @@ def _first_unsorted(labels: NDArray[np.int64], pair: NDArray[np.uint32]) -> int:
             return int(open_rows[wrong][0])
         open_rows = open_rows[ids == before]
     return -1
-
-
-def _fingerprints(index: Index) -> NDArray[np.uint8]:
-    out = np.empty(index.series * FINGERPRINT_BYTES, np.uint8)
-    if index.series:
-        offset = index["symbol_offset"].all().astype(np.int64)
-        sizes = np.diff(offset)
-        labels, pair = index["label_offset"].all(), index["label_pair"].all()
-        largest = sizes[index["pair_name"].all()] + sizes[index["pair_value"].all()] + 32
-        total = np.concatenate(([0], np.cumsum(largest[pair])))
-        ends = labels.astype(np.int64)
-        key = np.empty(int((total[ends[1:]] - total[ends[:-1]]).max()) + 256, np.uint8)
-        symbols = np.concatenate((index["symbol_bytes"].all(), np.zeros(8, np.uint8)))
-        fingerprints(read_only(symbols), offset, index["pair_name"].all().copy(), index["pair_value"].all().copy(),
-                     labels.copy(), pair.copy(), key, np.empty(8, np.uint64), out)
-    return out
