@@ -161,11 +161,12 @@ class Storage:
             reserve = Reserve(fs, path)
             self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
             self._expiry = self._maintenance.expiry = Expiry(fs, path, self._head, self._blocks, self._wal,
-                                                             self._deletes.mark)
+                                                             self._deletes)
             self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
                                          options.retention_rules))
             self._cleaning = self._maintenance.cleaning = Cleaning(
-                fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged)
+                fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged,
+                self._expiry.more_goes)
             self._appender.start()
             self._maintenance.start(self._appender)
             for block, problem in self._blocks.damaged():

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 WORTH = 0.05
 """Part of a block's samples that is deleted when it is cleaned by itself. Others wait for their next compaction."""
+WORTH_NOW = 0.25
+"""The same of a block of which more goes by and by: it is written anew a few times on the way, not at each step."""
 SPARE_BYTES = 256 << 10
 """That is left free on the disk."""
 
@@ -29,9 +31,11 @@ class Cleaning:
     """Its methods are called in the maintenance's thread."""
 
     def __init__(self, fs: FileSystem, blocks: Blocks, reserve: Reserve, pause: Callable[[], None],
-                 damaged: Callable[[Block, Corruption], None] | None = None) -> None:
+                 damaged: Callable[[Block, Corruption], None] | None = None,
+                 more_goes: Callable[[Block], bool] = lambda _: False) -> None:
         """`pause` is called every few milliseconds; it may change blocks, and end it all by raising Unavailable.
-        `damaged` is told of a block that was found damaged."""
+        `damaged` is told of a block that was found damaged. `more_goes`: whether a block gets more tombstones soon."""
+        self._more_goes = more_goes
         self._damaged = damaged
         self._fs = fs
         self._blocks = blocks
@@ -52,7 +56,8 @@ class Cleaning:
         self._parts = {ulid: part for ulid, part in self._parts.items() if ulid in there}
         for block in self._marked():
             try:
-                if self._deleted_part(block) >= WORTH and self._has_room(block):
+                worth = WORTH_NOW if self._more_goes(block) else WORTH
+                if self._deleted_part(block) >= worth and self._has_room(block):
                     self._clean(block)
                     return True
             except Superseded:

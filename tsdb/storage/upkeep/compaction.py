@@ -48,13 +48,18 @@ class Compaction:
         self.seconds = Histogram.exponential(1, 2, 14)
         self.populating = False
 
-    def compact_once(self, retention_ms: int, *, everything: bool = False) -> bool:
-        """Compacts what is most wanted. False: there is nothing.
+    def compact_once(self, retention_ms: int, *, beyond: tuple[int, int] | None = None,
+                     everything: bool = False) -> bool:
+        """Compacts what is most wanted. False: there is nothing. `beyond`: (end, retention), ms: another retention for
+        blocks that end there or before.
 
         Raises OSError (no space, too), Unavailable where it was told to end, StorageError; all is as before then.
         """
-        found = plan([block.meta for block in self._blocks.every], block_ranges(retention_ms), failed=self._failed,
-                     everything=everything)
+        metas = [block.meta for block in self._blocks.every]
+        found = plan(metas, block_ranges(retention_ms), failed=self._failed, everything=everything)
+        if found is None and beyond is not None:
+            found = plan([meta for meta in metas if meta.maxt <= beyond[0]], block_ranges(beyond[1]),
+                         failed=self._failed, everything=everything)
         if found is None:
             return False
         wanted = {meta.ulid for meta in found.blocks}

@@ -69,7 +69,7 @@ class Deletes:
             self._blocks.remove_unknown()
             self._fs.sync_directory(self._blocks.folder)
         self.mark(plan.marked)
-        self._with_room(self._between_commits, lambda: self._delete_from_head(matcher_sets, mint, maxt))
+        self.delete_from_head(matcher_sets, mint, maxt)
         log.info("deleted: %d blocks are gone, %d have samples that are deleted", len(plan.gone), len(plan.marked))
 
     def _plan(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> _Plan:
@@ -110,10 +110,19 @@ class Deletes:
             if done:  # what is on disk counts, even where another file could not be written
                 self._blocks.publish((), (), show)
 
-    def _delete_from_head(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None:
+    def delete_from_head(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
+                         but: Sequence[Sequence[Matcher]] = ()) -> None:
+        """What `delete` does to the head and late samples; series that satisfy any of `but` stay. Raises OSError,
+        Unavailable, BadData."""
+        self._with_room(self._between_commits, lambda: self._delete_from_head(matcher_sets, mint, maxt, but))
+
+    def _delete_from_head(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
+                          but: Sequence[Sequence[Matcher]]) -> None:
         """Between two commits."""
         head = self._head
         slots = _union([self._index.select(matchers) for matchers in matcher_sets])
+        if but:
+            slots = np.setdiff1d(slots, _union([self._index.select(matchers) for matchers in but]), assume_unique=True)
         if slots.size == 0:
             return
         # Of all of them, even where nothing stands in the head any more: the log may still have samples that are in

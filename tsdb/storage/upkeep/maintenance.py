@@ -108,7 +108,7 @@ class Maintenance:
         TsdbError."""
         self.truncation.run(appender, everything=True)
         self.collect(appender)
-        while self.compaction.compact_once(self._retention_ms, everything=True):
+        while self._compact_once(everything=True):
             pass
 
     def block_is_damaged(self, block: Block, problem: Corruption) -> None:
@@ -208,7 +208,7 @@ class Maintenance:
         if time.monotonic() < self._compact_at:
             return
         self._compact_at = time.monotonic() + RETRY_S
-        while self.compaction.compact_once(self._retention_ms):
+        while self._compact_once():
             pass
         self._compact_at = 0.0
 
@@ -228,9 +228,11 @@ class Maintenance:
         finally:
             self._pausing = False
 
-    @property
-    def _retention_ms(self) -> int:
-        return 0 if self.expiry is None else self.expiry.retention.time_ms
+    def _compact_once(self, *, everything: bool = False) -> bool:
+        if self.expiry is None:
+            return self.compaction.compact_once(0, everything=everything)
+        return self.compaction.compact_once(self.expiry.retention.time_ms, beyond=self.expiry.beyond,
+                                            everything=everything)
 
 
 def _log_failure(done: Future[Any]) -> None:

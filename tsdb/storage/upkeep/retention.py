@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tsdb.model.matchers import Matcher
 from tsdb.storage.block import Block
 
+EVER = -(1 << 63)
+LEAST_STEP_MS, MOST_STEP_MS = 60_000, 3_600_000
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
@@ -21,10 +24,18 @@ class RetentionRule:
     keep_ms: int
     """0: for ever."""
 
+    def limit(self, newest: int) -> int:
+        """Before which time (ms) samples go; EVER: none. It advances in steps of a tenth of `keep_ms`, between a minute
+        and an hour, at the same times after each start: each one writes tombstones."""
+        if self.keep_ms == 0:
+            return EVER
+        step = max(LEAST_STEP_MS, min(self.keep_ms // 10, MOST_STEP_MS))
+        return (newest - self.keep_ms) // step * step
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long and how much is kept; whole blocks and windows go, the oldest first."""
+    """How long and how much is kept; whole blocks and windows go, the oldest first. Rules go by sample."""
 
     time_ms: int = 0
     """A block goes once the newest sample is so much younger than its end. 0: no limit."""
@@ -45,17 +56,18 @@ class Retention:
         every = (self.time_ms, *(rule.keep_ms for rule in self.rules))
         return 0 if 0 in every else max(every)
 
-    def keep_ms(self, block: Block) -> NDArray[np.int64]:
-        """How long each series of a block is kept: i64[series], 0: for ever. BadData, Corruption."""
-        keep = np.full(len(block), self.time_ms, np.int64)
-        for rule in reversed(self.rules):
-            keep[block.find(rule.matchers)] = rule.keep_ms
-        return keep
+    def limits(self, mint: int, maxt: int, newest: int) -> tuple[int, ...]:
+        """Before which times (ms) samples of a block with mint <= ts < maxt go: of series without a rule, then by rule.
+        `mint`: none, `maxt`: all of them. Only rules reach into a block."""
+        old = self.time_ms > 0 and newest - maxt >= self.time_ms
+        return (maxt if old else mint, *(max(mint, min(rule.limit(newest), maxt)) for rule in self.rules))
 
-    def reached(self, age_ms: int) -> frozenset[int]:
-        """Those of all times to keep that a block of such an age is beyond."""
-        every = {self.time_ms, *(rule.keep_ms for rule in self.rules)} - {0}
-        return frozenset(time for time in every if age_ms >= time)
+    def by_series(self, block: Block, limits: Sequence[int]) -> NDArray[np.int64]:
+        """Which of `limits` holds for each series of a block: i64[series], ms. BadData, Corruption."""
+        found = np.full(len(block), limits[0], np.int64)
+        for rule, limit in zip(reversed(self.rules), reversed(limits), strict=False):
+            found[block.find(rule.matchers)] = limit
+        return found
 
 
 @dataclass(frozen=True, slots=True)
