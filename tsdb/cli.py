@@ -50,6 +50,10 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
+
 class Commands(click.Group):
     """Flags without a command are those of ``serve``: in a unit file, ``prometheus --config.file=…`` becomes ``tsdb
     --config.file=…``."""
@@ -59,6 +63,13 @@ class Commands(click.Group):
         if args and args[0].startswith("--") and args[0].partition("=")[0] not in own:
             args = ["serve", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("tsdb: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(

@@ -15,9 +15,11 @@ from click.testing import CliRunner
 from tests.commands.conftest import HOUR, OPTIONS, START, flip
 from tests.storage.batches import read
 from tests.storage.block.plain import Content, PlainSource
+from tsdb.cli import cli
 from tsdb.commands.check import check
 from tsdb.storage import Storage
 from tsdb.storage.block import Block, dictionary, new_ulid, write_block
+from tsdb.storage.block.sections import Index
 from tsdb.storage.directory import format_file
 from tsdb.wal.files import LocalFileSystem
 
@@ -49,21 +51,29 @@ def chunk_place(block: Path, chunk: int) -> int:
     return place + 9
 
 
+def section_place(block: Path, name: str) -> int:
+    index = np.fromfile(block / "index", np.uint8)
+    return int(Index(block / "index", index)._places[name])
+
+
 def test_a_whole_directory(data: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     code, output = run(data)
     assert code == 0 and output.endswith("no damage found\n")
     rows = {line.split("  ")[0]: line.split() for line in output.splitlines() if line.endswith("ok")}
     assert set(rows) == {"log", "windows", "blocks", "saved head", "other"}
-    assert rows["blocks"][5] == "1,200" and rows["log"][5] == "876", output
+    assert rows["blocks"][5:8] == ["1,200", "2023-11-15T00:00:00Z", "2023-11-15T01:39:00.011Z"], "of samples"
+    assert rows["log"][5] == "876", output
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
 
 
 CASES: list[tuple[str, Callable[[Path], object], str, str, str]] = [
     ("a flipped chunk", lambda data: flip(block_of(data) / "chunks", chunk_place(block_of(data), 7)),
      "blocks/ULID/chunks", r"1 of 12 chunks have a wrong checksum", "100 samples are lost"),
-    ("a flipped index", lambda data: flip(block_of(data) / "index", 800), "blocks/ULID/index",
-     r"section [^m]\w+ is damaged", "all samples of the block are left out: 1200 of 12 series"),
+    ("a flipped index", lambda data: flip(block_of(data) / "index", section_place(block_of(data), "chunk_maxt")),
+     "blocks/ULID/index", r"section chunk_maxt is damaged", "all samples of the block are left out: 1200 of 12 series"),
+    ("flipped postings", lambda data: flip(block_of(data) / "index", section_place(block_of(data), "posting")),
+     "blocks/ULID/index", r"section posting is damaged", "follows from others, and the block is served in full"),
     ("no index", lambda data: (block_of(data) / "index").unlink(), "blocks/ULID", "index: is missing",
      "cannot be opened"),
     ("a flipped meta.json", lambda data: flip(block_of(data) / "meta.json", 30), "blocks/ULID/meta.json",
@@ -140,6 +150,26 @@ def test_repair(data: Path) -> None:
     assert times and min(times) > START + 99 * 60_000, "the others have all their samples"
     assert len(read(storage)[(("__name__", "m"), ("n", "08"))]) == 173
     storage.close()
+
+
+def test_repair_of_an_index_that_follows_from_itself(data: Path) -> None:
+    block = block_of(data)
+    whole = (block / "index").read_bytes()
+    for name in ("posting", "name_pair"):
+        flip(block / "index", section_place(block, name))
+    code, output = run("--repair", data)
+    assert code == 1 and f"done: mended blocks/{block.name}/index: it is as it was\n" in output
+    assert (block / "index").read_bytes() == whole and not (data / "damaged").exists()
+    assert findings(data) == (0, [])
+
+
+def test_interrupted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsdb.storage.checking.check_directory", interrupted)
+    done = CliRunner().invoke(cli, ["check", "data", str(data)])
+    assert done.exit_code == 130 and "interrupted" in done.output
 
 
 def test_beside_a_server(data: Path) -> None:

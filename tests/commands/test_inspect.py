@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +18,9 @@ from tests.commands.conftest import SERIES, START, flip
 from tests.processes import TSDB
 from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
+from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import ConfigError
+from tsdb.model.times import time_text
 
 
 def shown(*arguments: object) -> str:
@@ -47,6 +51,8 @@ def test_a_block(whole: Path) -> None:
     assert shown("block", block.name, "--data", whole) == shown("block", block)
     text = shown("block", block)
     assert "holds     1,200 samples in 12 chunks of 12 series" in text and "cut from  1700006400000.chunks" in text
+    assert f"range     2023-11-15T00:00:00Z to {time_text(found['maxTime'])}, of which the end is not part" in text
+    assert "samples   from 2023-11-15T00:00:00Z to 2023-11-15T01:39:00.011Z" in text
     assert "deleted   1 tombstones" in text and "fingerprint        |u1" in text
 
 
@@ -91,6 +97,19 @@ def test_the_log(whole: Path, data: Path) -> None:
     assert "  damaged" in shown("wal", data / "wal" / path.name, "--records")
     with pytest.raises(ConfigError, match="has no segment or checkpoint"):
         shown("wal", whole / "chunks")
+
+
+def test_a_log_of_prometheus(tmp_path: Path) -> None:
+    record = b"\1" + b"some series"
+    crc = int(checksum(0, np.frombuffer(record, np.uint8)))
+    theirs = struct.pack(">BHI", 1 | 8, len(record), crc) + record
+    (tmp_path / "wal" / "checkpoint.00000002").mkdir(parents=True)
+    for name in ("checkpoint.00000002/00000000", "00000003"):
+        (tmp_path / "wal" / name).write_bytes(theirs.ljust(1 << 15, b"\0"))
+    (tmp_path / "wal" / "00000004").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "wal", tmp_path / "wal" / "00000003", tmp_path / "wal" / "checkpoint.00000002"):
+        with pytest.raises(ConfigError, match=f"{path} is a write-ahead log of Prometheus, not of tsdb"):
+            shown("wal", path)
 
 
 def test_sealed_chunks(whole: Path, data: Path) -> None:

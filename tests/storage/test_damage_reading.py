@@ -94,17 +94,48 @@ def test_a_damaged_chunk(data: Path) -> None:
     again.close()
 
 
+def flip_section(block: Path, name: str) -> None:
+    mapped = np.frombuffer((block / "index").read_bytes(), np.uint8)
+    found = Index(block / "index", mapped)[name].raw
+    flip(block / "index", found.__array_interface__["data"][0] - mapped.__array_interface__["data"][0])
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_index_that_can_be_mended(read_only: bool, data: Path) -> None:
+    path = blocks(data)[1] / "index"
+    whole = path.read_bytes()
+    flip_section(path.parent, "posting")
+    flip_section(path.parent, "fingerprint")
+    damaged = path.read_bytes()
+    storage = Storage.open(data, read_only=read_only)
+    notices: list[str] = []
+    storage.follow_damage(lambda texts: notices.__setitem__(slice(None), texts))
+    assert read(storage) == WRITTEN and notices == warnings(storage) == []
+    if storage._maintenance is None:
+        assert path.read_bytes() == damaged, "nothing is changed"
+    else:
+        storage._maintenance.do(lambda: None).result(30)
+        wait_until(lambda: storage.statistics().mended == 1, "the index is written")
+        assert path.read_bytes() == whole and storage.statistics().damaged_known == 0
+        assert len(notices) == 1 and str(path) in notices[0] and "nothing is lost" in notices[0]
+    assert read(storage) == WRITTEN
+    storage.close()
+
+
 def test_a_damaged_index(data: Path) -> None:
     path = blocks(data)[1]
-    mapped = np.frombuffer((path / "index").read_bytes(), np.uint8)
-    postings = Index(path / "index", mapped)["posting"].raw
-    flip(path / "index", postings.__array_interface__["data"][0] - mapped.__array_interface__["data"][0])
+    flip_section(path, "chunk_maxt")
     storage = Storage.open(data)
-    with pytest.raises(Corruption, match=rf"{path}/index: section posting is damaged"):
+    with pytest.raises(Corruption, match=rf"{path}/index: section chunk_maxt is damaged"):
         read(storage)
     wait_until(lambda: storage.statistics().damaged == 1, "the block is set aside")
     assert read(storage) == {labels: samples[:90] for labels, samples in WRITTEN.items()}
     assert len(warnings(storage)) == 1 and warnings(storage, 0, SECOND - 1) == []
+    notices: list[str] = []
+    storage.follow_damage(notices.extend)
+    (notice,) = notices
+    assert f"block (1: {data}/damaged/blocks-{path.name})" in notice and "may be missing" in notice
+    assert f"`tsdb check data {data}`" in notice
     storage.close()
 
 

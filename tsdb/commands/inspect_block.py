@@ -75,8 +75,11 @@ def summary(block: Block) -> dict[str, Any]:
                  "bytes": int(index[name].raw.size)} for name in index.names()]
     size = sum(int(index[name].raw.size) for name in index.names())
     chunks = int(block.chunks.size)
+    first, last = index["chunk_mint"].all(), index["chunk_maxt"].all()
     return {
         "path": str(block.path), "ulid": meta.ulid, "minTime": meta.mint, "maxTime": meta.maxt,
+        "firstSample": meta.mint + int(first.min()) if first.size else None,
+        "lastSample": meta.mint + int(last.max()) if last.size else None,
         "samples": stats.samples, "series": stats.series, "chunks": stats.chunks,
         "level": made.level, "sources": list(made.sources), "parents": [each.ulid for each in made.parents],
         "hints": list(made.hints), "windows": list(made.windows), "border": made.border,
@@ -149,7 +152,9 @@ def text(found: dict[str, Any]) -> str:
     total = max(sizes["index"] + sizes["chunks"], 1)
     facts = [
         ("path", found["path"]),
-        ("times", f"{time_text(found['minTime'])} to {time_text(found['maxTime'])}"),
+        ("range", f"{time_text(found['minTime'])} to {time_text(found['maxTime'])}, of which the end is not part"),
+        *([("samples", f"from {time_text(found['firstSample'])} to {time_text(found['lastSample'])}")]
+          if found["firstSample"] is not None else []),
         ("holds", f"{amount(found['samples'])} samples in {amount(found['chunks'])} chunks of "
                   f"{amount(found['series'])} series"),
         ("takes", f"{size(total)}: chunks {size(sizes['chunks'])}, index {size(sizes['index'])}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Series or families of a record that are named."""
+THEIR_RECORD = struct.Struct(">BHI")
+"""The header of a record of Prometheus' log."""
+THEIR_TYPES, FULL, FIRST = 7, 1, 2
 
 
 @click.command()
@@ -109,7 +113,29 @@ def _files(paths: tuple[Path, ...]) -> Iterator[_File]:
         if not ours:
             raise ConfigError(f"{path} has no segment or checkpoint of a log: give a data directory, its folder wal, "
                               "or one of the files in it")
+        if any(_is_of_prometheus(file) for file, *_ in ours):
+            raise ConfigError(f"{path} is a write-ahead log of Prometheus, not of tsdb: `promtool tsdb dump` shows "
+                              "what is in it")
         yield from (_File(*each) for each in ours)
+
+
+def _is_of_prometheus(path: Path) -> bool:
+    """Whether the file, or the first one of a checkpoint, which is a folder there, begins with a record of theirs: type
+    and compression, length, CRC-32C, data."""
+    import numpy as np
+
+    from tsdb.kernels.crc32c_kernels import checksum
+
+    try:
+        if path.is_dir():
+            return any(_is_of_prometheus(file) for file in path.iterdir())
+        with path.open("rb") as file:
+            kind, length, crc = THEIR_RECORD.unpack(file.read(THEIR_RECORD.size).ljust(THEIR_RECORD.size, b"\0"))
+            data = file.read(length)
+    except OSError:
+        return False
+    whole = kind & THEIR_TYPES in (FULL, FIRST) and len(data) == length
+    return whole and crc == int(checksum(0, np.frombuffer(data, np.uint8)))
 
 
 def _name(kind: int) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,16 @@ class Notifications:
             found = self._active.pop(text, None)
             if found is not None:
                 self._tell(replace(found, active=False))
+
+    def change(self, told: list[str], texts: Sequence[str]) -> None:
+        """What one part of the server has told of (which becomes `texts`) holds no more, unless it is among them."""
+        for text in told:
+            if text not in texts:
+                self.remove(text)
+        for text in texts:
+            if text not in told:
+                self.add(text)
+        told[:] = texts
 
     def active(self) -> list[Notification]:
         """The oldest first."""

@@ -140,6 +140,8 @@ class Server:
         database, services.engine = await in_thread("open", lambda: open_database(services))
         services.database = database
         services.metrics.add_storage(database.statistics)
+        damage: list[str] = []
+        database.follow_damage(lambda texts: services.notifications.change(damage, texts))
         services.doing = "beginning to scrape"
         self.reloader.add_part(self._follow_config)
         services.scraper = self._make_scraper(database)

@@ -15,7 +15,7 @@ from tsdb.model.errors import Corruption
 from tsdb.storage.block import Block, BlockMeta, block_paths
 from tsdb.storage.block.folders import remove_block
 from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME, META_NAME
-from tsdb.storage.block.sections import Index
+from tsdb.storage.block.sections import Index, without_remedy
 from tsdb.storage.block.ulid import is_ulid, made_at
 from tsdb.storage.damage import BACK, Damage
 from tsdb.storage.head.layout import NO_TS
@@ -73,7 +73,7 @@ class Blocks:
                 if path.name in gone and not read_only:
                     remove_block(fs, path)
                 elif path.name not in gone and fs.exists(path):  # else a process that writes has removed it meanwhile
-                    damage.set_aside(path, found, *block_times(fs, path))
+                    damage.set_aside(path, Corruption(without_remedy(found)), *block_times(fs, path))
             for block in opened:
                 _do_without(fs, block, damage, read_only=read_only)
         except BaseException:
@@ -188,7 +188,7 @@ def _do_without(fs: FileSystem, block: Block, damage: Damage, *, read_only: bool
     """Sets aside files that are damaged and not needed; meta.json is written anew. Damaged chunks are `damaged`'s."""
     for path, problem in block.left_out:
         if path.name == META_NAME:
-            damage.set_aside(path, problem)
+            damage.set_aside(path, Corruption(without_remedy(problem)))
             if not read_only:
                 write_file_atomically(fs, path, block.meta.to_json())
         elif path.name != CHUNKS_NAME:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +124,8 @@ class StorageStatistics:
     """Files and folders found damaged since the start."""
     damaged_known: int = 0
     """These, and what the folder `damaged` has from before."""
+    mended: int = 0
+    """Files that were damaged and are as they were again, since the start."""
 
 
 class Storage:
@@ -147,6 +149,9 @@ class Storage:
         self.opened = open_head(fs, path, self._wal, self._head, self._metadata, self._blocks, report,
                                 read_only=self._read_only)
         """How the head came back."""
+        if places := self._wal.statistics().damaged:
+            damage.add_notice(f"Damage was found in the write-ahead log, in {places} places: samples of their records "
+                              f"may be missing. `tsdb check data {path}` says which.")
         self._index.refresh(force=True)
         self._maintenance: Maintenance | None = None
         self._appender: Appender | None = None
@@ -330,6 +335,10 @@ class Storage:
             self._blocks.take_out(block)
             self._damage.note(block.path, problem, block.meta.mint, block.meta.maxt)
 
+    def follow_damage(self, told: Callable[[list[str]], None]) -> None:
+        """Has `told` get a text for each kind of damage that was found: now and, in any thread, when these change."""
+        self._damage.follow(told)
+
     def block_metas(self) -> list[BlockMeta]:
         """What the blocks say of themselves, the oldest first."""
         return sorted((block.meta for block in self._blocks.every), key=lambda meta: (meta.mint, meta.maxt, meta.ulid))
@@ -373,6 +382,7 @@ class Storage:
             retention=RetentionStatistics() if self._read_only else self._expiry.statistics(),
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
+            mended=len(self._damage.mended),
         )
 
     def _lowest_ts(self) -> int | None:

@@ -32,7 +32,7 @@ from tsdb.storage.block.layout import (
 from tsdb.storage.block.match_kernels import gather_pairs
 from tsdb.storage.block.matching import Matching
 from tsdb.storage.block.meta import VERSION, BlockMeta
-from tsdb.storage.block.sections import Index, check_header, damaged
+from tsdb.storage.block.sections import Index, check_header, damaged, without_remedy
 from tsdb.storage.block.symbols import SymbolTable
 from tsdb.storage.block.tombstones_file import NAME as TOMBSTONES_NAME
 from tsdb.storage.block.tombstones_file import read_tombstones
@@ -114,7 +114,8 @@ class Block:
             except Corruption as problem:
                 copy = index.meta_text()
                 if copy is None:
-                    raise
+                    raise damaged(path / META_NAME, without_remedy(problem).removeprefix(f"{path / META_NAME}: ")
+                                  + ", and the index has no sound copy of it") from None
                 meta = _meta(path / META_NAME, copy, index)
                 left_out.append((path / META_NAME, problem))
             mappings.append(_map(fs, path / CHUNKS_NAME))
@@ -337,7 +338,7 @@ def _map(fs: FileSystem, path: Path) -> Mapping:
 
 def _meta(path: Path, text: bytes, index: Index) -> BlockMeta:
     if int(checksum(0, np.frombuffer(text, np.uint8))) != index.meta_crc:
-        raise damaged(path, "is not as it was written")
+        raise damaged(path, "is not as it was written (its checksum is not the one that the index has)")
     try:
         version = json.loads(text)["version"]
         if isinstance(version, int) and version > VERSION:

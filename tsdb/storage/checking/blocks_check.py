@@ -13,6 +13,7 @@ from tsdb.model.times import time_text
 from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.block.folders import block_paths
 from tsdb.storage.block.layout import CHUNKS_NAME, FILES, INDEX_NAME, META_NAME
+from tsdb.storage.block.sections import Index, without_remedy
 from tsdb.storage.block.tombstones_file import NAME as TOMBSTONES_NAME
 from tsdb.storage.blocks import block_times, superseded
 from tsdb.storage.checking.findings import NAMED, Finding, Progress, Repair, Report, Severity
@@ -56,8 +57,10 @@ def _advance(progress: Progress, before: int, at: int) -> None:
 def _cannot_be_opened(fs: FileSystem, path: Path, problem: Corruption, report: Report) -> None:
     mint, maxt = block_times(fs, path)
     report.add(Finding(
-        Severity.DAMAGE, path, _without_path(problem, path), "The block cannot be opened: all its samples are lost.",
-        "A start sets it aside, in the folder damaged. Put the block of a snapshot in its place if there is one.",
+        Severity.DAMAGE, path, _without_path(problem, path),
+        "The block cannot be opened: none of its samples are served.",
+        f"A start sets it aside as damaged/blocks-{path.name}, as --repair does now, and serves all else. Put the "
+        "folder of this name from a snapshot in its place if there is one.",
         mint=mint, maxt=maxt, repair=Repair.SET_ASIDE), "blocks")
 
 
@@ -66,8 +69,6 @@ def _check_block(fs: FileSystem, block: Block, report: Report, progress: Callabl
     kind = report.kinds["blocks"]
     kind.items += 1
     kind.samples += meta.stats.samples
-    if meta.stats.samples:
-        kind.add_times(meta.mint, meta.maxt - 1)
     for name in fs.listdir(path):
         if name not in (*FILES, TOMBSTONES_NAME):
             report.add(Finding(Severity.NOTICE, path / name, "is no file of a block", "It is left alone."))
@@ -75,11 +76,13 @@ def _check_block(fs: FileSystem, block: Block, report: Report, progress: Callabl
         if file.name == META_NAME:
             report.add(Finding(
                 Severity.DAMAGE, file, _without_path(problem, file), "Nothing is lost: the index has a copy.",
-                "The next start writes it anew.", repair=Repair.SET_ASIDE), "blocks")
+                f"The next start, or --repair, sets it aside as damaged/{path.name}-{META_NAME} and writes it anew.",
+                repair=Repair.SET_ASIDE), "blocks")
         elif file.name == TOMBSTONES_NAME:
             report.add(Finding(
                 Severity.DAMAGE, file, _without_path(problem, file),
-                "What was deleted from this block since it was written is there again.", "Delete it once more.",
+                "What was deleted from this block since it was written is there again.",
+                "Delete it once more: queries of these times carry a warning.",
                 mint=meta.mint, maxt=meta.maxt, repair=Repair.SET_ASIDE), "blocks")
         else:
             report.add(Finding(Severity.DAMAGE, file, _without_path(problem, file), "Chunks may be missing.",
@@ -88,9 +91,7 @@ def _check_block(fs: FileSystem, block: Block, report: Report, progress: Callabl
     needed = [str(problem) for problem in index.problems(needed=True)]
     for problem in index.problems():
         if str(problem) not in needed:
-            report.add(Finding(Severity.DAMAGE, path / INDEX_NAME, _without_path(problem, path / INDEX_NAME),
-                               "Nothing is lost: this section is a copy, or not read by this version.",
-                               "Nothing: the next compaction writes it anew."), "blocks")
+            report.add(_not_needed(problem, index), "blocks")
             continue
         report.add(Finding(
             Severity.DAMAGE, path / INDEX_NAME, _without_path(problem, path / INDEX_NAME),
@@ -106,7 +107,24 @@ def _check_block(fs: FileSystem, block: Block, report: Report, progress: Callabl
             "Its checksums are right: it was written so, by a mistake of tsdb's. Queries may give wrong answers.",
             "Please report it with this block.", mint=meta.mint, maxt=meta.maxt), "blocks")
     if not wrong:
+        if index.chunks:
+            kind.add_times(*(meta.mint + int(time) for time in (index["chunk_mint"].all().min(),
+                                                                index["chunk_maxt"].all().max())))
         _check_chunks(block, report, progress)
+
+
+def _not_needed(problem: Corruption, index: Index) -> Finding:
+    """About a damaged section of which nothing is lost."""
+    what = _without_path(problem, index.path)
+    if problem in index.mended.values():
+        return Finding(
+            Severity.DAMAGE, index.path, what,
+            "Nothing is lost: this section follows from others, and the block is served in full.",
+            "The server makes it anew in memory when a query comes upon it, and then writes the index as it was; or "
+            "stop the server, and --repair does the same now.", repair=Repair.MEND)
+    return Finding(Severity.DAMAGE, index.path, what,
+                   "Nothing is lost: this section is a copy, or not read by this version.",
+                   "Nothing: the next compaction writes it anew.")
 
 
 def _check_chunks(block: Block, report: Report, progress: Callable[[int], None]) -> None:
@@ -165,5 +183,5 @@ def _relations(folder: Path, metas: Sequence[BlockMeta], report: Report) -> None
 
 def _without_path(problem: Corruption, path: Path) -> str:
     """What a message says of a file, without its name and without what the reader finds below."""
-    text = str(problem).removeprefix(f"{path}: ").removeprefix(f"{path}/")
-    return text.partition(": samples of this block may be lost")[0].partition(": what was deleted")[0]
+    text = without_remedy(problem).removeprefix(f"{path}: ").removeprefix(f"{path}/")
+    return text.partition(": what was deleted")[0]

@@ -23,6 +23,8 @@ class Repair(Enum):
 
     SET_ASIDE = "set aside"
     """What is sound of a block stands in a new one, the damaged one in the folder `damaged`."""
+    MEND = "mend"
+    """The index of a block is written as it was: what is damaged follows from the rest of it."""
     REMOVE = "remove"
     """A temporary file that nothing refers to."""
 

@@ -23,8 +23,8 @@ def repair(fs: FileSystem, report: Report) -> Iterator[str]:
     lock = fs.lock(report.path)
     try:
         damage = Damage(fs, report.path, read_only=False)
-        if any(finding.repair is Repair.SET_ASIDE for finding in report.findings):
-            yield from _set_aside(fs, report, damage)
+        if any(finding.repair in (Repair.SET_ASIDE, Repair.MEND) for finding in report.findings):
+            yield from _blocks(fs, report, damage)
         for finding in report.findings:
             if finding.repair is Repair.REMOVE and fs.exists(finding.path):
                 _remove(fs, finding.path)
@@ -43,11 +43,17 @@ def _remove(fs: FileSystem, path: Path) -> None:
     fs.rmdir(path)
 
 
-def _set_aside(fs: FileSystem, report: Report, damage: Damage) -> Iterator[str]:
+def _blocks(fs: FileSystem, report: Report, damage: Damage) -> Iterator[str]:
     folder = report.path / "blocks"
     blocks = Blocks.open(fs, folder, threading.Lock(), damage, read_only=False)
     try:
         quarantine = Quarantine(fs, blocks, damage)
+        for block in blocks.every:
+            if any(finding.repair is Repair.MEND and block.path in finding.path.parents for finding in report.findings):
+                list(block.index.problems())  # reads all of it, and so finds again what can be mended
+        quarantine.mend()
+        for path in damage.mended:
+            yield f"mended {path.relative_to(report.path)}: it is as it was"
         for finding in report.findings:
             if finding.repair is Repair.SET_ASIDE:
                 for block in blocks.every:

@@ -171,7 +171,7 @@ class Maintenance:
             if self._stop.is_set():
                 return
             self._do_work()
-            steps = (self._refresh, self._truncate, self._expire, self._clean, self.collect, self._compact)
+            steps = (self._refresh, self._truncate, self._mend, self._expire, self._clean, self.collect, self._compact)
             done = [self._try(step, appender) for step in steps]
             pause = PAUSE_S if all(done) else RETRY_S
 
@@ -195,6 +195,9 @@ class Maintenance:
     def _truncate(self, appender: Appender) -> None:
         if self.truncation.due():
             self.truncation.run(appender)
+
+    def _mend(self, _: Appender) -> None:
+        self.quarantine.mend()
 
     def _expire(self, appender: Appender) -> None:
         if self.expiry is not None:

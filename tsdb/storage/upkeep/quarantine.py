@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.labels import format_series
 from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, write_block
-from tsdb.storage.block.layout import CHUNKS_NAME
+from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME
+from tsdb.storage.block.sections import without_remedy
 from tsdb.storage.block.tombstones_file import write_tombstones
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
@@ -65,8 +66,16 @@ class Quarantine:
             log.error("%s: what is sound in it could not be taken over: %s", block.path, failure)
         finally:
             block.release()
+        reason = Corruption(without_remedy(reason))
         self._damage.set_aside(block.path, reason, *lost)  # before: no query shall miss samples without a warning
         self._blocks.take_out(block, added)
+
+    def mend(self) -> None:
+        """Writes indexes as they were, of which readers have found parts that are damaged and follow from others.
+        Raises OSError."""
+        for block in self._blocks.every:
+            if block.write_mended():
+                self._damage.is_mended(block.path / INDEX_NAME)
 
     def _rescue(self, block: Block, damaged: NDArray[np.int64]) -> list[Block]:
         meta = block.meta
