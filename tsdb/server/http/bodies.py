@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from tsdb.model.errors import Unavailable
 
@@ -83,8 +83,9 @@ async def read_body(http: web.BaseRequest, held: Held, most: int, seconds: float
             parts.append(part)
     except TimeoutError:
         raise BodyError(408, f"request body did not arrive within {seconds:g} s") from None
-    except web.RequestPayloadError as problem:
-        raise BodyError(400, f"request body is broken: {problem}") from None
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as problem:
+        shown = str(problem).encode("ascii", "backslashreplace").decode()
+        raise BodyError(400, f"request body is broken: {' '.join(shown.split())[:200]}") from None
     finally:
         expiry.cancel()
     return parts[0] if len(parts) == 1 else b"".join(parts)

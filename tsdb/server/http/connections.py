@@ -56,13 +56,15 @@ class _Request(web.BaseRequest):
 class Connection(web.RequestHandler):  # type: ignore[type-arg, misc, unused-ignore]
     """One client. Tells its acceptor when it ends, and logs one line about what a client breaks."""
 
-    __slots__ = ("_acceptor", "_counted", "_refused")
+    __slots__ = ("_acceptor", "_counted", "_refused", "body")
 
     def __init__(self, manager: web.Server, acceptor: Acceptor, **options: Any) -> None:
         super().__init__(manager, **options)
         self._acceptor = acceptor
         self._counted = True
         self._refused = False
+        self.body: StreamReader | None = None
+        """Of the request that is being handled, or was last."""
 
     def release(self) -> None:
         """It counts no longer; once is enough."""
@@ -81,8 +83,15 @@ class Connection(web.RequestHandler):  # type: ignore[type-arg, misc, unused-ign
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if not self._refused:
-            super().data_received(data)
+        if self._refused:
+            return
+        super().data_received(data)
+        problem = getattr(self._messages[-1][0], "exc", None) if self._messages else None
+        if isinstance(problem, http_exceptions.HttpProcessingError):
+            # aiohttp's parser in C would have whoever reads the body wait for the rest of it
+            body = self._messages[-2][1] if len(self._messages) > 1 else self.body
+            if body is not None and not body.is_eof():
+                body.set_exception(web.RequestPayloadError(problem.message))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.release()
@@ -150,6 +159,8 @@ class Acceptor(web.Server):
         self, message: Any, payload: StreamReader, protocol: web.RequestHandler, writer: Any,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
+        assert isinstance(protocol, Connection)
+        protocol.body = payload
         return _Request(message, payload, protocol, writer, task, self._loop)
 
     def ended(self) -> None:
