@@ -20,13 +20,8 @@ from tsdb.storage.head.series_kernels import (
     FREE_SLOT,
     FREE_SYMBOL,
     FREE_SYMBOLS,
-    KEYS,
-    LISTS,
-    TEXTS,
-    give_bytes,
-    size_class,
-    take_out,
 )
+from tsdb.storage.head.table_kernels import KEYS, LISTS, TEXTS, give_bytes, size_class, take_out
 
 U8, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::1], int32[::1], int64[::1]
 

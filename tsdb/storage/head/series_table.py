@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Batch
 from tsdb.model.errors import Corruption, Unavailable
-from tsdb.storage.head import arena, layout, series_kernels
+from tsdb.storage.head import arena, layout, series_kernels, table_kernels
 from tsdb.storage.head.readers import Readers
 from tsdb.storage.head.series_kernels import (
     FULL,
@@ -50,7 +50,7 @@ class SeriesTable:
         self.forget()
         self.counters = np.zeros(series_kernels.COUNTERS, np.int64)
         self.counters[series_kernels.NEXT_REF] = 1
-        self.free = np.zeros((3, series_kernels.CLASSES), np.int64)
+        self.free = np.zeros((3, table_kernels.CLASSES), np.int64)
         """Heads of the lists of free room."""
         self.births = np.zeros(FIRST_RING, np.int32)
         """i32[power of two]: slots of the newest series; the n-th ever made is at n % size."""
@@ -316,4 +316,4 @@ def _ring(ring: NDArray[np.int32], since: int, until: int, least: int) -> NDArra
 def _rehashed(table: NDArray[np.uint64], removed: int) -> tuple[NDArray[np.uint64], int]:
     """The table without its removed entries, and twice as large unless these took much of it; how many it has now."""
     larger = np.zeros(table.size * (1 if removed * 8 > table.size else 2), np.uint64)
-    return larger, series_kernels.rehash(table, larger)
+    return larger, table_kernels.rehash(table, larger)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.storage.block import Block
-from tsdb.storage.head import series_kernels
+from tsdb.storage.head import series_kernels, table_kernels
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.reading import join_kernels
 from tsdb.storage.reading.join_kernels import SYMBOL_BYTES, SYMBOLS
@@ -72,7 +72,7 @@ class BlockTexts:
         size = int((offset.at(symbols + 1).astype(np.int64) - offset.at(symbols)).sum())
         room = 1 << max(FIRST_ROOM, self.symbols + symbols.size).bit_length()
         table = np.zeros(2 * room, np.uint64)
-        series_kernels.rehash(self._table, table)
+        table_kernels.rehash(self._table, table)
         self._table = table
         self._bytes = _grown(self._bytes, int(self._counters[SYMBOL_BYTES]) + size + 8)
         self._offset, self._length = _grown(self._offset, room), _grown(self._length, room)

@@ -12,7 +12,7 @@ from tsdb.kernels.intrinsics import load_u32, load_u64, prefetch
 from tsdb.kernels.registry import kernel
 from tsdb.storage.block.text_kernels import blake2b_128
 from tsdb.storage.head.layout import HEAD_TYPE
-from tsdb.storage.head.series_kernels import find_bytes, put
+from tsdb.storage.head.table_kernels import find_bytes, put
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
 U8, U32, U64, I32, I64 = uint8[::1], uint32[::1], uint64[::1], int32[::1], int64[::1]

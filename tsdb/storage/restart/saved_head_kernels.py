@@ -11,7 +11,8 @@ from tsdb.kernels.hash_kernels import hash_bytes, hash_pair
 from tsdb.kernels.intrinsics import load_u64, prefetch, store_u64
 from tsdb.kernels.registry import device, kernel
 from tsdb.storage.head.layout import CHUNK_WORDS, HEAD_TYPE
-from tsdb.storage.head.series_kernels import KEY_BYTES, LABELS, SYMBOL_BYTES, put, size_class
+from tsdb.storage.head.series_kernels import KEY_BYTES, LABELS, SYMBOL_BYTES
+from tsdb.storage.head.table_kernels import put, size_class
 
 U8, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::1], int32[::1], int64[::1]
 READ8, READ16, READ32, READ64 = (types.Array(kind, 1, "C", readonly=True) for kind in (uint8, uint16, uint32, uint64))
