@@ -235,7 +235,7 @@ class Rounds:
         sync = self._chance.choice(("interval", "os", "commit"))
         storage: dict[str, object] = {"tsdb": tsdb, "wal": {"sync": sync}}
         tsdb["out_of_order_time_window"] = f"{self._late_window_ms}ms"
-        storage["retention_rules"] = [{"match": '{job="debug"}', "keep": "1d"}]
+        storage["retention_rules"] = [{"match": '{job="debug"}', "keep": "2h"}]
         return {"storage": storage}
 
     def _print(self, text: str) -> None:

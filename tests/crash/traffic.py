@@ -174,9 +174,9 @@ def _steady(client: Client) -> Plan:
 
 
 def _debug(client: Client) -> Plan:
-    """Series that a retention rule keeps for a day."""
+    """Series that a retention rule keeps for two hours: it reaches into blocks and head."""
     labels = {"__name__": "crash_debug", "job": "debug"}
-    every = [client.model.add(Series({**labels, "n": str(n)}, keep=24 * HOUR)) for n in range(4)]
+    every = [client.model.add(Series({**labels, "n": str(n)}, keep=2 * HOUR)) for n in range(4)]
     while True:
         yield [(series, client.now, bits(client.chance.random())) for series in every]
 
