@@ -73,7 +73,7 @@ def _sound(found: Tombstones, rows: NDArray[np.uint32], series: int) -> bool:
 
 
 def _damaged(path: Path, what: str) -> Corruption:
-    return Corruption(f"{path}: {what}: what was deleted from this block is not known any more; delete it once more")
+    return Corruption(f"{path}: {what}: what was deleted from this block is not known any more")
 
 
 def _checksum(data: bytes) -> int:
