@@ -97,8 +97,8 @@ def _check_block(fs: FileSystem, block: Block, report: Report, progress: Callabl
             Severity.DAMAGE, path / INDEX_NAME, _without_path(problem, path / INDEX_NAME),
             f"Queries that need it fail; then all samples of the block are left out: {meta.stats.samples} of "
             f"{meta.stats.series} series.",
-            "Put the folder of this block from a snapshot in its place if there is one. Else the server sets it aside as "
-            f"damaged/blocks-{path.name} when a query comes upon it; or stop the server, and --repair does so now.",
+            "Put the folder of this block from a snapshot in its place if there is one. Else the server sets it aside "
+            f"as damaged/blocks-{path.name} when a query comes upon it; or stop the server, and --repair does so now.",
             series_count=meta.stats.series, mint=meta.mint,
             maxt=meta.maxt, repair=Repair.SET_ASIDE), "blocks")
     if needed:
