@@ -130,3 +130,35 @@ def test_no_space() -> None:
     with pytest.raises(OSError, match="space"):
         write_block(fs, FOLDER, PlainSource(NEW_CONTENT))
     assert fs.paths() == []
+
+
+@pytest.mark.parametrize("failing", ["create", "pwrite", "datasync", "rename", "power"])
+def test_an_index_is_mended_or_stays_as_it_is(failing: str) -> None:
+    """Whenever the disk fails or power is cut: the block is whole either way."""
+    original = SimulatedFileSystem()
+    write_block(original, FOLDER, PlainSource(NEW_CONTENT), ulid=NEW)
+    index = FOLDER / NEW / "index"
+    whole = original.content(index)
+    at = Block.open(original, FOLDER / NEW).index._places["posting"]
+    original.flip(index, at * 8)
+    kinds = set()
+    for kill_at in range(12):
+        fs = original.copy()
+        block = Block.open(fs, FOLDER / NEW)
+        assert len(block.find([])) == 5 and not list(block.index.problems(needed=True)) and block.index.mended
+        first = len(fs.operations)
+        if failing == "power":
+            fs.kill_at = first + kill_at
+            with suppress(Killed):
+                block.write_mended()
+            fs = fs.power_cut()
+        else:
+            fs.faults = lambda _, operation: 5 if operation.name == failing else None
+            with pytest.raises(OSError, match="error"):
+                block.write_mended()
+            assert block.index.mended, "it is tried again"
+            assert len(fs.listdir(FOLDER / NEW)) == 3
+        kinds.add(fs.content(index) == whole)
+        again = Block.open(fs, FOLDER / NEW)
+        assert read_block(again) == BOTH[NEW]
+    assert kinds == ({False, True} if failing == "power" else {False})
