@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,11 +92,17 @@ REASONS = (
     "out of bounds",
     "too far in the future",
     "too old sample",
+    "series limit exceeded",
+    "per-metric series limit exceeded",
+    "per-job series limit exceeded",
+    "label value limit exceeded",
 )
 """Why the appender refuses a sample, by code; 0 is accepted. The words are Prometheus'."""
 
 ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
 """TOO_LATE: out of order or old, and before the window for such samples as well."""
+OVER_SERIES, OVER_METRIC, OVER_JOB, OVER_LABEL_VALUES = range(6, 10)
+"""Of series that were not made, for a limit on how many there may be."""
 
 
 @dataclass(slots=True)
@@ -107,13 +114,12 @@ class Appended:
     """u8[samples]: index into `REASONS`. A repeated equal sample counts as accepted."""
     keyed: KnownRows | None = None
     """The keyed rows of a batch with `known` ones, to be remembered. A slot of -1: the series was not made, since no
-    sample of it was within bounds."""
+    sample of it was within bounds, or for a limit."""
     outdone: int = 0
     """How many of the rejected ones would have been taken had they come alone: the batch itself, or one that came at
     the same time, has a newer sample of the series, or another value at the time."""
-    outdone: int = 0
-    """How many of the rejected ones would have been taken had they come alone: the batch itself, or one that came at
-    the same time, has a newer sample of the series, or another value at the time."""
+    refusals: Mapping[int, str] = field(default_factory=dict)
+    """By code: of limits on series, which one is reached by what, and what to do."""
 
     @property
     def rejected(self) -> int:

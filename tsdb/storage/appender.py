@@ -27,6 +27,8 @@ from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavaila
 from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
+from tsdb.storage.head.limits import Guard, Rules
+from tsdb.storage.head.series_kernels import REFUSED
 from tsdb.wal import SampleColumns, SeriesColumns, Wal
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,8 @@ class Appender:
         self._closed = False
         self.late_window_ms = 0
         """How much older than the newest sample late ones may be; 0: none are taken. May be changed at any time."""
+        self.guard = Guard(head.table, index)
+        """Limits on new series."""
         self.counters = Counters()
         self._thread = threading.Thread(target=self._run, name="appender", daemon=True)
 
@@ -219,7 +223,7 @@ class Appender:
         waiting = [each for each in waiting if each.future.set_running_or_notify_cancel() and self._knows(each)]
         batches = [each.batch for each in waiting if each.batch is not None]
         try:
-            codes, rows, outdone = self._log_and_apply(batches)
+            codes, rows, outdone, refusals = self._log_and_apply(batches)
         except (TsdbError, OSError, MemoryError) as problem:
             self.counters.failed_commits += 1
             error = problem if isinstance(problem, TsdbError) else Unavailable(f"cannot write now: {problem}")
@@ -236,12 +240,13 @@ class Appender:
             self.counters.batches += len(batches)
             refs = self._head.records["ref"]
             at = 0
-            for each, batch, slots in zip(waiting, batches, rows, strict=True):
+            for number, (each, batch, slots) in enumerate(zip(waiting, batches, rows, strict=True)):
                 own = codes[at : at + batch.samples]
                 among = int(np.count_nonzero((outdone >= at) & (outdone < at + batch.samples)))
                 at += batch.samples
                 keyed = None if batch.known is None else KnownRows(slots, refs[slots])
-                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own, keyed, among))
+                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own, keyed, among,
+                                                refusals.get(number, {})))
         finally:
             with self._lock:
                 self._queued -= samples
@@ -256,18 +261,24 @@ class Appender:
         return False
 
     def _log_and_apply(self, batches: list[Batch],
-                       ) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]], NDArray[np.intp]]:
-        """Codes of all samples, slots of the keyed rows of each batch, and the numbers of the samples that others
-        outdo, as `Appended` says."""
+                       ) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]], NDArray[np.intp],
+                                  dict[int, dict[int, str]]]:
+        """Codes of all samples, slots of the keyed rows of each batch, the numbers of the samples that others outdo,
+        and by number of the batch what limits refused, as `Appended` says."""
         head = self._head
         if self._unapplied is not None:
             self._apply(self._unapplied.judged, self._unapplied.start)
         keyed, slots = [], []
         bounds = self._bounds(batches)
-        for batch, own in zip(batches, bounds, strict=True):
+        rules = self.guard.rules
+        refused: dict[int, NDArray[np.int32]] = {}
+        for number, (batch, own) in enumerate(zip(batches, bounds, strict=True)):
             rows, missing = head.table.resolve(batch)
             if missing:
-                self._create(batch, rows, own)
+                self._create(batch, rows, own, rules)
+                if rules.each and int(rows.min()) <= REFUSED:
+                    refused[number] = REFUSED - rows
+                    np.maximum(rows, -1, out=rows)
             keyed.append(rows)
             every = rows if batch.known is None else np.concatenate([batch.known.slot, rows])
             slots.append(every[batch.sample_row])
@@ -279,6 +290,7 @@ class Appender:
             values = np.concatenate([np.empty(0, np.uint64), *(batch.values for batch in batches)])
         together = _together(batches, bounds)
         codes, judged = head.judge(samples, ts, values, together)
+        refusals = self._refuse(batches, refused, codes, rules) if refused else {}
         outdone = np.flatnonzero(codes)
         if outdone.size:
             outdone = outdone[head.taken_alone(outdone, samples, ts, values, together)]
@@ -304,7 +316,24 @@ class Appender:
         if late is not None:
             self.counters.samples += late.slots.size
             self.counters.late += late.slots.size
-        return codes, keyed, outdone
+        return codes, keyed, outdone, refusals
+
+    def _refuse(self, batches: list[Batch], refused: dict[int, NDArray[np.int32]], codes: NDArray[np.uint8],
+                rules: Rules) -> dict[int, dict[int, str]]:
+        """Gives samples of series that were not made, for a limit, their code. `refused`: by number of the batch, for
+        its keyed rows, the number of the rule, or less than 0. Returns the texts for each batch."""
+        texts = {}
+        ends = np.cumsum([batch.samples for batch in batches])
+        code_of = np.array([rule.code for rule in rules.each], np.uint8)
+        for number, of_row in refused.items():
+            batch = batches[number]
+            known = 0 if batch.known is None else batch.known.slot.size
+            by = np.concatenate([np.full(known, -1, np.int32), of_row])[batch.sample_row]
+            samples = np.flatnonzero(by >= 0)
+            codes[ends[number] - batch.samples + samples] = code_of[by[samples]]
+            counts = np.bincount(by[samples], minlength=len(rules.each))
+            texts[number] = self.guard.refusals(rules, batch, of_row, counts)
+        return texts
 
     def _bounds(self, batches: list[Batch]) -> list[Bounds]:
         """What times the samples of each batch may have. As by Prometheus, a batch does not move its own bounds; but
@@ -324,15 +353,16 @@ class Appender:
                 found.append(never_late if batch.discard_late else usual)
         return found
 
-    def _create(self, batch: Batch, rows: NDArray[np.int32], bounds: Bounds) -> None:
+    def _create(self, batch: Batch, rows: NDArray[np.int32], bounds: Bounds, rules: Rules) -> None:
         """Makes the series of rows that are -1, if any of their samples is within the bounds: wrong clocks shall not
-        fill the head."""
+        fill the head. Rows that a rule does not allow become `REFUSED`, or less."""
         known = 0 if batch.known is None else batch.known.slot.size
         wanted = np.zeros(known + rows.size, np.bool_)
         wanted[batch.sample_row[(batch.ts >= bounds.least) & (batch.ts <= bounds.newest)]] = True
         new = np.flatnonzero((rows < 0) & wanted[known:])
         slots = np.full(new.size, -1, np.int32)
-        self._head.table.create(batch.row_hash[new], batch.keys, batch.row_offset[new], batch.row_length[new], slots)
+        self._head.table.create(batch.row_hash[new], batch.keys, batch.row_offset[new], batch.row_length[new], slots,
+                                rules=rules)
         rows[new] = slots
 
     def _apply(self, judged: Judged, start: int) -> None:

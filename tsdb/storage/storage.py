@@ -38,6 +38,7 @@ from tsdb.storage.head.cardinality import Cardinality, cardinality
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
+from tsdb.storage.head.limits import LimitState, SeriesLimits
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.opening import Opened, open_head, save_head
@@ -74,6 +75,8 @@ class StorageOptions:
     """The same as a part of the disk; holds instead of `retention_bytes` where it is not 0."""
     retention_rules: tuple[RetentionRule, ...] = ()
     """Series that are kept longer, or not so long. The first one that a series satisfies holds for it."""
+    series_limits: SeriesLimits = field(default_factory=SeriesLimits)
+    """Of new series."""
 
 
 @dataclass(slots=True)
@@ -126,6 +129,7 @@ class StorageStatistics:
     """These, and what the folder `damaged` has from before."""
     mended: int = 0
     """Files that were damaged and are as they were again, since the start."""
+    limits: list[LimitState] = field(default_factory=list)
 
 
 class Storage:
@@ -161,7 +165,8 @@ class Storage:
                                       queue_samples=options.queue_samples,
                                       after_commit=self._maintenance.after_commit)
             self.set_late_window(options.late_window_ms)
-            self._snapshots = Snapshots(fs, path, self._head, self._blocks, self._appender)
+            self.set_series_limits(options.series_limits)
+            self._snapshots = Snapshots(fs, path, self._head, self._blocks, self._appender, self._maintenance.go_on)
             self._snapshots.remove_left()
             reserve = Reserve(fs, path)
             self._deletes = Deletes(fs, self._head, self._index, self._blocks, self._wal, self._appender, reserve)
@@ -248,6 +253,11 @@ class Storage:
         """As in `StorageOptions`; from now on."""
         if not self._read_only:
             self._expiry.retention = retention
+
+    def set_series_limits(self, limits: SeriesLimits) -> None:
+        """As in `StorageOptions`; from now on."""
+        if self._appender is not None:
+            self._appender.guard.follow(limits)
 
     def delete_series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None:
         """Deletes the samples with mint <= ts <= maxt (ms) of series that satisfy any of the matcher sets, durably; see
@@ -383,7 +393,14 @@ class Storage:
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
             mended=len(self._damage.mended),
+            limits=self._limit_states(),
         )
+
+    def _limit_states(self) -> list[LimitState]:
+        if self._appender is None:
+            return []
+        with self._head.readers.reading():
+            return list(self._appender.guard.states())
 
     def _lowest_ts(self) -> int | None:
         head = self._head

@@ -109,7 +109,8 @@ class Collector:
             at, found, ended = collector_kernels.bury(
                 at, end, head.max_ts - WINDOW_MS // 2, late, head.records, head.windows.table.chains, table.secret,
                 table.counters, table.table, table.key_bytes, table.key_offset, table.key_length, table.labels,
-                table.label_offset, table.label_count, table.pair_uses, out_slots, out_pairs,
+                table.label_offset, table.label_count, table.pair_uses, table.pair_name, table.name_values,
+                out_slots, out_pairs,
             )
             slots.append(out_slots[:found].copy())
             pairs.append(out_pairs[:ended].copy())

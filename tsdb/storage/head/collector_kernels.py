@@ -27,12 +27,14 @@ U8, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::1],
 
 
 @kernel(types.UniTuple(int64, 3)(
-    int64, int64, int64, U8, HEAD_TYPE, U64, U64, I64, U64, U8, U64, U32, U32, U64, U16, U32, I32, I32), stage="later")
+    int64, int64, int64, U8, HEAD_TYPE, U64, U64, I64, U64, U8, U64, U32, U32, U64, U16, U32, U32, U32, I32, I32),
+    stage="later")
 def bury(start: int, end: int, before: int, late: NDArray[np.uint8], records, chains: NDArray[np.uint64],
          secret: NDArray[np.uint64], counters: NDArray[np.int64], table: NDArray[np.uint64],
          key_bytes: NDArray[np.uint8], key_offset: NDArray[np.uint64], key_length: NDArray[np.uint32],
          labels: NDArray[np.uint32], label_offset: NDArray[np.uint64], label_count: NDArray[np.uint16],
-         pair_uses: NDArray[np.uint32], out_slots: NDArray[np.int32], out_pairs: NDArray[np.int32],
+         pair_uses: NDArray[np.uint32], pair_name: NDArray[np.uint32], name_values: NDArray[np.uint32],
+         out_slots: NDArray[np.int32], out_pairs: NDArray[np.int32],
          ) -> tuple[int, int, int]:
     """Takes the series of start:end out of the table that have no sample since `before` (ms) and none in the head: no
     open chunk, no chunk in a window (`chains` u64[w], addresses of u64[slots]), and `late` u8[slots] not set.
@@ -65,6 +67,7 @@ def bury(start: int, end: int, before: int, late: NDArray[np.uint8], records, ch
             pair = np.int64(labels[k])
             pair_uses[pair] -= np.uint32(1)
             if pair_uses[pair] == 0:
+                name_values[pair_name[pair]] -= np.uint32(1)
                 out_pairs[pairs] = np.int32(pair)
                 pairs += 1
         out_slots[found] = np.int32(slot)

@@ -219,6 +219,11 @@ class Index:
         found = self._pairs_of(name, self.view())
         return found[self._table.pair_uses[found] > 0]
 
+    def names(self) -> NDArray[np.uint32]:
+        """Symbols of label names, u32, each once; some may have lost their last series."""
+        view = self.view()
+        return np.union1d(view.base.names, self._table.pair_name[view.fresh_pairs])
+
     def used_pairs(self, slots: NDArray[np.int32]) -> NDArray[np.int32]:
         """The label pairs that any of the slots has, i32."""
         table = self._table

@@ -16,6 +16,7 @@ from tsdb.kernels.hash_kernels import hash_bytes, hash_pair
 from tsdb.kernels.intrinsics import prefetch
 from tsdb.kernels.registry import kernel
 from tsdb.storage.head.layout import HEAD_TYPE, MAX_REF, NO_TS, READONLY_BYTES
+from tsdb.storage.head.limit_kernels import refused_by
 from tsdb.storage.head.table_kernels import (
     KEYS,
     LISTS,
@@ -33,6 +34,8 @@ from tsdb.storage.head.table_kernels import (
 
 DONE, GROW_SERIES, GROW_SYMBOLS, GROW_PAIRS, GROW_BIRTHS, GROW_PAIR_BIRTHS, FULL, MALFORMED = range(8)
 """What `create` stopped for."""
+REFUSED = -2
+"""Slots of series that a limit does not allow are this, or less."""
 
 (SLOTS, KEY_BYTES, SYMBOLS, SYMBOL_BYTES, PAIRS, LABELS, NEXT_REF,
  BIRTHS, DEATHS, PAIR_BIRTHS, LOGGED, INDEXED, INDEXED_PAIRS,
@@ -83,7 +86,7 @@ BYTES, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::
 
 @kernel(types.UniTuple(int64, 2)(
     U64, READONLY_BYTES, U32, U32, I32, U64, U64, int64, int64, I64, int64[:, ::1], U64, BYTES, U64, U32, U64, BYTES,
-    U64, U32, U32, U64, U32, U32, U32, U32, U64, U16, HEAD_TYPE, I32, I32))
+    U64, U32, U32, U64, U32, U32, U32, U32, U32, U64, U16, HEAD_TYPE, I32, I32, int64[:, ::1], BYTES))
 def create(
     hashes: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint32], lengths: NDArray[np.uint32],
     out: NDArray[np.int32], given: NDArray[np.uint64], secret: NDArray[np.uint64], start: int, at_most: int,
@@ -93,11 +96,14 @@ def create(
     symbol_table: NDArray[np.uint64], symbol_bytes: NDArray[np.uint8], symbol_offset: NDArray[np.uint64],
     symbol_length: NDArray[np.uint32], symbol_uses: NDArray[np.uint32],
     pair_table: NDArray[np.uint64], pair_name: NDArray[np.uint32], pair_value: NDArray[np.uint32],
-    pair_uses: NDArray[np.uint32],
+    pair_uses: NDArray[np.uint32], name_values: NDArray[np.uint32],
     labels: NDArray[np.uint32], label_offset: NDArray[np.uint64], label_count: NDArray[np.uint16],
     records, births: NDArray[np.int32], pair_births: NDArray[np.int32],
+    rules: NDArray[np.int64], rule_names: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """Makes series for the rows from `start` whose `out` is -1, at most `at_most` of them.
+    """Makes series for the rows from `start` whose `out` is -1, at most `at_most` of them. One that a rule
+    (`tsdb.storage.head.limit_kernels`; i64[0, 3]: there are none) does not allow is not made: its `out` becomes
+    REFUSED - number of the rule.
 
     Keys are canonical (`tsdb.model.labels`). Fills `out` and the new slot's record (HEAD[]), and writes down the birth
     in `births`, and in `pair_births` those of pairs that get their first series (rings i32[power of two]). `given`
@@ -121,6 +127,15 @@ def create(
             continue
         if made == at_most:
             return DONE, row
+        if rules.shape[0] > 0:
+            rule = refused_by(
+                keys, begin, begin + length, counters[BIRTHS] - counters[DEATHS], rules, rule_names, name_values,
+                secret, symbol_table, symbol_bytes, symbol_offset, symbol_length, pair_table, pair_name, pair_value,
+                pair_uses)
+            if rule >= 0:
+                out[row] = np.int32(REFUSED - rule)
+                made += 1
+                continue
         if (counters[TABLE_USED] + 1) * 2 > table.size:
             return GROW_SERIES, row
         # A label takes at least 6 bytes of the key: so many new symbols and pairs at the most.
@@ -213,6 +228,7 @@ def create(
             if pair_uses[pair] == 0:
                 pair_births[counters[PAIR_BIRTHS] & (pair_births.size - 1)] = np.int32(pair)
                 counters[PAIR_BIRTHS] += 1
+                name_values[name] += np.uint32(1)
             pair_uses[pair] += np.uint32(1)
             labels[first_label + count] = np.uint32(pair)
             count += 1

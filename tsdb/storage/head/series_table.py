@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tsdb.model.batch import Batch
 from tsdb.model.errors import Corruption, Unavailable
 from tsdb.storage.head import arena, layout, series_kernels, table_kernels
+from tsdb.storage.head.limits import NO_RULES, Rules
 from tsdb.storage.head.readers import Readers
 from tsdb.storage.head.series_kernels import (
     FULL,
@@ -73,6 +74,8 @@ class SeriesTable:
         self.pair_value = arena.reserve("pair-values", layout.MAX_PAIRS, np.uint32)
         self.pair_uses = arena.reserve("pair-uses", layout.MAX_PAIRS, np.uint32)
         """Series that have it; 0: none any more, and the id may be free."""
+        self.name_values = arena.reserve("name-values", layout.MAX_SYMBOLS, np.uint32)
+        """By symbol of a label name: how many of its pairs are in use."""
         self.labels = arena.reserve("labels", layout.MAX_LABELS, np.uint32)
         self.label_offset = arena.reserve("label-offsets", layout.MAX_SERIES, np.uint64)
         self.label_count = arena.reserve("label-counts", layout.MAX_SERIES, np.uint16)
@@ -168,8 +171,10 @@ class SeriesTable:
     def create(
         self, hashes: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint32],
         lengths: NDArray[np.uint32], slots: NDArray[np.int32], given: NDArray[np.uint64] | None = None,
+        rules: Rules = NO_RULES,
     ) -> None:
-        """Makes series for all rows whose slot is -1 and fills it in. `given` u64[rows]: refs on replay.
+        """Makes series for all rows whose slot is -1 and fills it in. `given` u64[rows]: refs on replay. What `rules`
+        do not allow is not made: see `series_kernels.create`.
 
         Raises Unavailable where the head is full, Corruption for a key that is not canonical.
         """
@@ -182,8 +187,9 @@ class SeriesTable:
                 hashes, keys, offsets, lengths, slots, given, self.secret, row, NEW_SERIES_PER_STEP, self.counters,
                 self.free, self.table, self.key_bytes, self.key_offset, self.key_length,
                 self.symbol_table, self.symbol_bytes, self.symbol_offset, self.symbol_length, self.symbol_uses,
-                self.pair_table, self.pair_name, self.pair_value, self.pair_uses,
+                self.pair_table, self.pair_name, self.pair_value, self.pair_uses, self.name_values,
                 self.labels, self.label_offset, self.label_count, self.records, self.births, self.pair_births,
+                rules.rows, rules.names,
             )
             counters = self.counters
             if reason == GROW_SERIES:
@@ -240,6 +246,9 @@ class SeriesTable:
             (series_kernels.PAIRS, pairs), (series_kernels.PAIR_BIRTHS, pairs), (series_kernels.PAIR_TABLE_USED, pairs),
         ):
             counters[place] = count
+        values = np.bincount(self.pair_name[:pairs])
+        names = np.flatnonzero(values)
+        self.name_values[names] = values[names]
         self.births = np.arange(max(FIRST_RING, 1 << series.bit_length()), dtype=np.int32)
         self.pair_births = np.arange(max(FIRST_RING, 1 << pairs.bit_length()), dtype=np.int32)
 
