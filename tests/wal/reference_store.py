@@ -190,6 +190,7 @@ class ReferenceStore:
 
     def _file(self, window: int) -> tuple[File, int]:
         if window not in self._files:
+            self._fs.mkdir(DATA / "chunks")
             file = self._fs.open(DATA / "chunks" / f"{window:08d}", writable=True, create=True)
             self._files[window] = (file, 0)
         return self._files[window]

@@ -1,16 +1,17 @@
 """A file system in memory that forgets what was not synced, and that can be killed at any operation.
 
 What a power cut leaves: for each sector of a file, either what was synced or what was written since; any size in
-between; any subset of the names made, renamed and removed since the folder was synced. After a failed sync the pages
-count as clean although they never reached the disk, as on Linux.
+between; any subset of the names made, renamed and removed since their folder was synced, be it one in a folder that is
+itself renamed or gone. After a failed sync the pages count as clean although they never reached the disk, as on Linux.
 """
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from tsdb.wal.files import Buffer
 
 SECTOR = 64
 """Smaller than real ones, so that small files tear in many places."""
+SYNCS = ("datasync", "flush", "sync_directory")
+"""Operations that make durable what others did."""
+ROOT = Path("/")
 _ROOM = 1 << 16
 """Bytes that a file has place for, until it needs more."""
 
@@ -101,6 +105,25 @@ def _sectors(content: bytes, size: int) -> NDArray[np.uint8]:
     """u8[sectors, SECTOR]: the content, cut or filled with zeros to `size` and to a whole sector."""
     whole = -(-size // SECTOR) * SECTOR
     return np.frombuffer(bytearray(content[:size].ljust(whole, b"\0")), np.uint8).reshape(-1, SECTOR)
+
+
+@dataclass(eq=False)
+class _Folder:
+    names: dict[str, _Inode | _Folder] = field(default_factory=dict)
+    disk: dict[str, _Inode | _Folder] = field(default_factory=dict)
+    """What a power cut leaves, but for what was changed since."""
+
+    def files(self, path: Path, *, disk: bool = False) -> Iterator[tuple[Path, _Inode]]:
+        """All files in it, `path`, and in the folders in it."""
+        for name, node in (self.disk if disk else self.names).items():
+            if isinstance(node, _Folder):
+                yield from node.files(path / name, disk=disk)
+            else:
+                yield path / name, node
+
+
+Change = tuple[tuple[_Folder, str, "_Inode | _Folder | None"], ...]
+"""Names in folders that get a new meaning together; None: the name goes."""
 
 
 class SimulatedMapping:
@@ -204,6 +227,8 @@ class SimulatedFileSystem:
         self.lies = lies
         self.faults = faults
         self.capacity = capacity
+        self.kill_at_sync = -1
+        """How many syncs are still done before the process dies in one; -1: it does not."""
         self.short_writes = 0.0
         """How probable it is that a write takes only a part."""
         self.unreadable: dict[Path, range] = {}
@@ -212,10 +237,9 @@ class SimulatedFileSystem:
         self.locked: set[Path] = set()
         self.open_files: set[int] = set()
         self._chance = chance or random.Random(0)
-        self._names: dict[Path, _Inode] = {}
-        self._disk_names: dict[Path, _Inode] = {}
-        self._unsynced_names: list[tuple[str, Path, Path, _Inode | None]] = []
-        """Operation, from, to, and the file: None for a folder."""
+        self._root = _Folder()
+        self._unsynced: list[Change] = []
+        """Names that changed since their folders were synced, in order."""
 
     def begin(self, name: str, path: Path) -> bool:
         """Counts an operation. False: do nothing and say that it is done."""
@@ -224,6 +248,10 @@ class SimulatedFileSystem:
         self.operations.append(operation)
         if 0 <= self.kill_at <= number:
             raise Killed
+        if self.kill_at_sync >= 0 and name in SYNCS:
+            self.kill_at_sync -= 1
+            if self.kill_at_sync < 0:
+                raise Killed
         failure = self.faults(number, operation)
         if failure is not None:
             raise OSError(failure, os.strerror(failure), str(path))
@@ -243,53 +271,49 @@ class SimulatedFileSystem:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
     def room_left(self) -> int:
-        return self.capacity - sum(inode.size for inode in set(self._names.values()))
+        return self.capacity - sum(inode.size for inode in {inode for _, inode in self._root.files(ROOT)})
 
     def killed(self) -> SimulatedFileSystem:
         """The files as the next process finds them: everything written is there."""
-        return self._next({path: inode.content() for path, inode in self._names.items()}, keep=True)
+        following = self._next()
+        following._root, following._unsynced = copy.deepcopy((self._root, self._unsynced))
+        return following
 
     def power_cut(self) -> SimulatedFileSystem:
         """The files after a power cut, one of many ways."""
-        names = dict(self._disk_names)
+        root, unsynced = copy.deepcopy((self._root, self._unsynced))
         kind = self._chance.choice(("none", "all", "prefix", "random"))
-        cut = self._chance.randint(0, len(self._unsynced_names))
-        for number, (operation, source, target, inode) in enumerate(self._unsynced_names):
+        cut = self._chance.randint(0, len(unsynced))
+        for number, change in enumerate(unsynced):
             happened = {"none": False, "all": True, "prefix": number < cut, "random": self._chance.random() < 0.5}[kind]
             if happened:
-                _apply(names, operation, source, target, inode)
-        return self._next({path: inode.after_power_cut(self._chance) for path, inode in names.items()}, keep=False)
+                _apply(change, disk=True)
+        return self._with({path: inode.after_power_cut(self._chance) for path, inode in root.files(ROOT, disk=True)})
 
-    def _next(self, contents: dict[Path, bytes], *, keep: bool) -> SimulatedFileSystem:
-        following = SimulatedFileSystem(chance=self._chance, lies=self.lies, capacity=self.capacity)
-        inodes: dict[int, _Inode] = {}
+    def _next(self) -> SimulatedFileSystem:
+        return SimulatedFileSystem(chance=self._chance, lies=self.lies, capacity=self.capacity)
+
+    def _with(self, contents: dict[Path, bytes]) -> SimulatedFileSystem:
+        """All of them durable."""
+        following = self._next()
         for path, content in contents.items():
-            old = self._names.get(path)
-            made = _Inode(size=len(content))
+            made = _Inode(size=len(content), disk=content, clean=content)
             made.need(len(content))
             made.room[: len(content)] = np.frombuffer(content, np.uint8)
-            made.disk, made.clean = (old.disk, old.clean) if keep and old is not None else (content, content)
-            made.written = set(old.written) if keep and old is not None else set()
-            following._names[path] = made
-            if old is not None:
-                inodes[id(old)] = made
-        if keep:
-            following._disk_names = {path: inodes.get(id(inode), inode) for path, inode in self._disk_names.items()}
-            following._unsynced_names = [(operation, source, target, inode and inodes.get(id(inode), inode))
-                                         for operation, source, target, inode in self._unsynced_names]
-        else:
-            following._disk_names = dict(following._names)
+            folder = following._folder(path.parent, make=True)
+            following.operations.clear()
+            folder.names[path.name] = folder.disk[path.name] = made
         return following
 
     def flip(self, path: Path, bit: int) -> None:
         """A bit of a file turns over on disk."""
-        self._names[path].room[bit // 8] ^= 1 << bit % 8
+        self._file(path).room[bit // 8] ^= 1 << bit % 8
 
     def content(self, path: Path) -> bytes:
-        return self._names[path].content()
+        return self._file(path).content()
 
     def paths(self) -> list[Path]:
-        return sorted(self._names)
+        return sorted(path for path, _ in self._root.files(ROOT))
 
     def with_chance(self, seed: int) -> SimulatedFileSystem:
         """The same files in the same state, with other luck to come."""
@@ -299,19 +323,19 @@ class SimulatedFileSystem:
 
     def copy(self) -> SimulatedFileSystem:
         """The same files, all of them durable."""
-        return self._next({path: inode.content() for path, inode in self._names.items()}, keep=False)
+        return self._with({path: inode.content() for path, inode in self._root.files(ROOT)})
 
     # FileSystem
 
     def open(self, path: Path, *, writable: bool = False, create: bool = False,
              truncate: bool = False) -> SimulatedFile:
-        inode = self._names.get(path)
-        if inode is None:
+        inode = self._node(path)
+        if not isinstance(inode, _Inode):
             if not create:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             self.begin("create", path)
             inode = _Inode()
-            self._name("create", path, path, inode)
+            self._change((self._folder(path.parent), path.name, inode))
         elif truncate and inode.size:
             self.begin("truncate", path)
             inode.room[: inode.size] = 0
@@ -322,43 +346,36 @@ class SimulatedFileSystem:
         return file
 
     def exists(self, path: Path) -> bool:
-        return any(found == path or path in found.parents for found in self._names)
+        return self._node(path) is not None
 
     def listdir(self, path: Path) -> list[str]:
-        return sorted({found.relative_to(path).parts[0] for found in self._names if path in found.parents})
+        folder = self._node(path)
+        return sorted(folder.names) if isinstance(folder, _Folder) else []
 
     def mkdir(self, path: Path) -> None:
-        """Folders are there as long as there is a file in them."""
+        self._folder(path, make=True)
 
     def rename(self, source: Path, target: Path) -> None:
-        if source not in self._names:
-            assert self.exists(source), f"no {source}"
-            assert not self.exists(target), "a folder that is not empty is not replaced"
+        node, old = self._node(source), self._node(target)
+        assert node is not None, f"no {source}"
+        assert not (isinstance(old, _Folder) and old.names), "a folder that is not empty is not replaced"
         if self.begin("rename", target):
-            self._name("rename", source, target, self._names.get(source))
+            self._change((self._folder(source.parent), source.name, None),
+                         (self._folder(target.parent), target.name, node))
 
     def unlink(self, path: Path) -> None:
-        if path in self._names and self.begin("unlink", path):
-            self._name("unlink", path, path, self._names[path])
+        if isinstance(self._node(path), _Inode) and self.begin("unlink", path):
+            self._change((self._folder(path.parent), path.name, None))
 
     def rmdir(self, path: Path) -> None:
-        """Folders stay."""
+        folder = self._node(path)
+        if isinstance(folder, _Folder):
+            assert not folder.names, f"{path} is not empty"
+            self._change((self._folder(path.parent), path.name, None))
 
     def sync_directory(self, path: Path) -> None:
         if self.begin("sync_directory", path):
-            for number, (operation, source, target, inode) in enumerate(self._unsynced_names):
-                if inode is None and target.parent == path:
-                    _apply(self._disk_names, operation, source, target, None)
-                    # Names made in the folder before are still to be synced, in the folder as it is called now.
-                    self._unsynced_names[:number] = [
-                        entry if entry[2].parent != source else (entry[0], target / entry[1].name,
-                                                                 target / entry[2].name, entry[3])
-                        for entry in self._unsynced_names[:number]
-                    ]
-            self._disk_names = {
-                name: inode for name, inode in self._disk_names.items() if name.parent != path or name in self._names
-            } | {name: inode for name, inode in self._names.items() if name.parent == path}
-            self._unsynced_names = [entry for entry in self._unsynced_names if entry[2].parent != path]
+            self._settle(self._folder(path))
 
     def free_bytes(self, path: Path) -> int:
         return max(0, self.room_left())
@@ -367,11 +384,12 @@ class SimulatedFileSystem:
         return self.capacity
 
     def link(self, source: Path, target: Path) -> None:
-        if source not in self._names:
+        inode = self._node(source)
+        if not isinstance(inode, _Inode):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
-        assert target not in self._names
+        assert self._node(target) is None
         if self.begin("link", target):
-            self._name("create", target, target, self._names[source])
+            self._change((self._folder(target.parent), target.name, inode))
 
     def lock(self, directory: Path) -> SimulatedLock:
         if directory in self.locked:
@@ -379,17 +397,47 @@ class SimulatedFileSystem:
         self.locked.add(directory)
         return SimulatedLock(self, directory)
 
-    def _name(self, operation: str, source: Path, target: Path, inode: _Inode | None) -> None:
-        _apply(self._names, operation, source, target, inode)
-        self._unsynced_names.append((operation, source, target, inode))
+    def _node(self, path: Path) -> _Inode | _Folder | None:
+        node: _Inode | _Folder | None = self._root
+        for name in path.relative_to(ROOT).parts:
+            node = node.names.get(name) if isinstance(node, _Folder) else None
+        return node
+
+    def _file(self, path: Path) -> _Inode:
+        node = self._node(path)
+        assert isinstance(node, _Inode), f"no {path}"
+        return node
+
+    def _folder(self, path: Path, *, make: bool = False) -> _Folder:
+        node: _Folder = self._root
+        for name in path.relative_to(ROOT).parts:
+            found = node.names.get(name)
+            if found is None and make:
+                self.begin("mkdir", path)
+                found = _Folder()
+                self._change((node, name, found))
+                self._settle(node)  # as `LocalFileSystem.mkdir` does
+            if not isinstance(found, _Folder):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+            node = found
+        return node
+
+    def _settle(self, folder: _Folder) -> None:
+        """What was changed in it is durable."""
+        done = [change for change in self._unsynced if any(each[0] is folder for each in change)]
+        for change in done:
+            _apply(change, disk=True)
+        self._unsynced = [change for change in self._unsynced if not any(change is each for each in done)]
+
+    def _change(self, *change: tuple[_Folder, str, _Inode | _Folder | None]) -> None:
+        _apply(change, disk=False)
+        self._unsynced.append(change)
 
 
-def _apply(names: dict[Path, _Inode], operation: str, source: Path, target: Path, inode: _Inode | None) -> None:
-    if operation == "unlink":
-        names.pop(target, None)
-    elif inode is None:
-        for path in [path for path in names if source in path.parents]:
-            names[target / path.relative_to(source)] = names.pop(path)
-    else:
-        names.pop(source, None)
-        names[target] = inode
+def _apply(change: Change, *, disk: bool) -> None:
+    for folder, name, node in change:
+        names = folder.disk if disk else folder.names
+        if node is None:
+            names.pop(name, None)
+        else:
+            names[name] = node

@@ -33,10 +33,13 @@ def recognise(fs: FileSystem, directory: Path, description: Mapping[str, Any]) -
 
 
 def _sizes(fs: FileSystem, directory: Path) -> dict[str, int]:
-    """Bytes of every segment and checkpoint, by name."""
+    """Bytes of the newest checkpoint and of every segment behind it, by name. Those before are removed sooner or later,
+    or come back where a power cut undoes that."""
     names = fs.listdir(directory)
-    ours = [segments.segment_name(number) for number in segments.segment_numbers(names)]
-    ours += [segments.checkpoint_name(number) for number in segments.checkpoint_numbers(names)]
+    newest = max(segments.checkpoint_numbers(names), default=0)
+    ours = [segments.segment_name(number) for number in segments.segment_numbers(names) if number > newest]
+    if newest:
+        ours.append(segments.checkpoint_name(newest))
     sizes = {}
     for name in ours:
         file = fs.open(directory / name)

@@ -21,6 +21,7 @@ CONTENT: dict[str, list[NDArray[Any]]] = {"numbers": [np.arange(9, dtype=np.uint
 
 
 def write(fs: SimulatedFileSystem, version: int = 1) -> None:
+    fs.mkdir(PATH.parent)
     writer = SectionWriter(fs, PATH, MAGIC, version)
     try:
         for name, parts in CONTENT.items():
@@ -66,6 +67,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed() -> None:
         fs.flip(PATH, byte * 8 + byte % 8)
     for size in range(0, len(content), 3):
         short = SimulatedFileSystem()
+        short.mkdir(PATH.parent)
         file = short.open(PATH, writable=True, create=True)
         file.pwrite(content[:size], 0)
         with pytest.raises(Corruption):

@@ -16,9 +16,8 @@ from types import FrameType
 import tsdb
 from tests.storage.simulator.stepped import stepped
 from tests.storage.simulator.world import Faults, World, quiet
-from tests.wal.simulated import Operation
+from tests.wal.simulated import SYNCS, Operation
 
-SYNCS = ("datasync", "flush", "sync_directory")
 PRODUCT = Path(tsdb.__file__).parent
 THROUGH = ("write_file_atomically", "mkdir")
 """Functions that sync for their callers: the place is the caller's too."""

@@ -113,8 +113,12 @@ class World:
         trouble = ""
         self.fs.short_writes = self.faults.short
         if self.chance.random() < self.faults.crash:
-            self.fs.kill_at = len(self.fs.operations) + self.chance.choice((0, 1, 2, 3, 5, 8, 13, 21, 34, 55))
-            trouble = f"killed at {self.fs.kill_at}"
+            if self.chance.random() < 0.5:
+                self.fs.kill_at = len(self.fs.operations) + self.chance.choice((0, 1, 2, 3, 5, 8, 13, 21, 34, 55))
+                trouble = f"killed at {self.fs.kill_at}"
+            else:
+                self.fs.kill_at_sync = self.chance.choice((0, 0, 1, 1, 2, 3, 4, 6, 9, 13))
+                trouble = f"killed at sync {self.fs.kill_at_sync} from now"
         elif self.chance.random() < self.faults.errors:
             self.fs.faults = self._failing(self.chance.choice((0.05, 0.3, 1.0)))
             trouble = "errors"
@@ -154,7 +158,7 @@ class World:
 
     def recover(self) -> None:
         """Nothing is wrong any more."""
-        self.fs.kill_at = -1
+        self.fs.kill_at = self.fs.kill_at_sync = -1
         self.fs.short_writes = 0
 
     def _open(self) -> Storage:
@@ -269,7 +273,8 @@ class World:
         self.storage = None
         if self.chance.random() < 0.4:
             self.crash(stopped=True)
-        self._open()
+        if not self._open().opened.clean and not self.trouble:
+            raise Wrong("after a clean stop the log was replayed")
 
     def read(self) -> None:
         """Everything; raises Wrong where it is not as it should be."""

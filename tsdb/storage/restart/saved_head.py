@@ -300,10 +300,10 @@ def read(fs: FileSystem, data: Path) -> SavedHead | None:
 
 
 def remove(fs: FileSystem, data: Path, names: Collection[str] = (NAME, NAME + ".tmp")) -> None:
-    """Before anything changes: a saved head is worth nothing any more. OSError."""
+    """Before anything changes: a saved head is worth nothing any more. OSError.
+
+    If a power cut brings it back, the log and the windows are no longer those that it names, or nothing has changed."""
     folder = data / FOLDER
-    there = [name for name in fs.listdir(folder) if name in names]
-    for name in there:
-        fs.unlink(folder / name)
-    if there:
-        fs.sync_directory(folder)
+    for name in fs.listdir(folder):
+        if name in names:
+            fs.unlink(folder / name)

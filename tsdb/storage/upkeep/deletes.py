@@ -67,7 +67,6 @@ class Deletes:
         if plan.gone:
             self._blocks.publish((), plan.gone)  # frees room for what follows
             self._blocks.remove_unknown()
-            self._fs.sync_directory(self._blocks.folder)
         self.mark(plan.marked)
         self.delete_from_head(matcher_sets, mint, maxt)
         log.info("deleted: %d blocks are gone, %d have samples that are deleted", len(plan.gone), len(plan.marked))
