@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import new_secret
+from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.head import arena, head_kernels, layout
 from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
+from tsdb.storage.head.payloads import Payloads
 from tsdb.storage.head.refs import Refs
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window, Windows, room_for
@@ -19,6 +21,7 @@ from tsdb.storage.late.late import Late
 from tsdb.storage.tombstones import Tombstones
 
 FOREVER = (1 << 63) - 1
+NO_PAYLOAD = np.empty(0, np.uint8)
 APPLY_AT_ONCE = 200_000
 """Samples applied by one kernel call, under the lock: below 20 ms."""
 LATE_ENOUGH = 1 << 20
@@ -75,11 +78,13 @@ class Judged(Samples):
 class Head:
     """Owned by the appender; readers copy from it while they hold `lock`."""
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: Windows, payloads: Payloads | None = None) -> None:
+        """`payloads`: None keeps histograms in memory."""
         self.records = arena.reserve("records", MAX_SERIES, layout.HEAD)
         self.chunks = arena.reserve("open-chunks", MAX_SERIES * CHUNK_WORDS, np.uint64)
         self.table = SeriesTable(new_secret(), self.records)
         self.windows = windows
+        self.payloads = payloads or Payloads()
         self.lock = threading.Lock()
         self.readers = self.table.readers
         self.late = Late(self.lock)
@@ -107,10 +112,11 @@ class Head:
 
     def judge(
         self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
-        bounds: Sequence[tuple[int, Bounds]],
+        bounds: Sequence[tuple[int, Bounds]], payload: NDArray[np.uint8] = NO_PAYLOAD,
     ) -> tuple[NDArray[np.uint8], Judged]:
-        """Codes u8[n] (`tsdb.model.batch.REASONS`) for the samples of a commit, and what is to be applied. `bounds`:
-        (end, those for the samples up to there), one after the other."""
+        """Codes u8[n] (`tsdb.model.batch.REASONS`) for the samples of a commit, and what is to be applied, after
+        `keep`. `bounds`: (end, those for the samples up to there), one after the other. `payload` u8[]: of boxed
+        values."""
         count = slots.size
         codes = np.empty(count, np.uint8)
         refs, out_slots = np.empty(count, np.uint64), np.empty(count, np.int32)
@@ -121,7 +127,7 @@ class Head:
         for end, each in bounds:
             written, found, mint, maxt = head_kernels.validate(
                 slots, ts, values, start, end, self.records, each.columns(), self._commit, written, found, codes, refs,
-                out_slots, out_ts, out_values, late
+                out_slots, out_ts, out_values, late, payload, self.payloads.table
             )
             start, least, greatest = end, min(least, mint), max(greatest, maxt)
         judged = Judged(refs[:written], out_slots[:written], out_ts[:written], out_values[:written], least, greatest,
@@ -145,6 +151,18 @@ class Head:
         at_last = (ts == last) & ((ts >= oldest) | (ts >= late_from))
         taken = np.where(ts > last, in_order, np.where(at_last, equal, ts >= late_from))
         return np.asarray((slots >= 0) & taken)
+
+    def keep(self, judged: Judged, payload: NDArray[np.uint8]) -> Judged:
+        """The same for `apply`, with the histograms of `payload` u8[] stored. Raises OSError. They are lost room where
+        nothing follows."""
+        if not payload.size:
+            return judged
+        late, values = judged.late, judged.values
+        if is_boxed(values).any():
+            values = self.payloads.store(values, payload, judged.ts)
+        if late is not None and is_boxed(late.values).any():
+            late = replace(late, values=self.payloads.store(late.values, payload, late.ts, self.late.generation))
+        return replace(judged, values=values, late=late)
 
     def reserve(self, judged: Judged) -> None:
         """Makes sure that `apply` finds the files and the room it needs. Raises OSError with nothing changed.

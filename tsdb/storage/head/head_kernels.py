@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, prefetch, words_at
 from tsdb.kernels.registry import device, kernel
+from tsdb.model.native_histograms import BOX
 from tsdb.storage.codecs.gorilla_kernels import append, decode_chunk
 from tsdb.storage.head.layout import (
     CHUNK_BITS,
     CHUNK_WORDS,
+    FLOATS,
     HEAD_TYPE,
+    HISTOGRAMS,
     NO_TS,
     SEALED_HEADER_WORDS,
     SEALED_MAX_BYTES,
@@ -22,6 +25,7 @@ from tsdb.storage.head.layout import (
     VALUE_UNKNOWN,
     WINDOW_MS,
 )
+from tsdb.storage.head.payload_kernels import BYTES, MASK, equal, is_same
 from tsdb.storage.head.ref_kernels import slot_of
 
 ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
@@ -30,18 +34,32 @@ ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
 LOW32 = np.uint64(0xFFFFFFFF)
 THIRTY_TWO = np.uint64(32)
 EIGHT = np.uint64(8)
+BOXED = np.uint64(BOX)
 
 U8, U64, I32, I64 = uint8[::1], uint64[::1], int32[::1], int64[::1]
 
 
+@device
+def is_repeated(value: int, payload: NDArray[np.uint8], last: int, same_commit: bool,
+                table: NDArray[np.uint64]) -> bool:
+    """Whether a value (u64) is the series' last one, which came in the same commit or is the head's."""
+    if value < BOXED:
+        return value == last
+    if not same_commit:
+        return is_same(value, payload, last, table)
+    return last >= BOXED and equal(payload, np.int64(value & MASK), payload, np.int64(last & MASK))
+
+
 @kernel(types.UniTuple(int64, 4)(
-    I32, I64, U64, int64, int64, HEAD_TYPE, I64, int64, int64, int64, U8, U64, I32, I64, U64, I32))
+    I32, I64, U64, int64, int64, HEAD_TYPE, I64, int64, int64, int64, U8, U64, I32, I64, U64, I32, BYTES, U64))
 def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64], start: int, end: int, records,
              bounds: NDArray[np.int64], commit: int, written: int, late: int, codes: NDArray[np.uint8],
              out_refs: NDArray[np.uint64], out_slots: NDArray[np.int32], out_ts: NDArray[np.int64],
-             out_values: NDArray[np.uint64], out_late: NDArray[np.int32]) -> tuple[int, int, int, int]:
+             out_values: NDArray[np.uint64], out_late: NDArray[np.int32], payload: NDArray[np.uint8],
+             table: NDArray[np.uint64]) -> tuple[int, int, int, int]:
     """Judges the samples start:end of one commit (i32, i64 ms, u64 bits [n]); they see each other. A slot of -1 is a
-    new series that was not made, since no sample of it is within the bounds.
+    new series that was not made, since no sample of it is within the bounds. Boxed values lead to histograms in
+    `payload` u8[], those of the head to what `payload_at` finds with `table`.
 
     Writes `codes` u8[n]; ref, slot, time and value of the samples to log and apply in order to the outputs [n], from
     place `written` on; and the numbers of late samples to `out_late` i32[n], from place `late` on. A sample that is
@@ -64,7 +82,8 @@ def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np
             continue
         record = records[slot]
         mark = record.mark
-        if np.int64(mark >> THIRTY_TWO) == commit:
+        same_commit = np.int64(mark >> THIRTY_TWO) == commit
+        if same_commit:
             before = np.int64(mark & LOW32)
             last = out_ts[before]
             last_value = out_values[before]
@@ -91,7 +110,8 @@ def validate(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np
                 code = TOO_LATE if windowed else TOO_OLD if t < oldest else OUT_OF_ORDER
         elif t == last and (t >= oldest or t >= late_from):
             # out of the times in order, the sample in order stays and nobody is told, as by Prometheus
-            code = ACCEPTED if value == last_value or (windowed and t < oldest) else DUPLICATE
+            repeated = is_repeated(value, payload, last_value, same_commit, table)
+            code = ACCEPTED if repeated or (windowed and t < oldest) else DUPLICATE
         elif t >= late_from:
             out_late[late] = np.int32(i)
             late += 1
@@ -187,6 +207,9 @@ def apply(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.ui
         if record.count == 1:
             opened[0] += 1
             opened[1] += 1
+            record.kind = np.uint8(FLOATS)
+        if values[i] >= BOXED:
+            record.kind = np.uint8(HISTOGRAMS)
     return count, 0
 
 

@@ -39,7 +39,7 @@ HEAD = np.dtype(
         ("count", "u2"),  # samples in the open chunk
         ("leading", "u1"),  # of the last XOR that was written with its own borders
         ("significant", "u1"),  # 0: none yet
-        ("kind", "u1"),
+        ("kind", "u1"),  # of the open chunk: FLOATS or HISTOGRAMS
         ("flags", "u1"),  # VALUE_UNKNOWN
     ]
 )
@@ -48,6 +48,9 @@ assert HEAD.itemsize == 64
 
 HEAD_TYPE = numba.from_dtype(HEAD)[::1]
 READONLY_BYTES = numba.types.Array(numba.uint8, 1, "C", readonly=True)
+
+FLOATS, HISTOGRAMS = range(2)
+"""Kinds of chunks: a chunk of HISTOGRAMS has boxed values among the others, which stand in the head's `Payloads`."""
 
 VALUE_UNKNOWN = 1
 """Flag of a record: `last_ts` comes from a sealed chunk that was not decoded, `last_value` means nothing."""

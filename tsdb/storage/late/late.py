@@ -110,6 +110,10 @@ class Late:
         self._used = 0
         self.through = 0
         """Late samples in segments of the log up to this number are in blocks."""
+        self.generation = 0
+        """Of the samples that come now: how often it was frozen."""
+        self.dropped = -1
+        """Samples of generations up to this one are in blocks."""
 
     @property
     def size(self) -> int:
@@ -170,6 +174,7 @@ class Late:
         with self._lock:
             self._frozen = (*self._runs, *last)
             self._runs, self._tail, self._used = (), Tail(), 0
+        self.generation += 1
 
     def frozen(self) -> Run:
         """What was frozen, merged. For the thread that will call `drop_frozen` or `thaw`."""
@@ -178,6 +183,7 @@ class Late:
     def drop_frozen(self) -> None:
         """What was frozen is in blocks. The caller holds the lock, and shows the blocks in the same hold."""
         self._frozen = ()
+        self.dropped = self.generation - 1
 
     def thaw(self) -> None:
         """What was frozen could not be written: it will be frozen again. Between commits."""

@@ -1,0 +1,174 @@
+# mypy: disable-error-code="operator,call-overload,assignment,return-value,arg-type,index,no-any-return"
+"""Histograms of the head: where a stored value leads to, storing them, and handing them on.
+
+A boxed value (`tsdb.model.native_histograms`) is at first an offset in a batch's payload; in the head's columns it is
+*stored*: number of the file and offset in it; in decoded columns it is an *address* in memory, and in a tile an offset
+in the tile's payload. docs/formats.md draws the file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, types, uint8, uint64
+from numpy.typing import NDArray
+
+from tsdb.kernels.crc32c_kernels import crc32c
+from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
+from tsdb.kernels.registry import device, kernel
+from tsdb.model.native_histograms import BOX, FLOAT_FLAG, HEADER_BYTES, MAX_BYTES, OFFSET_MASK
+
+FILE_BITS = 22
+OFFSET_BITS = 28
+"""Of the 50 bits of a stored value."""
+CRC_BYTES = 4
+"""Before the bytes of each histogram."""
+
+BYTES = types.Array(uint8, 1, "C", readonly=True)
+U64, I64 = uint64[::1], int64[::1]
+
+BOXED = np.uint64(BOX)
+MASK = np.uint64(OFFSET_MASK)
+IN_FILE = np.uint64((1 << OFFSET_BITS) - 1)
+SPREAD = np.uint64(0x9E3779B1)
+LOW32 = np.uint64(0xFFFFFFFF)
+
+
+@device
+def place_crc(value: int) -> np.uint32:
+    """What the checksum of a histogram begins with: it is valid only where it was written."""
+    stored = value & MASK
+    return np.uint32(((stored >> np.uint64(OFFSET_BITS)) * SPREAD + (stored & IN_FILE)) & LOW32)
+
+
+@device
+def payload_at(table: NDArray[np.uint64], value: int) -> int:
+    """The address (u64) of the histogram's bytes that a stored value (u64) leads to, whose length is the u32 there; 0
+    where they are gone or damaged.
+
+    `table` is that of a `PayloadView`: the number of the first file, then address and bytes of it and of each that
+    follows."""
+    stored = value & MASK
+    place = np.int64(stored >> np.uint64(OFFSET_BITS)) - np.int64(table[0])
+    if place < 0 or 2 * place + 2 >= table.size:
+        return np.uint64(0)
+    begin = np.int64(stored & IN_FILE)
+    size = np.int64(table[2 * place + 2])
+    if begin + CRC_BYTES + HEADER_BYTES > size:
+        return np.uint64(0)
+    address = table[2 * place + 1] + np.uint64(begin)
+    length = np.int64(load_u32(bytes_at(address, 8), CRC_BYTES))
+    if length < HEADER_BYTES or length > MAX_BYTES or begin + CRC_BYTES + length > size:
+        return np.uint64(0)
+    data = bytes_at(address, CRC_BYTES + length)
+    if crc32c(place_crc(value), data, CRC_BYTES, CRC_BYTES + length) != np.uint32(load_u32(data, 0)):
+        return np.uint64(0)
+    return address + np.uint64(CRC_BYTES)
+
+
+@device
+def copy_bytes(source: NDArray[np.uint8], begin: int, length: int, target: NDArray[np.uint8], at: int) -> None:
+    """Copies source[begin : begin + length] to target[at:]."""
+    k = 0
+    while k + 8 <= length:
+        store_u64(target, at + k, load_u64(source, begin + k))
+        k += 8
+    while k < length:
+        target[at + k] = source[begin + k]
+        k += 1
+
+
+@device
+def equal(a: NDArray[np.uint8], a_at: int, b: NDArray[np.uint8], b_at: int) -> bool:
+    """Whether two histograms are the same but for the reset hint, as Prometheus compares them."""
+    length = np.int64(load_u32(a, a_at))
+    if length != np.int64(load_u32(b, b_at)):
+        return False
+    if (a[a_at + 4] ^ b[b_at + 4]) & np.uint8(FLOAT_FLAG):
+        return False
+    for k in range(5, length):
+        if a[a_at + k] != b[b_at + k]:
+            return False
+    return True
+
+
+@device
+def is_same(value: int, payload: NDArray[np.uint8], other: int, table: NDArray[np.uint64]) -> bool:
+    """Whether the boxed value (u64) of a batch leads to the same histogram as a value of the head does (u64). What is
+    not there any more to be compared counts as the same."""
+    if other < BOXED:
+        return False
+    address = payload_at(table, other)
+    return address == 0 or equal(payload, np.int64(value & MASK), bytes_at(address, MAX_BYTES), 0)
+
+
+@kernel(int64(U64, BYTES), stage="query")
+def check(values: NDArray[np.uint64], payload: NDArray[np.uint8]) -> int:
+    """The index of the first boxed value (u64[n]) that leads to no whole histogram in `payload` u8[], or -1."""
+    for i in range(values.size):
+        if values[i] >= BOXED:
+            at = np.int64(values[i] & MASK)
+            if at + HEADER_BYTES > payload.size:
+                return i
+            length = np.int64(load_u32(payload, at))
+            if length < HEADER_BYTES or length > MAX_BYTES or at + length > payload.size:
+                return i
+    return -1
+
+
+@kernel(types.UniTuple(int64, 2)(U64, BYTES, int64, uint64, int64, int64, int64, U64), stage="query")
+def store(values: NDArray[np.uint64], payload: NDArray[np.uint8], start: int, address: int, at: int, limit: int,
+          number: int, out: NDArray[np.uint64]) -> tuple[int, int]:
+    """Copies the histograms that boxed values from index `start` on lead to, in `payload` u8[], to the file `number`,
+    which is mapped at `address`, from byte `at` up to `limit`. `out` u64[n] gets the values, stored ones for boxed
+    ones. Returns (index reached, byte reached)."""
+    for i in range(start, values.size):
+        value = values[i]
+        if value < BOXED:
+            out[i] = value
+            continue
+        begin = np.int64(value & MASK)
+        length = np.int64(load_u32(payload, begin))
+        if at + CRC_BYTES + length > limit:
+            return i, at
+        stored = BOXED | np.uint64(number) << np.uint64(OFFSET_BITS) | np.uint64(at)
+        target = bytes_at(address + np.uint64(at), CRC_BYTES + length)
+        copy_bytes(payload, begin, length, target, CRC_BYTES)
+        crc = np.uint32(crc32c(place_crc(stored), target, CRC_BYTES, CRC_BYTES + length))
+        for k in range(CRC_BYTES):
+            target[k] = np.uint8((crc >> np.uint32(8 * k)) & np.uint32(0xFF))
+        out[i] = stored
+        at += CRC_BYTES + length
+    return values.size, at
+
+
+@kernel(int64(I64, I64, U64, U64), stage="query")
+def resolve(begin: NDArray[np.int64], end: NDArray[np.int64], values: NDArray[np.uint64],
+            table: NDArray[np.uint64]) -> int:
+    """Makes addresses of the stored values among begin[r]:end[r] of `values`, in place, for all rows r. Returns the
+    first row with a histogram that is gone or damaged, or -1."""
+    for row in range(begin.size):
+        for i in range(begin[row], end[row]):
+            if values[i] >= BOXED:
+                address = payload_at(table, values[i])
+                if address == 0:
+                    return row
+                values[i] = BOXED | address
+    return -1
+
+
+@kernel(int64(I64, I64, U64, uint8[::1]), stage="query")
+def gather(begin: NDArray[np.int64], end: NDArray[np.int64], values: NDArray[np.uint64],
+           out: NDArray[np.uint8]) -> int:
+    """How many bytes the histograms have to which the addresses among begin[r]:end[r] of `values` lead. Where `out`
+    u8[] has that size, it gets them, and the values become offsets in it, in place."""
+    at = 0
+    for row in range(begin.size):
+        for i in range(begin[row], end[row]):
+            if values[i] >= BOXED:
+                address = values[i] & MASK
+                length = np.int64(load_u32(bytes_at(address, 4), 0))
+                if at + length <= out.size:
+                    copy_bytes(bytes_at(address, length), 0, length, out, at)
+                    values[i] = BOXED | np.uint64(at)
+                at += length
+    return at
