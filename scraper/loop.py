@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,16 @@ from scraper.status import ScraperStatistics, TargetStatus
 from scraper.target import Target
 from tsdb.ingest.exposition.formats import Format, choose_format
 from tsdb.ingest.exposition.scrape_series import Scrape, TargetSeries
-from tsdb.model.batch import DUPLICATE, OUT_OF_ORDER, TOO_LATE, TOO_NEW, TOO_OLD, Appended, Batch
+from tsdb.model.batch import (
+    DUPLICATE,
+    OUT_OF_ORDER,
+    REASONS,
+    TOO_LATE,
+    TOO_NEW,
+    TOO_OLD,
+    Appended,
+    Batch,
+)
 from tsdb.model.durations import format_duration
 from tsdb.model.errors import ForgottenSeries, IngestError, ScrapeRefused
 
@@ -74,6 +83,8 @@ class TargetLoop:
         self._format = Format.TEXT
         """Of answers with the Content-Type and fallback of `_asked`."""
         self._lost = False
+        self._refused = ""
+        """What the status says of series of the last scrape that the storage refused."""
 
     async def run(self) -> None:
         """Stale markers are written only by a loop that was told to leave: a restart of the server is no gap."""
@@ -175,6 +186,8 @@ class TargetLoop:
         repeated = scrape.repeated if scrape is not None else 0
         if repeated or appended.rejected:
             self._count_rejected(counts, repeated)
+        if appended.refusals or self._refused:
+            self._note_refused(appended.refusals)
 
     def _take(self, job: Job) -> None:
         self._job = job
@@ -241,9 +254,9 @@ class TargetLoop:
             self._context.statistics.scrapes_failed += 1
         if error and error != status.last_error:
             log.warning("scrape failed", extra={"fields": {**self._name, "err": error}})
-        elif status.last_error and not error:
+        elif status.last_error and status.last_error != self._refused and not error:
             log.info("scrape succeeded again", extra={"fields": self._name})
-        status.last_error = error
+        status.last_error = error or self._refused
 
     def _note_lost(self, problem: IngestError) -> None:
         self._context.statistics.scrapes_lost += 1
@@ -251,6 +264,13 @@ class TargetLoop:
         if not self._lost:
             self._lost = True
             log.warning("scrape commit failed", extra={"fields": {**self._name, "err": problem}})
+
+    def _note_refused(self, refusals: Mapping[int, str]) -> None:
+        """New series were over a limit of the storage. The scrape is not a failed one: its other samples are there."""
+        self._context.statistics.exceeded_series_limit += bool(refusals)
+        before, self._refused = self._refused, "; ".join(f"{REASONS[code]}: {text}" for code, text in refusals.items())
+        if self.status.last_error in ("", before):
+            self.status.last_error = self._refused
 
     def _count_refused(self, error: str) -> None:
         statistics = self._context.statistics

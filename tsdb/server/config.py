@@ -12,6 +12,7 @@ from tsdb.model.errors import ParseError
 from tsdb.model.settings import Bytes, Duration, Section, key
 from tsdb.net.config import RESERVED_HEADERS, TlsConfig
 
+MOST_LABEL_LIMITS = 100
 _YEAR_S = 365 * 86_400.0
 
 
@@ -149,6 +150,29 @@ class ExemplarsConfig(Section, frozen=True):
     max_exemplars: Annotated[int, key("How many are kept.", least=None)] = 0
 
 
+class LimitsConfig(Section, frozen=True):
+    """Limits on series in the head: those that had a sample within the last one to three hours. A new series over a
+    limit is refused, with its samples; those that are there go on. 0: no limit."""
+
+    max_series: Annotated[int, key("Most series.", unit="series")] = 0
+    max_series_per_metric: Annotated[int, key("Most series of one metric.", unit="series")] = 0
+    max_series_per_job: Annotated[
+        int, key("Most series with the same label `job`; those without are not counted.", unit="series")
+    ] = 0
+    max_label_values: Annotated[
+        dict[str, int],
+        key("Most values of a label, by its name: `{user_id: 100}`. `\"*\"` is for all labels that are not named, "
+            "`__name__` among them.", unit="values"),
+    ] = field(default_factory=dict)
+
+    def checked(self, place: Place) -> LimitsConfig:
+        if len(self.max_label_values) > MOST_LABEL_LIMITS:
+            raise place.error(f"max_label_values: {MOST_LABEL_LIMITS} labels at most", "max_label_values")
+        if "" in self.max_label_values:
+            raise place.error("max_label_values: a label has a name", "max_label_values", "")
+        return self
+
+
 class StorageConfig(Section, frozen=True):
     """Where and how samples are kept."""
 
@@ -159,6 +183,11 @@ class StorageConfig(Section, frozen=True):
         key("Series that are kept shorter or longer than others. The first rule that a series matches holds for it.",
             reloadable=True),
     ] = ()
+    limits: Annotated[
+        LimitsConfig,
+        key("Limits on series in the head. A new series over one of them is refused, with its samples; those that are "
+            "there go on. 0: no limit.", reloadable=True),
+    ] = LimitsConfig()
     exemplars: Annotated[ExemplarsConfig | None, key("Exemplars.", built=False)] = None
 
 

@@ -13,6 +13,7 @@ from tsdb.model.settings import Bytes, Duration, Section
 
 if TYPE_CHECKING:
     from tsdb.server.config import StorageConfig
+    from tsdb.storage.head.limits import SeriesLimits
     from tsdb.storage.upkeep.retention import Retention
 
 S = TypeVar("S", bound=Section)
@@ -48,6 +49,15 @@ def retention(storage: StorageConfig) -> Retention:
     limits = storage.tsdb.retention
     rules = tuple(RetentionRule(parse_selector(rule.match), int(rule.keep)) for rule in storage.retention_rules)
     return Retention(limits.time_ms, int(limits.size), limits.percentage, rules)
+
+
+def series_limits(storage: StorageConfig) -> SeriesLimits:
+    """Limits on series, as storage takes them."""
+    from tsdb.storage.head.limits import SeriesLimits
+
+    limits = storage.limits
+    return SeriesLimits(limits.max_series, limits.max_series_per_metric, limits.max_series_per_job,
+                        limits.max_label_values)
 
 
 def addresses(config: Config) -> list[str]:

@@ -21,7 +21,7 @@ from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.api.routes import PAGES, ROUTES
 from tsdb.server.api.small import SmallQueries
-from tsdb.server.effective import addresses, effective, retention, shown
+from tsdb.server.effective import addresses, effective, retention, series_limits, shown
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.http.connections import Acceptor
@@ -183,6 +183,7 @@ class Server:
             services.storage.set_retention(retention(config.storage))
             services.flags = shown(config, services.options, self._concurrency)
 
+            services.storage.set_series_limits(series_limits(config.storage))
         return apply
 
     def _make_scraper(self, database: Database) -> Scraper:
@@ -278,7 +279,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
             config = services.config.storage
             wanted = retention(config)
             storage_options = StorageOptions(
-                late_window_ms=config.tsdb.late_window_ms,
+                late_window_ms=config.tsdb.late_window_ms, series_limits=series_limits(config),
                 wal_sync=config.wal.sync, retention_ms=wanted.time_ms, retention_bytes=wanted.size_bytes,
                 retention_percentage=wanted.percentage, retention_rules=wanted.rules,
             )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tsdb.storage import StorageStatistics
     from tsdb.storage.block import BlockMeta
     from tsdb.storage.head.cardinality import Cardinality
+    from tsdb.storage.head.limits import SeriesLimits
     from tsdb.storage.upkeep.retention import Retention
     from tsdb.wal.replay import ReplayProgress
 
@@ -59,6 +60,8 @@ class Database(Queryable, Protocol):
     def set_late_window(self, window_ms: int) -> None: ...
 
     def set_retention(self, retention: Retention) -> None: ...
+
+    def set_series_limits(self, limits: SeriesLimits) -> None: ...
 
     def delete_series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None: ...
 

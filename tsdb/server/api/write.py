@@ -32,6 +32,7 @@ REMEDIES = (
     "samples may be an hour older than the newest one at most",
     "samples may be 10 minutes ahead of this server's clock at most: check the sender's clock",
     "it is older than the newest sample by more than storage.tsdb.out_of_order_time_window",
+    *["raise the limit in storage.limits"] * 4,
 )
 """What to do, by code of `tsdb.model.batch.REASONS`."""
 
@@ -123,7 +124,7 @@ def rejections(services: Services, batch: Batch, appended: Appended) -> list[str
         first.sort()
         examples = ", ".join(sample_text(batch, int(sample)) for sample in samples[first[:_EXAMPLES]])
         more = ", …" if first.size > _EXAMPLES else ""
-        remedy = unit_remedy(int(batch.ts[samples[0]])) or REMEDIES[code]
+        remedy = appended.refusals.get(code) or unit_remedy(int(batch.ts[samples[0]])) or REMEDIES[code]
         found.append(
             f"{REASONS[code]}: {examples}{more} ({first.size} series, {samples.size} samples rejected): {remedy}"
         )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _FLOAT = ("float",)
 """The only type of samples so far."""
+_LIMIT = ("limit", "label")
 
 
 def _seconds(ms: int | None) -> float | None:
@@ -29,6 +30,15 @@ STORAGE: tuple[Row[StorageStatistics], ...] = (
         lambda s: s.series_made),
     Row("prometheus_tsdb_head_series_removed_total", "counter",
         "Series that left the head, all their samples being in blocks.", lambda s: s.series_removed),
+    Row("tsdb_series_limit", "gauge", "Limits on series of `storage.limits`.",
+        lambda s: {(each.limit, each.label): each.most for each in s.limits if each.most}, _LIMIT),
+    Row("tsdb_series_limit_used", "gauge",
+        "How much of such a limit is used: series that there are, those of the largest metric or job, values of the "
+        "label that has the most.",
+        lambda s: {(each.limit, each.label): each.used for each in s.limits if each.most}, _LIMIT),
+    Row("tsdb_series_limit_refused_samples_total", "counter",
+        "Samples refused since their series would have been over such a limit.",
+        lambda s: {(each.limit, each.label): each.refused for each in s.limits}, _LIMIT),
     Row("prometheus_tsdb_head_gc_duration_seconds", "summary", "How long it took to take such series out.",
         lambda s: s.collections),
     Row("prometheus_tsdb_head_chunks", "gauge", "Chunks, open and sealed.", lambda s: s.chunks),
