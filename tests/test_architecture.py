@@ -47,6 +47,7 @@ BELOW: dict[str, set[str]] = {
         "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper",
     },
     "tsdb.flags": {"tsdb.model"},
+    "tsdb.__main__": {"tsdb.cli"},
     "tsdb.cli": {
         "tsdb.model", "tsdb.kernels", "tsdb.storage", "tsdb.promql", "tsdb.server", "tsdb.config", "tsdb.embedded",
         "tsdb.flags", "tsdb.commands", "scraper",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import socket
@@ -18,6 +19,7 @@ from tests.client import Client
 from tests.server.conftest import Begin, Running
 from tsdb.config import Config
 from tsdb.flags import Flags
+from tsdb.model.errors import Unavailable
 from tsdb.model.settings import Bytes, Duration
 from tsdb.server.api.routes import PAGES, ROUTES
 from tsdb.server.config import ServerConfig
@@ -230,6 +232,12 @@ class Broken:
     def statistics(self) -> Any:
         raise self._error
 
+    def follow_damage(self, _: Any) -> None:
+        pass
+
+    def end_upkeep(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -285,6 +293,52 @@ def test_stop_lets_requests_finish(begin: Begin) -> None:
     asking.join(30)
     stopping.join(30)
     assert answers[0].json()["data"] == ["late"]
+
+
+def test_stop_ends_long_work(begin: Begin) -> None:
+    running = begin(flags=Flags(enable_admin_api=True))
+    entered, ended = threading.Event(), threading.Event()
+
+    class Long(Broken):
+        def compact(self) -> None:
+            entered.set()
+            assert ended.wait(30)
+            raise Unavailable("the storage is shutting down")
+
+        def end_upkeep(self) -> None:
+            ended.set()
+
+    long: Any = Long(ValueError())
+    running.open(lambda services: (long, long))
+    answers: list[Any] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(running.client.request("POST", "/api/v1/admin/tsdb/compact")))
+    asking.start()
+    assert entered.wait(30)
+    running.stop()
+    asking.join(30)
+    assert (answers[0].status, answers[0].body) == (503, b"the storage is shutting down\n")
+
+
+@pytest.mark.parametrize(("problem", "message"), [
+    (OSError(errno.ENOSPC, "No space left on device"),
+     "compact: No space left on device (data): all samples are as they were; free some space on the disk, or delete "
+     "series, for which a reserve is kept, then ask again"),
+    (OSError(errno.EIO, "Input/output error", "data/blocks/x/index"),
+     "compact: Input/output error (data/blocks/x/index): all samples are as they were; look at the disk and at the "
+     "server's log, then ask again"),
+])
+def test_a_disk_that_fails_is_told(begin: Begin, problem: OSError, message: str) -> None:
+    class Full(Broken):
+        def compact(self) -> None:
+            raise self._error
+
+    running = begin(flags=Flags(enable_admin_api=True))
+    full: Any = Full(problem)
+    running.open(lambda services: (full, full))
+    answer = running.client.request("POST", "/api/v1/admin/tsdb/compact")
+    assert answer.status == 500
+    assert answer.json() == {"status": "error", "errorType": "internal", "error": message}
 
 
 def test_routes_are_described() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def test_serve_and_stop(start_tsdb: StartTsdb) -> None:
     assert "Traceback" not in text
     again = start_tsdb()
     assert again.client.data("label/job/values") == ["a"]
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "tsdb", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, run("--version").stdout) and "tsdb" in done.stdout
 
 
 def test_a_second_server_on_the_same_data(start_tsdb: StartTsdb, tmp_path: Path) -> None:

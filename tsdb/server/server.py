@@ -158,6 +158,8 @@ class Server:
         services.metrics.ready.set(0)
         services.notifications.add(SHUTTING_DOWN)
         services.notifications.close()
+        if services.database is not None:
+            services.database.end_upkeep()  # nobody waits minutes for a compaction that goes on at the next start
         await self.reloader.stop()
         if services.scraper is not None:
             await services.scraper.stop()

@@ -33,7 +33,7 @@ from tsdb.storage.appender import Appender
 from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
-from tsdb.storage.directory import check_format, refuse_what_is_not_ours
+from tsdb.storage.directory import FORMAT_NAME, check_format, refuse_what_is_not_ours
 from tsdb.storage.head.cardinality import Cardinality, cardinality
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -417,6 +417,12 @@ class Storage:
         found.blocks, found.blocks_bytes = len(blocks), sum(block.bytes for block in blocks)
         return found
 
+    def end_upkeep(self) -> None:
+        """Before `close`, where writes and queries go on until then: ends compactions, snapshots and the like at their
+        next pause, and whoever waits for one gets Unavailable. Returns at once."""
+        if self._maintenance is not None:
+            self._maintenance.end()
+
     def close(self) -> None:
         """Commits what waits, makes it durable, lets go of the directory. May be called twice."""
         with self._closing:
@@ -430,7 +436,9 @@ class Storage:
                 with self._head.lock:
                     self._head.windows.sync()
             self._wal.close()
-            if self._appender is not None and not self._appender.holds_samples and not self._damage.found:
+            # after damage the log may have more than the head, but for that of FORMAT
+            whole = all(found.path == self.path / FORMAT_NAME for found in self._damage.found)
+            if self._appender is not None and not self._appender.holds_samples and whole:
                 save_head(self._fs, self.path, self._wal, self._head, self._metadata)
         except (OSError, TsdbError) as problem:
             log.error("%s could not be closed cleanly: %s; the log is replayed at the next start", self.path, problem)

@@ -231,3 +231,14 @@ def test_a_file_that_is_cut_while_a_reader_opens_it(tmp_path: Path, monkeypatch:
     assert told.count(".chunks") > 2 and what_is_there(with_reader)[:5] == what_is_there(storage)[:5]
     with_reader.close()
     storage.close()
+
+
+def test_a_broken_file_of_the_format_costs_no_replay(tmp_path: Path) -> None:
+    storage, _ = filled(tmp_path)
+    expected = what_is_there(storage)
+    storage.close()
+    (tmp_path / "FORMAT").write_bytes(b"tsdb 2\ncrc32c 00000000\n")
+    for _ in range(2):
+        storage = Storage.open(tmp_path, LATE_WINDOW)
+        assert storage.opened.clean and what_is_there(storage) == expected
+        storage.close()

@@ -89,3 +89,48 @@ def test_long_compactions_pause_for_what_cannot_wait(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         long.result(10)
     closing.join(10)
+
+
+@pytest.mark.parametrize("pauses", range(0, 12, 2))
+def test_it_is_told_to_end_while_everything_is_compacted(tmp_path: Path, pauses: int,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """At any of its pauses; nothing is lost, and the next start goes on where this one ended."""
+    storage = Storage.open(tmp_path, StorageOptions(late_window_ms=24 * HOUR))
+    maintenance = storage._maintenance
+    assert maintenance is not None
+    expected = fill(storage, 5)
+    late = make_batch(storage.secret, SERIES, [(0, START - HOUR, 7), (1, START - 5 * HOUR, 8)])
+    assert storage.submit(late).result(10).accepted == 2
+    for row, ts, value in ((0, START - HOUR, 7), (1, START - 5 * HOUR, 8)):
+        expected[tuple(sorted(SERIES[row].items()))].insert(0, (ts, value))
+    passed = threading.Semaphore(pauses)
+    stop = maintenance._stop
+
+    def is_set() -> bool:
+        if threading.current_thread() is maintenance._thread and not passed.acquire(blocking=False):
+            stop.set()
+        return threading.Event.is_set(stop)
+
+    monkeypatch.setattr(stop, "is_set", is_set)
+    with pytest.raises(Unavailable, match="shutting down"):
+        storage.compact()
+    assert read(storage) == expected
+    storage.close()
+    storage = Storage.open(tmp_path)
+    assert storage.opened.clean and read(storage) == expected
+    storage.compact()
+    assert read(storage) == expected and storage.statistics().windows == 0
+    storage.close()
+
+
+def test_who_asks_after_it_has_ended(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    expected = fill(storage, 1)
+    storage.end_upkeep()
+    for ask in (storage.compact, storage.snapshot, storage.clean_tombstones):
+        with pytest.raises(Unavailable, match="shutting down"):
+            ask()
+    assert storage.submit(make_batch(storage.secret, SERIES, [(0, START + HOUR, 1)])).result(10).accepted == 1
+    expected[tuple(sorted(SERIES[0].items()))].append((START + HOUR, 1))
+    assert read(storage) == expected
+    storage.close()

@@ -33,7 +33,7 @@ async def delete_series(services: Services, request: Request) -> Answer:
     except BadData as problem:
         raise parameters.invalid("match[]", str(problem)) from None
     selected = [matchers for matchers in found if matchers]  # `{}` deletes nothing, as in Prometheus
-    await _done(lambda: services.storage.delete_series(selected, start, end))
+    await _done(services, "delete series", lambda: services.storage.delete_series(selected, start, end))
     return Answer(204)
 
 
@@ -41,21 +41,21 @@ async def snapshot(services: Services, request: Request) -> Answer:
     if not _enabled(services):
         return _disabled()
     skip_head = parameters.boolean(request, "skip_head", "unable to parse boolean")
-    name = await _done(lambda: services.storage.snapshot(skip_head=skip_head), "create snapshot: ")
+    name = await _done(services, "create snapshot", lambda: services.storage.snapshot(skip_head=skip_head))
     return success({"name": name})
 
 
 async def clean_tombstones(services: Services, request: Request) -> Answer:
     if not _enabled(services):
         return _disabled()
-    await _done(services.storage.clean_tombstones)
+    await _done(services, "clean tombstones", services.storage.clean_tombstones)
     return Answer(204)
 
 
 async def compact(services: Services, request: Request) -> Answer:
     if not _enabled(services):
         return _disabled()
-    await _done(services.storage.compact)
+    await _done(services, "compact", services.storage.compact)
     return Answer(204)
 
 
@@ -72,11 +72,25 @@ def _disabled() -> Answer:
     return failure(500, "unavailable", "admin APIs disabled")
 
 
-async def _done(work: Callable[[], T], what: str = "") -> T:
+async def _done(services: Services, what: str, work: Callable[[], T]) -> T:
     """Runs what may take long in a thread of its own."""
     try:
         return await in_thread("admin", work)
     except (BadData, Unavailable):
         raise
-    except (OSError, TsdbError) as problem:
-        raise AdminFailed(f"{what}{problem}") from problem
+    except OSError as problem:
+        raise AdminFailed(f"{what}: {disk_failed(problem, services.config.storage.tsdb.path)}") from problem
+    except TsdbError as problem:
+        raise AdminFailed(f"{what}: {problem}") from problem
+
+
+def disk_failed(problem: OSError, data: str) -> str:
+    """What failed, where, and what to do."""
+    from tsdb.storage.upkeep.reserve import is_full
+
+    reason = problem.strerror or str(problem)
+    where = problem.filename or data
+    if is_full(problem):
+        return (f"{reason} ({where}): all samples are as they were; free some space on the disk, or delete series, for "
+                "which a reserve is kept, then ask again")
+    return f"{reason} ({where}): all samples are as they were; look at the disk and at the server's log, then ask again"

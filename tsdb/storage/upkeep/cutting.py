@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 SLOTS_AT_ONCE = 10_000
 """Whose chunks are walked by one kernel call: about 10 ms."""
 
+GoOn = Callable[[], None]
+"""Called between pieces of work; ends it all by raising Unavailable."""
+
 
 class SealedChunks(Protocol):
     """A `Window`, as far as its chunks go."""
@@ -53,8 +56,9 @@ class WindowSource:
     """The series and chunks of a complete window; chunks are taken over as they are. In the head nothing that has a
     chunk in a window is freed meanwhile."""
 
-    def __init__(self, head: Head, window: SealedChunks, mint: int, maxt: int) -> None:
+    def __init__(self, head: Head, window: SealedChunks, mint: int, maxt: int, go_on: GoOn = lambda: None) -> None:
         """The block's range is mint <= ts < maxt (ms), and what the chunks need beyond."""
+        self._go_on = go_on
         self._table = head.table
         self._window = window
         self.slots: NDArray[np.int32] = np.flatnonzero(window.chain[: head.table.size]).astype(np.int32)
@@ -95,6 +99,7 @@ class WindowSource:
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
         self.slots, self._counts = self.slots[order], self._counts[order]
         for start in range(0, order.size, SLOTS_AT_ONCE):
+            self._go_on()
             counts = self._counts[start : start + SLOTS_AT_ONCE]
             mint, maxt, samples, where, length = self._columns(self.slots[start : start + SLOTS_AT_ONCE], counts)
             yield Chunks(counts, mint, maxt, samples, np.full(mint.size, FLOATS, np.uint8), where, length,
@@ -126,7 +131,8 @@ def series_labels(table: SeriesTable, slots: NDArray[np.int32]) -> SeriesLabels:
 class Cutting:
     """Its methods are called in the maintenance's thread."""
 
-    def __init__(self, fs: FileSystem, head: Head, blocks: Blocks, damage: Damage) -> None:
+    def __init__(self, fs: FileSystem, head: Head, blocks: Blocks, damage: Damage, go_on: GoOn = lambda: None) -> None:
+        self._go_on = go_on
         self._fs = fs
         self._head = head
         self._blocks = blocks
@@ -142,6 +148,7 @@ class Cutting:
         with self._head.lock:
             complete = [window for window in self._head.windows.every if window.complete]
         for window in complete:
+            self._go_on()
             self._cut(window)
             self.remove_files()
         return len(complete)
@@ -160,7 +167,7 @@ class Cutting:
         began = time.perf_counter()
         head = self._head
         border = min(window.maxt + 1, head.border)
-        source = WindowSource(head, window, min(max(window.mint, self._blocks.border), border), border)
+        source = WindowSource(head, window, min(max(window.mint, self._blocks.border), border), border, self._go_on)
         source.leave_out(head.tombstones)
         added = []
         if source.slots.size:

@@ -19,7 +19,7 @@ from tsdb.storage.blocks import Blocks
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import WINDOW_MS
 from tsdb.storage.late.late import Run
-from tsdb.storage.upkeep.cutting import series_labels
+from tsdb.storage.upkeep.cutting import GoOn, series_labels
 from tsdb.wal import Wal
 from tsdb.wal.files import FileSystem
 
@@ -36,8 +36,9 @@ SAMPLES_AT_ONCE = 200_000
 class LateSource:
     """Late samples within one range, for a block."""
 
-    def __init__(self, head: Head, run: Run, mint: int, maxt: int) -> None:
+    def __init__(self, head: Head, run: Run, mint: int, maxt: int, go_on: GoOn = lambda: None) -> None:
         """Those with mint <= ts < maxt (ms). In the head nothing that has late samples is freed meanwhile."""
+        self._go_on = go_on
         self.mint, self.maxt = mint, maxt
         self._table = head.table
         inside = np.flatnonzero((run.ts >= mint) & (run.ts < maxt))
@@ -55,6 +56,7 @@ class LateSource:
         samples = np.cumsum(end - begin)
         first = 0
         while first < order.size:
+            self._go_on()
             before = int(samples[first - 1]) if first else 0
             past = max(first + 1, int(np.searchsorted(samples, before + SAMPLES_AT_ONCE, side="right")))
             yield encode(begin[first:past], end[first:past], self._ts, self._values)
@@ -64,7 +66,8 @@ class LateSource:
 class LateBlocks:
     """Its methods are called in the maintenance's thread."""
 
-    def __init__(self, fs: FileSystem, head: Head, blocks: Blocks, wal: Wal) -> None:
+    def __init__(self, fs: FileSystem, head: Head, blocks: Blocks, wal: Wal, go_on: GoOn = lambda: None) -> None:
+        self._go_on = go_on
         self._fs = fs
         self._head = head
         self._blocks = blocks
@@ -99,8 +102,8 @@ class LateBlocks:
         try:
             run = late.frozen()
             for mint, maxt in ranges(run.ts):
-                meta = write_block(self._fs, self._blocks.folder, LateSource(self._head, run, mint, maxt),
-                                   hints=(OUT_OF_ORDER,))
+                source = LateSource(self._head, run, mint, maxt, self._go_on)
+                meta = write_block(self._fs, self._blocks.folder, source, hints=(OUT_OF_ORDER,))
                 added.append(Block.open(self._fs, self._blocks.folder / meta.ulid))
         except BaseException:
             for block in added:

@@ -56,8 +56,8 @@ class Maintenance:
                  damage: Damage) -> None:
         self._head = head
         self._index = index
-        self.cutting = Cutting(blocks.fs, head, blocks, damage)
-        self.late = LateBlocks(blocks.fs, head, blocks, wal)
+        self.cutting = Cutting(blocks.fs, head, blocks, damage, self.go_on)
+        self.late = LateBlocks(blocks.fs, head, blocks, wal, self.go_on)
         self.truncation = Truncation(head, wal, metadata, self.cutting, self.late)
         self.quarantine = Quarantine(blocks.fs, blocks, damage)
         self.compaction = Compaction(blocks.fs, blocks, self.pause, self.quarantine.take_out)
@@ -96,9 +96,14 @@ class Maintenance:
             self._refuse_work()
         return future
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Ends what is done now at its next pause, and everything after it. Returns at once."""
         self._stop.set()
         self._wake.set()
+
+    def close(self) -> None:
+        """The same, and waits for the end."""
+        self.end()
         if self._thread is not None:
             self._thread.join()
         self._refuse_work()
@@ -168,12 +173,11 @@ class Maintenance:
         while not self._stop.is_set():
             self._wake.wait(pause)
             self._wake.clear()
-            if self._stop.is_set():
-                return
             self._do_work()
             steps = (self._refresh, self._truncate, self._mend, self._expire, self._clean, self.collect, self._compact)
-            done = [self._try(step, appender) for step in steps]
+            done = [self._stop.is_set() or self._try(step, appender) for step in steps]
             pause = PAUSE_S if all(done) else RETRY_S
+        self._refuse_work()
 
     def _try(self, step: Callable[[Appender], None], appender: Appender) -> bool:
         """A failure must not end the thread, nor keep it from its other work."""
@@ -215,10 +219,14 @@ class Maintenance:
             pass
         self._compact_at = 0.0
 
-    def pause(self) -> None:
-        """Between two pieces of a compaction."""
+    def go_on(self) -> None:
+        """Between two pieces of work beside which nothing else is done. Raises Unavailable where it is to end."""
         if self._stop.is_set():
             raise Unavailable("the storage is shutting down")
+
+    def pause(self) -> None:
+        """Between two pieces of a compaction. Raises as `go_on`."""
+        self.go_on()
         now = time.monotonic()
         if self._pausing or (now < self._look_at and self._work.empty()):
             return

@@ -64,6 +64,11 @@ class Reserve:
         return True
 
 
+def to_spare(fs: FileSystem, folder: Path) -> int:
+    """Bytes of the disk that what need not be done now leaves to ingest and deletes. OSError."""
+    return max(SMALLEST, min(LARGEST, fs.disk_bytes(folder) // PART))
+
+
 def is_full(problem: BaseException) -> bool:
     """Whether it says that the disk, or what we may have of it, is full."""
     cause: BaseException | None = problem

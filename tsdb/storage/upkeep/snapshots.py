@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import secrets
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.errors import Corruption
+from tsdb.model.errors import Corruption, Unavailable
 from tsdb.storage.appender import Appender
 from tsdb.storage.block import write_block
 from tsdb.storage.block.folders import remove_files
@@ -30,11 +31,12 @@ from tsdb.storage.block.tombstones_file import write_tombstones
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.directory import FORMAT_NAME, format_file
 from tsdb.storage.head.head import Head
-from tsdb.storage.head.layout import NO_TS, WINDOW_MS
+from tsdb.storage.head.layout import NO_TS, SEALED_MAX_BYTES, WINDOW_MS
 from tsdb.storage.late.late import Run
 from tsdb.storage.tombstones import Tombstones
-from tsdb.storage.upkeep.cutting import WindowSource, tombstones_of_rows
+from tsdb.storage.upkeep.cutting import GoOn, WindowSource, tombstones_of_rows
 from tsdb.storage.upkeep.late_blocks import LateSource, ranges
+from tsdb.storage.upkeep.reserve import to_spare
 from tsdb.wal.files import FileSystem, write_all, write_file_atomically
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 FOLDER = "snapshots"
 BLOCKS = "blocks"
 COPY_BYTES = 4 << 20
+LATE_BYTES = 16
+"""Of a late sample in a block, at most."""
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a disk says that has no hard links, or not so many."""
 
@@ -71,7 +75,9 @@ class FrozenHead:
 class Snapshots:
     """Of one data directory. `take` is called in the maintenance's thread."""
 
-    def __init__(self, fs: FileSystem, data: Path, head: Head, blocks: Blocks, appender: Appender) -> None:
+    def __init__(self, fs: FileSystem, data: Path, head: Head, blocks: Blocks, appender: Appender,
+                 go_on: GoOn = lambda: None) -> None:
+        self._go_on = go_on
         self._fs = fs
         self._folder = data / FOLDER
         self._head = head
@@ -81,9 +87,12 @@ class Snapshots:
     def take(self, *, skip_head: bool = False) -> str:
         """Copies all that was acknowledged until now; without the head: what is in blocks. The name of the folder.
 
-        It is there as a whole or not at all, whenever the process dies. Raises OSError, Unavailable, Corruption.
+        It is there as a whole or not at all, whenever the process dies. Raises OSError, also where it would take what
+        is left of the disk; Unavailable, Corruption.
         """
         self.remove_left()
+        if not skip_head:
+            self._check_room()
         began = time.perf_counter()
         name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.randbits(63):016x}"
         target = self._folder / name
@@ -94,7 +103,7 @@ class Snapshots:
             self._fs.sync_directory(temporary)
             self._fs.rename(temporary, target)
             self._fs.sync_directory(self._folder)
-        except OSError:
+        except (OSError, Unavailable):
             self.remove_left()
             raise
         log.info("snapshot %s is taken, in %.2f s", target, time.perf_counter() - began)
@@ -109,12 +118,27 @@ class Snapshots:
                 except OSError as problem:
                     log.warning("%s could not be removed: %s", self._folder / name, problem)
 
+    def _check_room(self) -> None:
+        """For the head, which is copied; blocks share their files with the originals."""
+        head = self._head
+        with head.lock:
+            head.windows.settle()
+            size = sum(window.used for window in head.windows.every) + int(head.opened[0]) * SEALED_MAX_BYTES
+        size += head.late.size * LATE_BYTES
+        data = self._folder.parent
+        free, spare = self._fs.free_bytes(data), to_spare(self._fs, data)
+        if free - size < spare:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: a snapshot copies up to {size} bytes of the "
+                                        f"head, {free} are free, of which {spare} are left to samples that come in; "
+                                        "one without the head (skip_head=true) takes almost nothing", str(data))
+
     def _fill(self, folder: Path, *, skip_head: bool) -> None:
         blocks = folder / BLOCKS
         self._fs.mkdir(blocks)
         if not skip_head:
             self._write_head(blocks, self._freeze())
         for block in self._blocks.every:
+            self._go_on()
             copy_block(self._fs, block.path, blocks / block.path.name, link=True)
         self._fs.sync_directory(blocks)
         write_file_atomically(self._fs, folder / FORMAT_NAME, format_file())
@@ -139,14 +163,15 @@ class Snapshots:
     def _write_head(self, folder: Path, frozen: FrozenHead) -> None:
         for window in frozen.windows:
             border = min(window.maxt, frozen.newest) + 1
-            source = WindowSource(self._head, window, min(window.mint, border - 1), border)
+            source = WindowSource(self._head, window, min(window.mint, border - 1), border, self._go_on)
             if source.damaged:
                 raise Corruption(f"{source.damaged} sealed chunks of the window of {window.mint} (ms) are damaged: "
                                  "tsdb check data says more")
             if source.slots.size:
                 self._write_window(folder, source, frozen.tombstones, border)
         for mint, maxt in ranges(frozen.late.ts):
-            write_block(self._fs, folder, LateSource(self._head, frozen.late, mint, maxt), hints=(OUT_OF_ORDER,))
+            source_late = LateSource(self._head, frozen.late, mint, maxt, self._go_on)
+            write_block(self._fs, folder, source_late, hints=(OUT_OF_ORDER,))
 
     def _write_window(self, folder: Path, source: WindowSource, tombstones: Tombstones, border: int) -> None:
         def beside(block: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from tsdb.model.batch import Metadata
+from tsdb.model.errors import Unavailable
 from tsdb.storage.appender import Appender
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
@@ -49,7 +50,8 @@ class Truncation:
 
         A segment goes only when all its samples are in durable windows or blocks. Where the disk fails while blocks are
         written, none goes: it may have failed to keep a window before, and say so only once. Raises OSError,
-        Unavailable, StorageError.
+        StorageError; Unavailable where it was told to end: what is not in a block then stays in its window, and in the
+        log.
         """
         try:
             self._run(appender, everything)
@@ -74,7 +76,7 @@ class Truncation:
         try:
             blocks = self._cutting.cut_windows()
             late = self._late.flush(appender)
-        except OSError:
+        except (OSError, Unavailable):
             raise
         except Exception as failure:  # noqa: BLE001 - raised below
             problem = failure

@@ -1,0 +1,5 @@
+"""``python -m tsdb`` is ``tsdb``."""
+
+from tsdb.cli import main
+
+main()
