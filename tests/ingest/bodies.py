@@ -144,8 +144,8 @@ def _protobuf(good: bytes, now: int) -> list[Body]:
             ("timestamp as fixed64", wire, message(1, name + message(2, b"\x11" + bytes(8)))),
             ("histogram as a number", wire, message(1, name + b"\x20\x01")),
             ("tag of a sample in two bytes", wire, message(1, name + b"\x92\x00\x02\x10\x05")),
-            ("metadata type as text", "metadata at byte", message(3, b"\x0a\x01a")),
-            ("metadata cut short", "metadata at byte", message(3, b"\x08\x01\x12\x7fabc")),
+            ("metadata type as text", "metadata: .*at byte", message(3, b"\x0a\x01a")),
+            ("metadata cut short", "metadata: .*at byte", message(3, b"\x08\x01\x12\x7fabc")),
             ("garbage in a label", "", message(1, message(1, b"\xff" * 30) + value)),
             ("random bytes", "", noise.randbytes(1000)),
         ]
@@ -185,8 +185,10 @@ def _series(good: bytes, now: int) -> list[Body]:
             ("labels over 64 KiB, unsorted", "too long", 1, series([("a", long), ("__name__", "bad")], at)),
             ("1025 labels", "more than 1024 labels", 1, series(sorted(many), at)),
             ("1025 labels, unsorted", "more than 1024 labels", 1, series(many, at)),
-            ("native histogram", "native histograms.*bad", 1, message(1, name + histogram)),
-            ("histogram beside a sample", "native histograms", 2, message(1, name + sample(now, 1.0) + histogram)),
+            ("histogram whose count is wrong", "0 observations found in buckets, but the Count field is 5: .*bad", 1,
+             message(1, name + histogram)),
+            ("wrong histogram beside a sample", "Count field is 5", 2,
+             message(1, name + sample(now, 1.0) + histogram)),
             ("many bad series", r"\(500 series, 1000 samples", 1, series([("job", "t")], at * 2) * 500),
         ]
     ]

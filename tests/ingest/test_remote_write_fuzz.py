@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import re
+import struct
 
 import cramjam
 import numpy as np
@@ -15,9 +15,13 @@ from tests.ingest import twin
 from tests.ingest.bodies import bodies
 from tests.ingest.sender import compress, label, message, metadata_entry, sample, series, varint
 from tests.ingest.test_remote_write import NOW, SECRET, hashes, key_of
-from tsdb.ingest.remote_write import METADATA_TYPES, decode
+from tests.ingest.wire import WireError
+from tsdb.ingest.decoded import Decoded
+from tsdb.ingest.remote_write import decode
+from tsdb.ingest.remote_write_v1 import METADATA_TYPES
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import BadRequest, IngestError
+from tsdb.model.native_histograms import BOX, OFFSET_MASK
 
 
 def compare(raw: bytes) -> bool:
@@ -25,24 +29,44 @@ def compare(raw: bytes) -> bool:
     body = compress(raw)
     try:
         expected = twin.decode(raw)
-    except twin.WireError:
+    except WireError:
         with pytest.raises(BadRequest):
             decode(body, SECRET)
         return False
-    got = decode(body, SECRET)
-    batch = got.batch
-    samples: list[list[tuple[int, int]]] = [[] for _ in batch.row_hash]
-    for row, ts, bits in zip(batch.sample_row, batch.ts, batch.values, strict=True):
-        samples[row].append((int(ts), int(bits)))
-    assert [(key_of(batch, row), pairs) for row, pairs in enumerate(samples)] == expected.rows
-    assert batch.row_hash.tolist() == hashes(batch).tolist()
-    assert [(entry.family, METADATA_TYPES.index(entry.type)) for entry in batch.metadata] == expected.metadata
-    assert got.series == expected.series
-    assert len(got.rejected) == len(expected.rejected)
-    for reason, counts in expected.rejected.items():
-        [found] = [entry for entry in got.rejected if re.search(reason, entry.reason)]
-        assert (found.series, found.samples) == counts
+    agree(decode(body, SECRET), expected)
     return True
+
+
+def agree(got: Decoded, expected: twin.Request) -> None:
+    batch = got.batch
+    rows = [twin.Row(key_of(batch, row), []) for row in range(batch.row_hash.size)]
+    for number, ts, bits in zip(batch.sample_row, batch.ts.tolist(), batch.values.tolist(), strict=True):
+        rows[number].samples.append((ts, bits))
+    for each in batch.exemplars:
+        rows[each.row].exemplars.append((each.labels, struct.pack("<d", each.value), each.ts))
+    assert batch.row_hash.tolist() == hashes(batch).tolist()
+    assert [each.key for each in rows] == [each.key for each in expected.rows]
+    for found, row in zip(rows, expected.rows, strict=True):
+        assert found.exemplars == row.exemplars
+        for (ts, bits), (wanted_ts, wanted) in zip(found.samples, row.samples, strict=True):
+            assert ts == wanted_ts
+            if isinstance(wanted, int):
+                assert bits == wanted
+            else:
+                assert isinstance(bits, int) and bits >= BOX and batch.payload is not None
+                at = bits & OFFSET_MASK
+                assert batch.payload[at : at + len(wanted)].tobytes() == wanted
+    assert [(entry.family, METADATA_TYPES.index(entry.type)) for entry in batch.metadata] == expected.metadata
+    assert (got.series, got.rejected_exemplars) == (expected.series, expected.rejected_exemplars)
+    told: dict[str, int] = {}
+    for entry in got.rejected:
+        told[entry.reason] = told.get(entry.reason, 0) + entry.samples
+        assert entry.detail in ("", *expected.rejected)
+    counts: dict[str, int] = {}
+    for text, (_, samples) in expected.rejected.items():
+        [reason] = [reason for reason in told if text in reason or text.endswith(reason)]
+        counts[reason] = counts.get(reason, 0) + samples
+    assert told == counts
 
 
 texts = st.one_of(

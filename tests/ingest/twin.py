@@ -3,75 +3,43 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.ingest.histogram_twin import read_histogram
+from tests.ingest.wire import WireError, expect, read_fields, signed
 from tsdb.model.labels import canonical_key
+from tsdb.model.native_histograms import NativeHistogram
 
 MAX_KEY = 65535
 MAX_LABELS = 1024
 
 
-class WireError(Exception):
-    """The bytes are not a WriteRequest."""
+Exemplar = tuple[tuple[tuple[str, str], ...], bytes, int]
+"""Labels, value, ms."""
+
+
+@dataclass
+class Row:
+    key: bytes
+    samples: list[tuple[int, int | bytes]]
+    """(ms, value bits or a histogram's bytes in a payload)"""
+    exemplars: list[Exemplar] = field(default_factory=list)
 
 
 @dataclass
 class Request:
-    rows: list[tuple[bytes, list[tuple[int, int]]]] = field(default_factory=list)
-    """(canonical key, [(ms, value bits)]), without series that have no sample."""
+    rows: list[Row] = field(default_factory=list)
+    """Without those that have nothing."""
     rejected: dict[str, tuple[int, int]] = field(default_factory=dict)
     """A word of the reason: (series, samples)."""
     metadata: list[tuple[str, int]] = field(default_factory=list)
     """(family, type number)"""
     series: int = 0
+    rejected_exemplars: int = 0
 
     def reject(self, reason: str, samples: int) -> None:
         series, total = self.rejected.get(reason, (0, 0))
         self.rejected[reason] = series + 1, total + samples
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for i in range(10):
-        if at + i >= len(data):
-            raise WireError("truncated")
-        value |= (data[at + i] & 0x7F) << 7 * i
-        if value >> 64:
-            raise WireError("overflow")
-        if data[at + i] < 0x80:
-            return value, at + i + 1
-    raise WireError("overflow")
-
-
-def read_fields(data: bytes) -> Iterator[tuple[int, int, int, bytes, int]]:
-    """(number, wire type, bytes of the tag, content, value if varint)"""
-    at = 0
-    while at < len(data):
-        tag, begin = read_varint(data, at)
-        tag_size = begin - at
-        number, wire_type, value = tag >> 3, tag & 7, 0
-        if not 1 <= number < 2**29:
-            raise WireError("field number")
-        if wire_type == 0:
-            value, at = read_varint(data, begin)
-        elif wire_type == 1:
-            at = begin + 8
-        elif wire_type == 2:
-            length, begin = read_varint(data, begin)
-            at = begin + length
-        elif wire_type == 5:
-            at = begin + 4
-        else:
-            raise WireError("wire type")
-        if at > len(data):
-            raise WireError("truncated")
-        yield number, wire_type, tag_size, data[begin:at], value
-
-
-def expect(wire_type: int, expected: int) -> None:
-    if wire_type != expected:
-        raise WireError("wire type")
 
 
 def read_label(data: bytes) -> tuple[bytes, bytes]:
@@ -94,8 +62,31 @@ def read_sample(data: bytes) -> tuple[int, int]:
             bits = struct.unpack("<Q", content)[0]
         elif number == 2:
             expect(wire_type, 0)
-            ts = value - (1 << 64) if value >> 63 else value
+            ts = signed(value)
     return ts, bits
+
+
+def read_exemplar(data: bytes) -> Exemplar | None:
+    """None where it is invalid."""
+    labels, value, ts = [], bytes(8), 0
+    for number, wire_type, _, content, varint in read_fields(data):
+        if number <= 3:
+            expect(wire_type, (2, 1, 0)[number - 1])
+        if number == 1:
+            labels.append(read_label(content))
+        elif number == 2:
+            value = content
+        elif number == 3:
+            ts = signed(varint)
+    return checked_exemplar(labels, value, ts)
+
+
+def checked_exemplar(labels: list[tuple[bytes, bytes]], value: bytes, ts: int) -> Exemplar | None:
+    try:
+        texts = tuple((name.decode(), text.decode()) for name, text in labels)
+    except UnicodeDecodeError:
+        return None
+    return (texts, value, ts) if sum(len(name + text) for name, text in texts) <= 128 else None
 
 
 def judge(labels: list[tuple[bytes, bytes]]) -> str:
@@ -138,7 +129,7 @@ def decode(data: bytes) -> Request:
             request.metadata.append((family, kind if kind < 8 else 0))
         if number != 1:
             continue
-        labels, samples, histograms = [], [], 0
+        labels, samples, histograms, exemplars = [], [], [], []
         for inner, inner_type, tag_size, text, _ in read_fields(content):
             if inner <= 4:
                 expect(inner_type, 2)
@@ -148,16 +139,36 @@ def decode(data: bytes) -> Request:
                 labels.append(read_label(text))
             elif inner == 2:
                 samples.append(read_sample(text))
+            elif inner == 3:
+                exemplars.append(read_exemplar(text))
             elif inner == 4:
-                histograms += 1
-        request.series += 1
-        if histograms:
-            request.reject("histograms", histograms)
-        if samples:
-            wrong = judge(labels)
-            if wrong:
-                request.reject(wrong, len(samples))
-            else:
-                key = canonical_key({name.decode(): value.decode() for name, value in labels})
-                request.rows.append((key, samples))
+                histograms.append(read_histogram(text))
+        add_series(request, labels, samples, histograms, exemplars)
     return request
+
+
+def add_series(request: Request, labels: list[tuple[bytes, bytes]], samples: list[tuple[int, int]],
+               histograms: list[tuple[int, NativeHistogram | str]], exemplars: list[Exemplar | None],
+               wrong: str = "") -> None:
+    request.series += 1
+    if not samples and not histograms and not exemplars:
+        return
+    wrong = wrong or judge(labels)
+    if wrong:
+        if samples or histograms:
+            request.reject(wrong, len(samples) + len(histograms))
+        return
+    key = canonical_key({name.decode(): value.decode() for name, value in labels})
+    row = Row(key, list(samples))
+    bad: dict[str, int] = {}
+    for ts, found in histograms:
+        if isinstance(found, str):
+            bad[found] = bad.get(found, 0) + 1
+        else:
+            row.samples.append((ts, found.encode()))
+    for reason, count in bad.items():
+        request.reject(reason, count)
+    row.exemplars = [each for each in exemplars if each is not None]
+    request.rejected_exemplars += len(exemplars) - len(row.exemplars)
+    if row.samples or row.exemplars:
+        request.rows.append(row)

@@ -30,6 +30,8 @@ class IngestLimits:
     """Of a series' canonical key: a series with longer labels is rejected."""
     max_metadata: int = 20_000
     """Metadata entries in one request: each becomes a Python object."""
+    max_exemplars: int = 20_000
+    """In one request: each becomes a Python object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,12 @@ class Rejected:
     samples: int
     example: str
     """The first such series, as PromQL would write it."""
+    detail: str = ""
+    """About that series' sample, in place of the reason."""
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.example} ({self.series} series, {self.samples} samples rejected)"
+        counts = f"({self.series} series, {self.samples} samples rejected)"
+        return f"{self.detail or self.reason}: {self.example} {counts}"
 
 
 @dataclass(slots=True)
@@ -56,6 +61,8 @@ class Decoded:
     samples: int
     """Float samples and histograms in the request, rejected ones included."""
     rejected: list[Rejected] = field(default_factory=list)
+    rejected_exemplars: int = 0
+    """Of series that are in the batch; their labels are too long or no text."""
 
     @property
     def rejected_samples(self) -> int:

@@ -35,12 +35,11 @@ from tsdb.kernels.intrinsics import load_u64
 from tsdb.kernels.registry import device, kernel
 
 # `state`, i64[STATE].
-AT, ROWS, SAMPLES, PENDING, METADATA, SERIES, KEYS = range(7)
-"""Next byte of the request; rows, samples, pending rows and metadata made; series read; end of the keys."""
-HISTOGRAM_SERIES, HISTOGRAMS, HISTOGRAM_BEGIN, HISTOGRAM_END, STATE = range(7, 12)
-"""Series with native histograms, their histograms; where the first such series is."""
+AT, ROWS, SAMPLES, HISTOGRAMS, EXEMPLARS, PENDING, METADATA, SERIES, KEYS, STATE = range(10)
+"""Next byte of the request; rows, samples, histograms among them, exemplars, pending rows and metadata made; series
+read; end of the keys."""
 
-DONE, NEED_ROWS, NEED_SAMPLES, NEED_METADATA = range(4)
+DONE, NEED_ROWS, NEED_SAMPLES, NEED_HISTOGRAMS, NEED_EXEMPLARS, NEED_METADATA = range(6)
 """Results; negative ones are the errors of `protobuf_kernels`, with the position in state[AT]."""
 
 SIX_BYTES = np.uint64(0x0080808080800000)
@@ -70,19 +69,20 @@ def read_sample(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, i
 
 
 @kernel("int64(uint8[::1], int64, uint64[::1], int64, uint64[::1], uint32[::1], uint32[::1], uint32[::1], uint32[::1],"
-        " int64[::1], uint64[::1], int64[:, ::1], int64[::1])")
+        " int64[::1], uint64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1])")
 def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64], max_key: int,
                    row_hash: NDArray[np.uint64], row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32],
                    pending: NDArray[np.uint32], sample_row: NDArray[np.uint32], ts: NDArray[np.int64],
-                   values: NDArray[np.uint64], metadata: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+                   values: NDArray[np.uint64], histograms: NDArray[np.int64], exemplars: NDArray[np.int64],
+                   metadata: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Decodes the WriteRequest at data[:size], where data is eight bytes longer, into the columns of a `Batch`. Call
     with state i64[STATE] zeros.
 
     pending u32[rows] takes the rows that `transcode_rows` has yet to judge: their offset and length are those of the
-    TimeSeries. metadata i64[capacity, 2] takes begin and end of MetricMetadata messages.
+    TimeSeries. Begin and end of messages that are for others go to histograms i64[capacity, 3] with their sample, whose
+    time and value are yet to be set, to exemplars i64[capacity, 3] with their row, and to metadata i64[capacity, 4].
 
-    Returns DONE; NEED_ROWS, NEED_SAMPLES, NEED_METADATA where these columns are full (call again with larger ones, it
-    goes on); or an error.
+    Returns DONE; NEED_… where these columns are full (call again with larger ones, it goes on); or an error.
     """
     at = state[AT]
     while at < size:
@@ -120,7 +120,8 @@ def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64
             state[AT] = at
             return NEED_ROWS
         series_at = at
-        histograms = np.int64(0)
+        waiting = np.int64(0)  # histograms: their samples come behind the others
+        exemplar = state[EXEMPLARS]
         labels = np.int64(0)
         canonical = True
         named = False
@@ -170,7 +171,7 @@ def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64
                 key_end = stop
                 at = stop
             elif tag == 0x12:
-                if sample == ts.size:
+                if sample + waiting == ts.size:
                     state[AT] = series_at
                     return NEED_SAMPLES
                 # Fast: 12 10 09 <value> 10 <six bytes> or, for zero, 12 07 10 <six bytes>: the years 1971 to 2109
@@ -202,24 +203,33 @@ def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64
                 at = stop
             else:
                 # Exemplars, histograms, unknown fields. A label or sample with its tag in too many bytes comes here too
-                field, wire_type, _, stop = read_field(data, at, end)
+                field, wire_type, inner, stop = read_field(data, at, end)
                 if stop >= 0 and (field <= 2 or (field <= 4 and wire_type != LENGTH)):
                     stop = np.int64(BAD_WIRE_TYPE)
                 if stop < 0:
                     state[AT] = at
                     return stop
-                if field == 4:
-                    histograms += 1
+                if field == 3:
+                    if exemplar == exemplars.shape[0]:
+                        state[AT] = series_at
+                        return NEED_EXEMPLARS
+                    exemplars[exemplar, 0], exemplars[exemplar, 1], exemplars[exemplar, 2] = inner, stop, row
+                    exemplar += 1
+                elif field == 4:
+                    place = state[HISTOGRAMS] + waiting
+                    if sample + waiting == ts.size or place == histograms.shape[0]:
+                        state[AT] = series_at
+                        return NEED_SAMPLES if sample + waiting == ts.size else NEED_HISTOGRAMS
+                    histograms[place, 0], histograms[place, 1] = inner, stop
+                    waiting += 1
                 at = stop
 
         state[SERIES] += 1
-        if histograms > 0:
-            if state[HISTOGRAMS] == 0:
-                state[HISTOGRAM_BEGIN] = begin
-                state[HISTOGRAM_END] = end
-            state[HISTOGRAM_SERIES] += 1
-            state[HISTOGRAMS] += histograms
-        if canonical and sample == state[SAMPLES]:
+        for place in range(state[HISTOGRAMS], state[HISTOGRAMS] + waiting):
+            histograms[place, 2] = sample
+            sample_row[sample] = np.uint32(row)
+            sample += 1
+        if canonical and sample == state[SAMPLES] and exemplar == state[EXEMPLARS]:
             continue
         # Where all lengths are below 128, a key as a whole is UTF-8 if its names and values are. Else it may be pending
         if canonical and named and labels <= MAX_LABELS and key_end - key <= max_key and is_utf8(data, key, key_end):
@@ -234,6 +244,8 @@ def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64
             state[PENDING] += 1
         state[ROWS] = row + 1
         state[SAMPLES] = sample
+        state[HISTOGRAMS] += waiting
+        state[EXEMPLARS] = exemplar
     state[AT] = at
     return DONE
 
