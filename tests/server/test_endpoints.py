@@ -366,7 +366,11 @@ def test_features(running: Running) -> None:
 
 def test_status_of_an_empty_storage(running: Running) -> None:
     client = running.client
-    assert client.data("status/tsdb") == {
+    found = client.data("status/tsdb")
+    churn = found.pop("tsdbSeriesChurnByMetricName")
+    assert churn.pop("since").endswith("Z")
+    assert churn == {"lastHour": [], "lastDay": []}
+    assert found == {
         "headStats": {"numSeries": 0, "numLabelPairs": 0, "chunkCount": 0, "minTime": 2**63 - 1, "maxTime": -(2**63)},
         "seriesCountByMetricName": [], "labelValueCountByLabelName": [], "memoryInBytesByLabelName": [],
         "seriesCountByLabelValuePair": [],
@@ -375,6 +379,21 @@ def test_status_of_an_empty_storage(running: Running) -> None:
     info = client.data("status/runtimeinfo")
     assert info["startTime"] <= info["serverTime"]
     assert info["reloadConfigSuccess"] is True
+
+
+def test_what_makes_the_most_series(running: Running) -> None:
+    client, now = running.client, time.time_ns() // 1_000_000
+    names = [f'a{{n="{n}"}}' for n in range(5)] + ['b{n="0"}']
+    client.write([({"__name__": name[0], "n": name[5]}, [(now, 1.0)]) for name in names])
+    found = client.data("status/tsdb", {"limit": 1})
+    assert found["seriesCountByMetricName"] == [{"name": "a", "value": 5}]
+    assert found["seriesCountByLabelValuePair"] == [{"name": "__name__=a", "value": 5}]
+    assert found["tsdbSeriesChurnByMetricName"]["lastHour"] == [{"name": "a", "value": 5, "created": 5, "removed": 0}]
+    found = client.data("status/tsdb", {"match[]": ["b", 'a{n="1"}']})
+    assert found["headStats"]["numSeries"] == 2
+    assert found["seriesCountByMetricName"] == [{"name": "a", "value": 1}, {"name": "b", "value": 1}]
+    assert found["labelValueCountByLabelName"] == [{"name": "__name__", "value": 2}, {"name": "n", "value": 2}]
+    assert client.get("/api/v1/status/tsdb", {"match[]": "{"}).status == 400
 
 
 def test_answers_before_the_server_is_ready(begin: Begin) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.storage.batches import bits, make_batch
+from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage import Storage
 from tsdb.storage.head.cardinality import Cardinality, Top
 
@@ -47,6 +48,14 @@ def test_all_rows(tmp_path_factory: pytest.TempPathFactory, series: list[dict[st
     assert of(tmp_path_factory.mktemp("data"), series, 1000) == counted(series, 1000)
 
 
+@settings(max_examples=8)
+@given(series=label_sets)
+def test_of_what_matchers_find(tmp_path_factory: pytest.TempPathFactory, series: list[dict[str, str]]) -> None:
+    matchers = [Matcher(MatchType.EQUAL, "job", "x")], [Matcher(MatchType.EQUAL, "__name__", "api")]
+    wanted = [labels for labels in series if labels.get("job") == "x" or labels.get("__name__") == "api"]
+    assert of(tmp_path_factory.mktemp("data"), series, 1000, matchers) == counted(wanted, 1000)
+
+
 def test_few_rows(tmp_path: Path) -> None:
     series = [{"__name__": f"m{number % 7}", "n": str(number)} for number in range(100)]
     found = of(tmp_path, series, 2)
@@ -55,11 +64,12 @@ def test_few_rows(tmp_path: Path) -> None:
     assert len(found.series_by_pair) == len(found.bytes_by_name) == 2
 
 
-def of(path: Path, series: list[dict[str, str]], most: int) -> Cardinality:
+def of(path: Path, series: list[dict[str, str]], most: int, matchers: Sequence[Sequence[Matcher]] = (),
+       ) -> Cardinality:
     storage = Storage.open(path)
     try:
         samples = [(row, NOW, bits(1.0)) for row in range(len(series))]
         storage.submit(make_batch(storage.secret, series, samples)).result(30)
-        return storage.cardinality(most)
+        return storage.cardinality(most, matchers)
     finally:
         storage.close()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
     from tsdb.storage.block import BlockMeta
-    from tsdb.storage.head.cardinality import Cardinality
+    from tsdb.storage.head.cardinality import Cardinality, HeadChurn
     from tsdb.storage.head.limits import SeriesLimits
     from tsdb.storage.upkeep.retention import Retention
     from tsdb.wal.replay import ReplayProgress
@@ -49,7 +49,9 @@ class Database(Queryable, Protocol):
 
     def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None: ...
 
-    def cardinality(self, most: int) -> Cardinality: ...
+    def cardinality(self, most: int, matcher_sets: Sequence[Sequence[Matcher]] = ()) -> Cardinality: ...
+
+    def churn(self, most: int) -> HeadChurn: ...
 
     def statistics(self) -> StorageStatistics: ...
 

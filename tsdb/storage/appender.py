@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import REASONS, Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
+from tsdb.storage.head.churn import CREATED
 from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
@@ -302,13 +303,15 @@ class Appender:
         except OSError as problem:
             raise Unavailable(f"no space for sealed chunks: {problem}: free some space on the disk") from problem
         changed = self._changed_metadata(batches)
-        new = self._new_series()
+        born = head.table.unlogged()
+        new = self._new_series(born)
         if judged.slots.size or late is not None or new is not None or changed:
             self._wal.append(
                 series=new, samples=SampleColumns(judged.refs, judged.ts, judged.values), metadata=changed,
                 late=None if late is None else SampleColumns(late.refs, late.ts, late.values),
             )
         head.table.logged()
+        head.table.churn.count(head.table, born, CREATED)
         for each in changed:
             self._metadata[each.family] = each
         self._apply(judged, 0)
@@ -378,9 +381,8 @@ class Appender:
         else:
             self._unapplied = None
 
-    def _new_series(self) -> SeriesColumns | None:
+    def _new_series(self, slots: NDArray[np.int32]) -> SeriesColumns | None:
         table = self._head.table
-        slots = table.unlogged()
         if not slots.size:
             return None
         return SeriesColumns(table.records["ref"][slots], table.key_bytes, table.key_offset[slots],

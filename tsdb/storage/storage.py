@@ -34,7 +34,7 @@ from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.directory import FORMAT_NAME, check_format, refuse_what_is_not_ours
-from tsdb.storage.head.cardinality import Cardinality, cardinality
+from tsdb.storage.head.cardinality import Cardinality, HeadChurn, cardinality, churn
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
@@ -333,10 +333,19 @@ class Storage:
             return {} if found is None else {family: [found]}
         return {name: [each] for name, each in list(self._metadata.items())}
 
-    def cardinality(self, most: int) -> Cardinality:
-        """What makes the most series: the `most` largest metrics, label names and pairs."""
+    def cardinality(self, most: int, matcher_sets: Sequence[Sequence[Matcher]] = ()) -> Cardinality:
+        """What makes the most series of the head: the `most` largest metrics, label names and pairs. With matchers, of
+        the series that satisfy any of the sets. BadData for a regex that is none."""
+        table = self._head.table
         with self._head.readers.reading():
-            return cardinality(self._head.table, most)
+            if not matcher_sets:
+                return cardinality(table, most)
+            found = [self._index.select(matchers) for matchers in matcher_sets]
+            return cardinality(table, most, found[0] if len(found) == 1 else np.unique(np.concatenate(found)))
+
+    def churn(self, most: int) -> HeadChurn:
+        """The `most` metrics whose series were created and removed most."""
+        return churn(self._head.table, most)
 
     def _block_is_damaged(self, block: Block, problem: Corruption) -> None:
         if self._maintenance is not None:

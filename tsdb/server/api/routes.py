@@ -150,8 +150,10 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("GET",), "/api/v1/status/tsdb", Permission.READ, runtime.tsdb,
-        "Sizes of the head, and the metrics, label names and label pairs with the most series.",
-        (Parameter("limit", "integer", "Rows of each table; 10 where it is missing, at most 10,000."),),
+        "Sizes of the head, the metrics, label names and label pairs with the most series, and the metrics with the "
+        "most series created and removed.",
+        (Parameter("limit", "integer", "Rows of each table; 10 where it is missing, at most 10,000."),
+         Parameter("match[]", "selector", "Counts only the series of the head that it finds; may be repeated.")),
     ),
     Route(
         ("GET",), "/api/v1/status/tsdb/blocks", Permission.READ, runtime.blocks,

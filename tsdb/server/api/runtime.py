@@ -7,17 +7,22 @@ import os
 import socket
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tsdb.model.durations import format_duration
 from tsdb.model.errors import BadData
+from tsdb.model.matchers import Matcher
 from tsdb.server.api import parameters
 from tsdb.server.config import RetentionConfig
 from tsdb.server.http.answer import Answer, rfc3339, success, success_sorted
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
+
+if TYPE_CHECKING:
+    from tsdb.storage.head.churn import Churned
 
 MOST_ROWS = 10_000
 _NO_LIMIT = 2**63 - 1
@@ -84,12 +89,14 @@ async def tsdb(services: Services, request: Request) -> Answer:
             raise BadData("limit must be a positive number")
         if most > MOST_ROWS:
             raise BadData(f"limit must not exceed {MOST_ROWS}")
-    return success(await asyncio.get_running_loop().run_in_executor(services.chores, _tsdb, services, most))
+    matchers = parameters.matcher_sets(request)
+    return success(await asyncio.get_running_loop().run_in_executor(services.chores, _tsdb, services, most, matchers))
 
 
-def _tsdb(services: Services, most: int) -> dict[str, Any]:
+def _tsdb(services: Services, most: int, matchers: Sequence[Sequence[Matcher]]) -> dict[str, Any]:
     statistics = services.storage.statistics()
-    found = services.storage.cardinality(most)
+    found = services.storage.cardinality(most, matchers)
+    churn = services.storage.churn(most)
     chunks = services.metrics.registry.get_sample_value("prometheus_tsdb_head_chunks")
     tables = {
         "seriesCountByMetricName": found.series_by_metric,
@@ -106,7 +113,16 @@ def _tsdb(services: Services, most: int) -> dict[str, Any]:
             "maxTime": -(2**63) if statistics.max_ts is None else statistics.max_ts,
         },
         **{name: [{"name": text, "value": count} for text, count in top] for name, top in tables.items()},
+        "tsdbSeriesChurnByMetricName": {
+            "since": rfc3339(int(churn.since * 1e9)),
+            "lastHour": [_churned(each) for each in churn.last_hour],
+            "lastDay": [_churned(each) for each in churn.last_day],
+        },
     }
+
+
+def _churned(each: Churned) -> dict[str, Any]:
+    return {"name": each.metric, "value": each.total, "created": each.created, "removed": each.removed}
 
 
 async def blocks(services: Services, request: Request) -> Answer:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.storage.head import index_kernels
+from tsdb.storage.head.churn import DAY, HOUR, Churned
 from tsdb.storage.head.series_table import SeriesTable
 
 Top = list[tuple[str, int]]
@@ -27,10 +29,25 @@ class Cardinality:
     """Names are ``name=value``."""
 
 
-def cardinality(table: SeriesTable, most: int) -> Cardinality:
-    """The `most` largest of each. Any thread may, inside `SeriesTable.readers`; a hundred thousand pairs take some
-    milliseconds."""
-    series = table.pair_uses[: table.pairs].astype(np.int64)
+@dataclass(frozen=True, slots=True)
+class HeadChurn:
+    """Metrics with the most series created and removed; see `tsdb.storage.head.churn`."""
+
+    since: float
+    """When counting began, Unix s."""
+    last_hour: list[Churned] = field(default_factory=list)
+    last_day: list[Churned] = field(default_factory=list)
+
+
+def cardinality(table: SeriesTable, most: int, slots: NDArray[np.int32] | None = None) -> Cardinality:
+    """The `most` largest of each, of all series or of `slots` (i32[]). Any thread may, inside `SeriesTable.readers`; a
+    hundred thousand pairs, or a million series of `slots`, take some milliseconds."""
+    if slots is None:
+        series = table.pair_uses[: table.pairs].astype(np.int64)
+    else:
+        uses = np.zeros(table.pairs, np.uint32)
+        index_kernels.count_pairs(slots, table.labels, table.label_offset, table.label_count, uses)
+        series = uses.astype(np.int64)
     pairs = np.flatnonzero(series)
     symbols = table.symbols  # after the pairs: what they name is counted
     series, names, values = series[pairs], table.pair_name[pairs], table.pair_value[pairs]
@@ -39,18 +56,24 @@ def cardinality(table: SeriesTable, most: int) -> Cardinality:
     value_count = np.bincount(names, minlength=symbols)
     metrics = np.flatnonzero(names == table.find_symbol("__name__"))
     return Cardinality(
-        series=table.series,
+        series=table.series if slots is None else slots.size,
         label_pairs=pairs.size,
-        series_by_metric=_top(series[metrics], most, lambda place: table.text(int(values[metrics[place]]))),
-        values_by_name=_top(value_count, most, table.text),
-        bytes_by_name=_top(value_bytes.astype(np.int64), most, table.text),
-        series_by_pair=_top(
+        series_by_metric=top(series[metrics], most, lambda place: table.text(int(values[metrics[place]]))),
+        values_by_name=top(value_count, most, table.text),
+        bytes_by_name=top(value_bytes.astype(np.int64), most, table.text),
+        series_by_pair=top(
             series, most, lambda pair: f"{table.text(int(names[pair]))}={table.text(int(values[pair]))}"
         ),
     )
 
 
-def _top(counts: NDArray[np.int64], most: int, text: Callable[[int], str]) -> Top:
+def churn(table: SeriesTable, most: int) -> HeadChurn:
+    """The `most` metrics whose series come and go most. Any thread may."""
+    counted = table.churn
+    return HeadChurn(counted.since, counted.top(most, HOUR), counted.top(most, DAY))
+
+
+def top(counts: NDArray[np.int64], most: int, text: Callable[[int], str]) -> Top:
     """The `most` largest counts above 0; only these have their text looked up."""
     found = np.flatnonzero(counts)
     if found.size > most:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.summary import Summary
 from tsdb.storage.head import collector_kernels, deleted
+from tsdb.storage.head.churn import REMOVED
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
@@ -113,6 +114,7 @@ class Collector:
                 out_slots, out_pairs,
             )
             slots.append(out_slots[:found].copy())
+            table.churn.count(table, slots[-1], REMOVED)
             pairs.append(out_pairs[:ended].copy())
 
         try:

@@ -114,3 +114,16 @@ def mark_pairs(slots: NDArray[np.int32], labels: NDArray[np.uint32], label_offse
         at = np.int64(label_offset[slots[i]])
         for k in range(np.int64(label_count[slots[i]])):
             used[labels[at + k]] = 1
+
+
+@kernel(types.void(I32, U32, U64, U16, U32), stage="later")
+def count_pairs(slots: NDArray[np.int32], labels: NDArray[np.uint32], label_offset: NDArray[np.uint64],
+                label_count: NDArray[np.uint16], counts: NDArray[np.uint32]) -> None:
+    """Adds to `counts` u32[pairs] how many of the slots have each label pair. One that was made since the array was is
+    left out."""
+    for i in range(slots.size):
+        at = np.int64(label_offset[slots[i]])
+        for k in range(np.int64(label_count[slots[i]])):
+            pair = np.int64(labels[at + k])
+            if pair < counts.size:
+                counts[pair] += np.uint32(1)

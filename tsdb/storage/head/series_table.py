@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tsdb.model.batch import Batch
 from tsdb.model.errors import Corruption, Unavailable
 from tsdb.storage.head import arena, layout, series_kernels, table_kernels
+from tsdb.storage.head.churn import Churn
 from tsdb.storage.head.limits import NO_RULES, Rules
 from tsdb.storage.head.readers import Readers
 from tsdb.storage.head.series_kernels import (
@@ -46,6 +47,7 @@ class SeriesTable:
         self.secret = secret
         self.records = records
         self.readers = Readers()
+        self.churn = Churn()
         self.generation = 0
         """Grows whenever ids vanish or are used again: what is kept by slot, pair or symbol holds in one generation."""
         self.forget()
