@@ -97,6 +97,8 @@ class StorageStatistics:
     """Open and sealed ones."""
     chunks_opened: int
     """Since the start, those of the log's replay included."""
+    chunks_removed: int
+    """Since the start."""
     chunks_bytes: int
     """Of the sealed ones."""
     dropped_windows: int
@@ -123,6 +125,8 @@ class StorageStatistics:
     opening: Opened | None = None
     """How the head came back."""
     retention: RetentionStatistics = field(default_factory=RetentionStatistics)
+    windows_damaged: int = 0
+    """Of what was found damaged since the start: files of sealed chunks."""
     damaged: int = 0
     """Files and folders found damaged since the start."""
     damaged_known: int = 0
@@ -278,7 +282,8 @@ class Storage:
         """Frees the room of what was deleted, now. Raises ReadOnly, Unavailable, OSError, StorageError."""
         if self._maintenance is None:
             raise ReadOnly(f"{self.path} was opened read-only")
-        self._maintenance.do(self._cleaning.clean_all).result()
+        maintenance, cleaning = self._maintenance, self._cleaning
+        maintenance.do(lambda: maintenance.clean_all(cleaning)).result()
 
     def snapshot(self, *, skip_head: bool = False) -> str:
         """Copies all data to a folder in <data>/snapshots, whose name is returned; see `Snapshots.take`. Raises
@@ -383,6 +388,7 @@ class Storage:
             windows=len(head.windows),
             chunks=opened + sealed,
             chunks_opened=ever,
+            chunks_removed=head.windows.chunks_removed,
             chunks_bytes=sealed_bytes,
             dropped_windows=0 if self._read_only else self._expiry.dropped_windows,
             min_ts=None if empty or head.min_ts > head.max_ts else head.min_ts,
@@ -399,6 +405,7 @@ class Storage:
             late_stored=head.late.size,
             opening=self.opened,
             retention=RetentionStatistics() if self._read_only else self._expiry.statistics(),
+            windows_damaged=sum(self.path / "chunks" in (each.path, each.path.parent) for each in self._damage.found),
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
             mended=len(self._damage.mended),

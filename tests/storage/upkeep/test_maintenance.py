@@ -44,8 +44,15 @@ def test_the_head_becomes_blocks(tmp_path: Path) -> None:
         assert read(beside) == expected
         beside.compact()
     beside.close()
+    chunks = storage.statistics().chunks
     storage.compact()
     assert (statistics.upkeep.blocks, read(storage)) == (2, expected)
+    after = storage.statistics()
+    assert after.chunks_removed - statistics.chunks_removed == chunks, "each series has one in each window"
+    assert after.upkeep.log_truncations > statistics.upkeep.log_truncations > 0
+    assert after.upkeep.log_truncation_seconds.count == after.upkeep.log_truncations
+    storage.clean_tombstones()
+    assert storage.statistics().upkeep.cleaning_seconds.counts == [1]
     assert list((tmp_path / "chunks").iterdir()) == []
     storage.close()
     storage = Storage.open(tmp_path)

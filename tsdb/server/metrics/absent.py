@@ -1,4 +1,4 @@
-"""What Prometheus' mixin asks for and is not served, and why."""
+"""What dashboards and alerts of Prometheus ask for and is not served, and why."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ ABSENT: Mapping[str, str] = {
     "prometheus_rule_group_iterations_missed_total": _RULES,
     "prometheus_rule_group_rules": _RULES,
     "prometheus_tsdb_clean_start": "the lock ends with the process: it does not tell how the last one ended",
+    "prometheus_tsdb_compactions_skipped_total": "compaction cannot be turned off",
+    "prometheus_tsdb_head_active_appenders": "one thread commits whole requests and scrapes: none is half done",
     "prometheus_tsdb_reloads_failures_total": "blocks are not loaded again",
+    "prometheus_tsdb_reloads_total": "blocks are not loaded again",
+    "prometheus_tsdb_sample_ooo_delta": "Prometheus 3.5 does not expose it either",
+    "prometheus_tsdb_symbol_table_size_bytes": "symbols of blocks are mapped files, not kept in memory",
     "prometheus_wal_watcher_current_segment": _REMOTE,
 }
 """By name. A metric that always said 0 of something that does not exist would be a lie, and no alert of the mixin needs

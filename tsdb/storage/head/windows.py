@@ -171,6 +171,8 @@ class Windows:
         self._fs = fs
         self._damage = damage or Damage(fs, folder.parent, read_only=read_only)
         self._noted = False
+        self.chunks_removed = 0
+        """Of windows that left, since the start."""
         self._step = step
         self._folder = folder
         self._read_only = read_only
@@ -318,6 +320,7 @@ class Windows:
             for window in self._windows[:count]:
                 self._fs.unlink(self._folder / window.name)
                 self._windows.remove(window)
+                self.chunks_removed += window.sealed
                 window.close()
         finally:
             self._rebuild()
@@ -327,6 +330,7 @@ class Windows:
         """Forgets a complete window, which is in a block from now on; captures that read it keep its bytes."""
         self.settle()
         self._windows.remove(window)
+        self.chunks_removed += window.sealed
         self._rebuild()
 
     def path(self, window: Window) -> Path:

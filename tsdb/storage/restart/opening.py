@@ -60,8 +60,9 @@ def open_head(fs: FileSystem, data: Path, wal: Wal, head: Head, metadata: dict[s
     recovered = recover(fs, data / "wal", wal, head, metadata, report, blocks)
     opened = Opened(False, recovered.samples, time.monotonic() - began, recovered.same_checkpoint)
     segments = [segment.number for segment in recovered.log.segments]
-    log.info("replayed the log, segments %d to %d, in %.2f s", min(segments, default=0), max(segments, default=0),
-             opened.seconds)
+    level = logging.INFO if head.table.size or recovered.samples else logging.DEBUG
+    log.log(level, "replayed the log, segments %d to %d, in %.2f s", min(segments, default=0), max(segments, default=0),
+            opened.seconds)
     return opened
 
 

@@ -195,7 +195,8 @@ def recover(fs: FileSystem, wal_folder: Path, wal: Wal, head: Head, metadata: di
     found = wal.replay(second)
     head.restore_values()
     deleted.forget(head)
-    log.info(
+    log.log(
+        logging.INFO if head.table.size or totals["chunks"] or second.unknown else logging.DEBUG,
         "replayed: %d series, %d samples in %d sealed chunks of %d windows, %d samples from the log (%d chunks left "
         "out, %d windows with a torn end, %d samples of unknown series)",
         head.table.size, totals["samples"], totals["chunks"], totals["windows"], second.applied, totals["left_out"],

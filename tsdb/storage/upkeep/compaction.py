@@ -26,6 +26,10 @@ SPARE_BYTES = 64 << 20
 """That a compaction leaves free on the disk for ingest; as much as it takes itself is enough."""
 
 
+SMALL_BYTES = 16 << 20
+"""Blocks that overlap and have fewer come by the dozen: `tell` has one line about all of them."""
+
+
 class Superseded(StorageError):
     """The blocks that were being compacted have changed meanwhile: what was made of them does not count."""
 
@@ -47,6 +51,14 @@ class Compaction:
         """Times since the start; the third: of blocks that overlapped."""
         self.seconds = Histogram.exponential(1, 2, 14)
         self.populating = False
+        self._untold = 0
+
+    def tell(self) -> None:
+        """Logs how many small compactions there were since the last time."""
+        if self._untold:
+            log.info("%d compactions of small blocks that overlapped; there are %d blocks now", self._untold,
+                     len(self._blocks.every))
+            self._untold = 0
 
     def compact_once(self, retention_ms: int, *, beyond: tuple[int, int] | None = None,
                      everything: bool = False) -> bool:
@@ -91,7 +103,8 @@ class Compaction:
         if free < size + min(size, SPARE_BYTES):
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: compacting {len(blocks)} blocks takes up to "
                                         f"{size} bytes, {free} are free", str(self._blocks.folder))
-        log.info("compacting %d blocks, %d bytes: %s", len(blocks), size, found.reason)
+        level = logging.DEBUG if found.overlap and size < SMALL_BYTES else logging.INFO
+        log.log(level, "compacting %d blocks, %d bytes: %s", len(blocks), size, found.reason)
         for block in blocks:
             block.acquire()  # they stay readable whatever happens in the pauses
         self.populating = True
@@ -107,12 +120,14 @@ class Compaction:
         self.done += 1
         self.vertical += found.overlap
         self.seconds.observe(seconds)
+        self._untold += level == logging.DEBUG
         if made is None:
             log.info("%d blocks are gone: all their samples were deleted", len(blocks))
         else:
             stats = made.meta.stats
-            log.info("block %s: %d samples in %d chunks of %d series from %d blocks; %d bytes instead of %d, in %.2f s",
-                     made.meta.ulid, stats.samples, stats.chunks, stats.series, len(blocks), made.bytes, size, seconds)
+            log.log(level, "block %s: %d samples in %d chunks of %d series from %d blocks; %d bytes instead of %d, in "
+                           "%.2f s",
+                    made.meta.ulid, stats.samples, stats.chunks, stats.series, len(blocks), made.bytes, size, seconds)
 
 
 def merge_blocks(fs: FileSystem, among: Blocks, blocks: Sequence[Block], pause: Callable[[], None]) -> Block | None:

@@ -69,7 +69,8 @@ class Deletes:
             self._blocks.remove_unknown()
         self.mark(plan.marked)
         self.delete_from_head(matcher_sets, mint, maxt)
-        log.info("deleted: %d blocks are gone, %d have samples that are deleted", len(plan.gone), len(plan.marked))
+        log.log(logging.INFO if plan.gone or plan.marked else logging.DEBUG,
+                "deleted: %d blocks are gone, %d have samples that are deleted", len(plan.gone), len(plan.marked))
 
     def _plan(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> _Plan:
         plan = _Plan()

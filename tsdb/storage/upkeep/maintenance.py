@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption, TsdbError, Unavailable
+from tsdb.model.histogram import Histogram
 from tsdb.model.threads import lower_priority
 from tsdb.storage.appender import Appender
 from tsdb.storage.block import Block
@@ -65,6 +66,7 @@ class Maintenance:
         self.expiry: Expiry | None = None
         """None: all is kept."""
         self.cleaning: Cleaning | None = None
+        self.cleaning_seconds = Histogram((), [0])
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -115,6 +117,15 @@ class Maintenance:
         self.collect(appender)
         while self._compact_once(everything=True):
             pass
+        self.compaction.tell()
+
+    def clean_all(self, cleaning: Cleaning) -> None:
+        """Frees the room of what was deleted. For `do`. Raises OSError, StorageError, Unavailable."""
+        began = time.perf_counter()
+        try:
+            cleaning.clean_all()
+        finally:
+            self.cleaning_seconds.observe(time.perf_counter() - began)
 
     def block_is_damaged(self, block: Block, problem: Corruption) -> None:
         """Called by whoever reads a block; returns at once. The block is replaced by what is sound in it."""
@@ -129,6 +140,10 @@ class Maintenance:
             blocks_made=cutting.cut + self.late.made + compaction.done,
             truncations=truncation.done,
             truncations_failed=truncation.failed,
+            log_truncations=truncation.log_tried,
+            log_truncations_failed=truncation.log_failed,
+            log_truncation_seconds=truncation.log_seconds.read(),
+            cleaning_seconds=self.cleaning_seconds,
             compactions_triggered=compaction.triggered,
             compactions_failed=compaction.failed,
             vertical_compactions=compaction.vertical,
@@ -217,6 +232,7 @@ class Maintenance:
         self._compact_at = time.monotonic() + RETRY_S
         while self._compact_once():
             pass
+        self.compaction.tell()
         self._compact_at = 0.0
 
     def go_on(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tsdb.model.histogram import Histogram
+from tsdb.model.summary import Summarized
 
 
 def chunk_bytes() -> Histogram:
@@ -32,6 +33,12 @@ class UpkeepStatistics:
     """Times that windows which were over left the head."""
     truncations_failed: int = 0
     """Times that this failed; it was tried again."""
+    log_truncations: int = 0
+    """Times that a checkpoint was to take the place of the beginning of the log, and of earlier checkpoints."""
+    log_truncations_failed: int = 0
+    log_truncation_seconds: Summarized = field(default_factory=lambda: Summarized(0, 0.0, {}))
+    cleaning_seconds: Histogram = field(default_factory=lambda: Histogram((), [0]))
+    """How long it took to clean all blocks, each time that it was asked for."""
     compactions_triggered: int = 0
     compactions_failed: int = 0
     vertical_compactions: int = 0

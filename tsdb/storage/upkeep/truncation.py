@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import Unavailable
+from tsdb.model.summary import Summary
 from tsdb.storage.appender import Appender
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
@@ -35,6 +36,9 @@ class Truncation:
         self._late = late
         self.done = self.failed = 0
         """Times since the start."""
+        self.log_tried = self.log_failed = 0
+        """Of the log, which also happens where no window was over."""
+        self.log_seconds = Summary(())
 
     def due(self) -> bool:
         """Whether there are windows that are over, or files of such, or enough late samples."""
@@ -108,6 +112,17 @@ class Truncation:
         return over
 
     def _drop_log(self, appender: Appender) -> int:
+        began = time.perf_counter()
+        self.log_tried += 1
+        try:
+            return self._write_checkpoint(appender)
+        except Exception:
+            self.log_failed += 1
+            raise
+        finally:
+            self.log_seconds.observe(time.perf_counter() - began)
+
+    def _write_checkpoint(self, appender: Appender) -> int:
         head = self._head
         through = 0
 
