@@ -43,8 +43,8 @@ HEADER = struct.Struct("<IBbHddQQ")
 HEADER_BYTES = HEADER.size
 FLOAT_FLAG = 1
 HINT_SHIFT = 1
-MAX_BYTES = 1 << 20
-"""Of a histogram."""
+MAX_BYTES = (1 << 20) - 4096
+"""Of a histogram: so that it fits a chunk of a block."""
 
 
 class ResetHint(IntEnum):
