@@ -149,8 +149,8 @@ class Watch:
 
     def _compacts(self) -> bool:
         with self._log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 500))
-            last = file.read().splitlines()[-1:]
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+            last = [line for line in file.read().splitlines() if b"component=storage.upkeep" in line][-1:]
         return bool(last) and b'msg="compacting' in last[0]
 
     def _is_old(self, block: Path) -> bool:

@@ -213,7 +213,7 @@ class Rounds:
         port = free_port()
         argv: list[str | Path] = [
             TSDB, "serve", "--config", config, "--listen", f"127.0.0.1:{port}", "--data", self._data,
-            "--web.enable-admin-api",
+            "--web.enable-admin-api", "--log.level", "debug",
         ]
         self.report.starts += 1
         return Process(argv, self.folder / "server.log", port)
