@@ -99,8 +99,7 @@ class Snapshots:
         temporary = target.with_name(name + TEMPORARY)
         self._fs.mkdir(temporary)
         try:
-            self._fill(temporary, skip_head=skip_head)
-            self._fs.sync_directory(temporary)
+            self._fill(temporary, skip_head=skip_head)  # durably, name by name
             self._fs.rename(temporary, target)
             self._fs.sync_directory(self._folder)
         except (OSError, Unavailable):
@@ -140,7 +139,6 @@ class Snapshots:
         for block in self._blocks.every:
             self._go_on()
             copy_block(self._fs, block.path, blocks / block.path.name, link=True)
-        self._fs.sync_directory(blocks)
         write_file_atomically(self._fs, folder / FORMAT_NAME, format_file())
 
     def _freeze(self) -> FrozenHead:
@@ -183,8 +181,8 @@ class Snapshots:
 
 
 def copy_block(fs: FileSystem, source: Path, target: Path, *, link: bool) -> None:
-    """Copies the folder of a block, or gives its files a second name where the disk can. Durable but for the name of
-    the folder itself. OSError."""
+    """Copies the folder of a block, or gives its files a second name where the disk can, durably.
+    OSError."""
     fs.mkdir(target)
     for name in (*FILES, TOMBSTONES_NAME):
         if fs.exists(source / name):
