@@ -29,7 +29,7 @@ BELOW: dict[str, set[str]] = {
     "tsdb.net": {"tsdb.model"},
     "tsdb.relabel": {"tsdb.model"},
     "scraper": {"tsdb.model", "tsdb.kernels", "tsdb.ingest", "tsdb.net", "tsdb.relabel"},
-    "tsdb.result": set(),
+    "tsdb.result": {"tsdb.model"},
     "tsdb.embedded": {"tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.result"},
     "tsdb": {"tsdb.model", "tsdb.embedded", "tsdb.result"},
     "tsdb.server": {

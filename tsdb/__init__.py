@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdb.embedded import Database, open
+    from tsdb.model.native_histograms import NativeHistogram
     from tsdb.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["Database", "Result", "__version__", "open"]
+__all__ = ["Database", "NativeHistogram", "Result", "__version__", "open"]
 
-_HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "Result": "tsdb.result"}
+_HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "NativeHistogram": "tsdb.model.native_histograms",
+         "Result": "tsdb.result"}
 
 
 def __getattr__(name: str) -> Any:

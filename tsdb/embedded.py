@@ -18,6 +18,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.durations import parse_duration
 from tsdb.model.errors import BadData, BadRequest, ConfigError, OutOfBounds
 from tsdb.model.labels import METRIC_NAME, canonical_key
+from tsdb.model.native_histograms import NativeHistogram, decode, is_boxed, offsets
 from tsdb.model.times import Time, column_to_ms, to_ms
 from tsdb.promql import Engine, EngineOptions, QueryResult
 from tsdb.result import Result
@@ -178,6 +179,27 @@ def _check_labels(labels: Mapping[str, str]) -> None:
 def _result(found: QueryResult) -> Result:
     series = found.series
     labels = [] if series is None else [series.labels(row) for row in range(len(series))]
-    values = np.where(found.present, found.values, np.nan)
-    return Result(str(found.type), labels, found.times, values, found.present, found.samples or [],
-                  found.text or "", found.warnings, found.infos)
+    present, samples, histograms = found.present, found.samples or [], []
+    if found.payload is not None and samples:
+        histograms = [_histograms(*row, found.payload) for row in samples]
+        samples = [_floats(*row) for row in samples]
+    elif found.payload is not None:
+        boxes = is_boxed(found.values.view(np.uint64)) & present
+        histograms = [_histograms(found.times[here], values[here], found.payload)
+                      for values, here in zip(found.values, boxes, strict=True)]
+        present = present & ~boxes
+    values = np.where(present, found.values, np.nan)
+    return Result(str(found.type), labels, found.times, values, present, samples, histograms, found.text or "",
+                  found.warnings, found.infos)
+
+
+def _floats(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    here = ~is_boxed(values.view(np.uint64))
+    return times[here], values[here]
+
+
+def _histograms(times: NDArray[np.int64], values: NDArray[np.float64], payload: NDArray[np.uint8],
+                ) -> tuple[NDArray[np.int64], list[NativeHistogram]]:
+    bits = values.view(np.uint64)
+    here = is_boxed(bits)
+    return times[here], [decode(payload, offset) for offset in offsets(bits[here]).tolist()]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.native_histograms import NativeHistogram
+
 if TYPE_CHECKING:
     import pandas
     import polars
@@ -19,7 +21,8 @@ class Result:
     """What a query gives.
 
     A scalar is one series without labels. The raw samples of a range vector (``up[5m]``), which have no common times,
-    are in `samples`, and `timestamps` and `values` are empty.
+    are in `samples`, and `timestamps` and `values` are empty. Native histograms are in `histograms`, for either; the
+    other columns, and frames, have the floats only.
     """
 
     type: str
@@ -34,6 +37,8 @@ class Result:
     """bool[series, steps]: tells a missing value from one that is NaN"""
     samples: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=list)
     """Of a range vector: for each series, times i64[n] (ms) and values f64[n]"""
+    histograms: list[tuple[NDArray[np.int64], list[NativeHistogram]]] = field(default_factory=list)
+    """For each series, times i64[n] (ms) and the native histograms at these; empty where there are none at all"""
     text: str = ""
     """Of a string."""
     warnings: list[str] = field(default_factory=list)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.native_histograms import NativeHistogram, boxed
 from tsdb.model.tiles import Selection, SeriesSet, Symbols, Tile
 
 Labels = tuple[tuple[str, str], ...]
@@ -75,6 +76,7 @@ class MemorySelected:
     series: SeriesSet
     samples: list[tuple[NDArray[np.int64], NDArray[np.float64]]]
     rows_per_tile: int
+    payload: NDArray[np.uint8] | None = None
 
     @property
     def tile_rows(self) -> NDArray[np.int64]:
@@ -87,7 +89,7 @@ class MemorySelected:
         end = np.cumsum([ts.size for ts, _ in rows]).astype(np.int64)
         begin = end - np.array([ts.size for ts, _ in rows], np.int64)
         bits = np.concatenate([values.view(np.uint64) for _, values in rows])
-        return Tile(first, begin, end, np.concatenate([ts for ts, _ in rows]), bits.view(np.float64))
+        return Tile(first, begin, end, np.concatenate([ts for ts, _ in rows]), bits.view(np.float64), self.payload)
 
 
 @dataclass
@@ -115,6 +117,7 @@ class MemoryStorage:
     rows_per_tile: int = 3
     columns: dict[Labels, dict[int, int]] = field(default_factory=dict)
     captures: list[MemoryCapture] = field(default_factory=list)
+    payload: bytearray = field(default_factory=bytearray)
 
     def add(self, labels: Mapping[str, str], ts: ArrayLike, values: ArrayLike) -> None:
         """`values` as f64, or u64 bits; NaN with the payload `STALE_NAN` is a stale marker."""
@@ -128,6 +131,10 @@ class MemoryStorage:
     def add_stale(self, labels: Mapping[str, str], ts: int) -> None:
         self.add(labels, [ts], np.array([STALE_NAN], np.uint64))
 
+    def add_histogram(self, labels: Mapping[str, str], ts: int, histogram: NativeHistogram) -> None:
+        self.add(labels, [ts], np.array([boxed(len(self.payload))], np.uint64))
+        self.payload += histogram.encode()
+
     def _samples(self, labels: Labels, mint: int, maxt: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         times = sorted(at for at in self.columns[labels] if mint <= at <= maxt)
         bits = np.array([self.columns[labels][at] for at in times], np.uint64)
@@ -139,7 +146,8 @@ class MemoryStorage:
         for selection in selections:
             rows = sorted(labels for labels in self.columns if matches(labels, selection.matchers))
             samples = [self._samples(labels, selection.mint, selection.maxt) for labels in rows]
-            selected.append(MemorySelected(series_set(rows, symbols), samples, self.rows_per_tile))
+            payload = np.frombuffer(bytes(self.payload), np.uint8) if self.payload else None
+            selected.append(MemorySelected(series_set(rows, symbols), samples, self.rows_per_tile, payload))
             context.statistics.series_selected += len(rows)
         self.captures.append(MemoryCapture(selected, symbols))
         return self.captures[-1]

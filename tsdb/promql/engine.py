@@ -24,6 +24,7 @@ from tsdb.promql.ast import Expr, ValueType
 from tsdb.promql.cells import Matrix, Unique, finish_names
 from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.groups import no_labels, take
+from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.parser import parse
 from tsdb.promql.plan import Plan, PlanOptions, RangeVector
 from tsdb.promql.result import QueryResult
@@ -122,12 +123,14 @@ class Engine:
         plan = Plan(tree, steps, PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
             self.default_step_ms, options.delayed_name_removal))
-        annotations = Annotations(query=text)
+        annotations, histograms = Annotations(query=text), Histograms(context)
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
-            root = plan.build(capture, context, annotations, tasks)
+            root = plan.build(capture, context, annotations, histograms, tasks)
             context.statistics.prepare_seconds += clock.perf_counter() - began
-            env = Environment(steps, context, capture.symbols, annotations, tasks, options.delayed_name_removal)
+            env = Environment(steps, context, capture.symbols, annotations, histograms, tasks,
+                              options.delayed_name_removal)
             result = _result(root, env, sort=steps.step > 0)
+            result.payload = histograms.payload()
             result.warnings = [*capture.warnings, *annotations.warnings]
         result.infos = list(annotations.infos)
         return result
@@ -210,7 +213,7 @@ def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool)
 
 def _range_vector(root: RangeVector, env: Environment) -> QueryResult:
     series = root.source.series()
-    samples = raw_samples(root.source, SampleBudget(env.context), root.window)
+    samples = raw_samples(root.source, env, SampleBudget(env.context), root.window)
     rows = [row for row in range(len(samples)) if samples[row][0].size]
     series = take(series, np.array(rows, np.int64))
     order = label_order(series)

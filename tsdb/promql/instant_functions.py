@@ -84,8 +84,8 @@ def build_call(node: ast.Call, args: Sequence[Operator | str], env: Environment)
 
 
 def build_unary(child: Operator, env: Environment) -> Operator:
-    """Unary minus."""
-    return _per_cell(env, child, np.negative)
+    """Unary minus. No NaN gets a sign: some bits of negative ones mean native histograms."""
+    return _per_cell(env, child, lambda v: np.where(np.isnan(v), np.nan, -v))
 
 
 def _per_cell(env: Environment, child: Operator, function: Callable[[Numbers], Numbers]) -> Operator:

@@ -23,6 +23,7 @@ from tsdb.promql.binary import build_binary
 from tsdb.promql.cells import Scalar, VectorOperator
 from tsdb.promql.durations import resolve
 from tsdb.promql.instant_functions import build_call, build_unary
+from tsdb.promql.native_histograms import Histograms, HistogramUse, histogram_uses
 from tsdb.promql.range_functions import RANGE_FUNCTIONS, AbsentOverTime, RangeCall
 from tsdb.promql.selectors import InstantSelector, SampleBudget, StoredTiles, TileSource, Window
 from tsdb.promql.subquery import NoTiles, SubqueryTiles, inner_steps
@@ -60,6 +61,7 @@ class Plan:
         self._expr, self._steps, self._options = expr, steps, options
         self._same: dict[int, bool] = {}
         self._selections: dict[Selection, int] = {}
+        self._histogram_uses = histogram_uses(expr)
         self._collect(expr, steps)
 
     @property
@@ -67,10 +69,10 @@ class Plan:
         """What to capture before `build`; equal selections appear once."""
         return list(self._selections)
 
-    def build(self, capture: Capture, context: RequestContext, annotations: Annotations,
+    def build(self, capture: Capture, context: RequestContext, annotations: Annotations, histograms: Histograms,
               executor: Executor | None) -> Operator | RangeVector | str:
         """The operator at the root; a range vector or a string where the query is just that."""
-        env = Environment(self._steps, context, capture.symbols, annotations, executor,
+        env = Environment(self._steps, context, capture.symbols, annotations, histograms, executor,
                           self._options.delayed_name_removal)
         return _Builder(self, capture, SampleBudget(context)).expression(self._expr, env)
 
@@ -113,6 +115,9 @@ class Plan:
 
     def index(self, selection: Selection) -> int:
         return self._selections[selection]
+
+    def histogram_use(self, node: ast.VectorSelector) -> HistogramUse:
+        return self._histogram_uses[id(node)]
 
     def _window(self, at: ast.At | None, offset: ast.Duration, steps: Steps, width: int) -> Window:
         shift = self.duration(offset)
@@ -196,11 +201,14 @@ class _Builder:
 
     def _tiles(self, node: ast.VectorSelector, window: Window, env: Environment) -> StoredTiles:
         selection = self._plan.selection(node, window, env.steps)
-        return StoredTiles(self._capture.selected[self._plan.index(selection)], env, self._budget)
+        selected = self._capture.selected[self._plan.index(selection)]
+        return StoredTiles(selected, env, self._budget, self._plan.histogram_use(node))
 
     def _instant_selector(self, node: ast.VectorSelector, env: Environment, *, timestamps: bool = False) -> Operator:
         window = self._plan.instant_window(node, env.steps)
-        return InstantSelector(env, self._tiles(node, window, env), window, self._budget, timestamps=timestamps)
+        keeps = not timestamps and self._plan.histogram_use(node).values
+        return InstantSelector(env, self._tiles(node, window, env), window, self._budget, timestamps=timestamps,
+                               keeps_histograms=keeps)
 
     def _range_vector(self, node: ast.MatrixSelector | ast.Subquery, env: Environment) -> RangeVector:
         window = self._plan.range_window(node, env.steps)

@@ -25,11 +25,14 @@ class QueryResult:
     times: NDArray[np.int64]
     """i64[steps], ms; one of an instant query"""
     values: NDArray[np.float64]
-    """f64[n, steps]"""
+    """f64[n, steps]; boxed values lead to histograms in `payload`"""
     present: NDArray[np.bool_]
     """bool[n, steps]: where False, the value means nothing"""
     samples: list[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = None
-    """Of an instant query for a range vector: for each row times i64[] (ms) and values f64[], and no cells."""
+    """Of an instant query for a range vector: for each row times i64[] (ms) and values f64[], and no cells. Boxed
+    values as above."""
+    payload: NDArray[np.uint8] | None = None
+    """u8[bytes]: native histograms (`tsdb.model.native_histograms`). None: all values are floats."""
     scalar: float | str = 0.0
     """The value of a scalar or string."""
     warnings: list[str] = field(default_factory=list)

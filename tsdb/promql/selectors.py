@@ -16,6 +16,7 @@ from tsdb.model.errors import LimitExceeded
 from tsdb.model.tiles import Selected, SeriesSet, Tile
 from tsdb.promql.cells import VectorOperator
 from tsdb.promql.groups import drop_metric_name
+from tsdb.promql.native_histograms import HistogramUse
 from tsdb.promql.range_kernels import TIMESTAMP, VALUE, instant
 from tsdb.promql.vector import Cells, Environment
 
@@ -75,10 +76,10 @@ class TileSource(Protocol):
 
 
 class StoredTiles:
-    """The tiles of one selection, decoded by the engine's threads."""
+    """The tiles of one selection, decoded by the engine's threads. With native histograms only for who can use them."""
 
-    def __init__(self, selected: Selected, env: Environment, budget: SampleBudget) -> None:
-        self._selected, self._env, self._budget = selected, env, budget
+    def __init__(self, selected: Selected, env: Environment, budget: SampleBudget, use: HistogramUse) -> None:
+        self._selected, self._env, self._budget, self._use = selected, env, budget, use
 
     def series(self) -> SeriesSet:
         return self._selected.series
@@ -87,18 +88,21 @@ class StoredTiles:
         def work(index: int) -> T:
             tile = self._selected.tile(index)
             self._budget.read(1, tile.ts.size)
+            self._use.check(tile)
             return function(tile)
 
         return self._env.map_tiles(self._selected.tile_rows.size - 1, work)
 
 
 class InstantSelector(VectorOperator):
-    """The newest sample within the lookback of each step; of ``timestamp(selector)``, its time in seconds."""
+    """The newest sample within the lookback of each step; of ``timestamp(selector)``, its time in seconds. It
+    `keeps_histograms` where somebody looks at more than that they are there."""
 
     def __init__(self, env: Environment, source: TileSource, window: Window, budget: SampleBudget, *,
-                 timestamps: bool = False) -> None:
+                 timestamps: bool = False, keeps_histograms: bool = False) -> None:
         super().__init__(env)
         self._source, self._window, self._budget, self._timestamps = source, window, budget, timestamps
+        self._keeps_histograms = keeps_histograms
 
     def _label(self) -> SeriesSet:
         series = self._source.series()
@@ -115,6 +119,8 @@ class InstantSelector(VectorOperator):
         window = self._window
         count = instant(what, tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width,
                         values, present)
+        if self._keeps_histograms and tile.payload is not None:
+            self.env.histograms.keep(values, tile.payload)
         return Cells(tile.first_row, values, present), count
 
 
@@ -127,13 +133,16 @@ def new_cells(rows: int, env: Environment) -> tuple[NDArray[np.float64], NDArray
     return np.empty(shape), np.empty(shape, np.bool_)
 
 
-def raw_samples(source: TileSource, budget: SampleBudget, window: Window,
+def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, window: Window,
                 ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """The samples of each row in the window of the one step, stale markers left out."""
     def cut(tile: Tile) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        rows = []
+        rows, cells = [], tile.values
+        if tile.payload is not None:
+            cells = cells.copy()
+            env.histograms.keep(cells, tile.payload)
         for begin, end in zip(tile.begin.tolist(), tile.end.tolist(), strict=True):
-            ts, values = tile.ts[begin:end], tile.values[begin:end]
+            ts, values = tile.ts[begin:end], cells[begin:end]
             live = (values.view(np.uint64) != STALE_NAN) & (ts > window.first - window.width) & (ts <= window.first)
             rows.append((ts[live], values[live]))
         return rows

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import SeriesSet, Symbols
 from tsdb.promql.ast import Span, ValueType
+from tsdb.promql.native_histograms import Histograms
 
 T = TypeVar("T")
 
@@ -88,6 +89,7 @@ class Environment:
     context: RequestContext
     symbols: Symbols
     annotations: Annotations
+    histograms: Histograms
     executor: Executor | None = None
     delayed_name_removal: bool = False
     """Metric names are dropped at the end of the query (Prometheus' feature promql-delayed-name-removal): operators

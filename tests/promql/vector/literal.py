@@ -13,6 +13,7 @@ from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
+from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.vector import Annotations, Cells, Environment, Operator, Steps
 
 Row = list[float | None]
@@ -22,7 +23,7 @@ Vector = list[tuple[Labels, Row]]
 
 def environment(steps: int, *, delayed: bool = False, query: str = "") -> Environment:
     return Environment(Steps(0, (steps - 1) * 1000, 1000), RequestContext(), MemorySymbols(), Annotations(query=query),
-                       delayed_name_removal=delayed)
+                       Histograms(RequestContext()), delayed_name_removal=delayed)
 
 
 @dataclass

@@ -52,7 +52,7 @@ def features(services: Services) -> dict[str, dict[str, bool]]:
             "type_and_unit_labels": False,
         },
         "service_discovery_providers": {name: name in _BUILT_DISCOVERY for name in _DISCOVERY},
-        "tsdb": {"delayed_compaction": False, "exemplar_storage": False, "native_histograms": False},
+        "tsdb": {"delayed_compaction": False, "exemplar_storage": False, "native_histograms": True},
         "ui": {"ui_v2": False, "ui_v3": False},
     }
 

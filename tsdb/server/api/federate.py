@@ -17,6 +17,7 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ParseError
 from tsdb.model.label_order import label_order, take
+from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import Capture, Selected, Selection, SeriesSet, Symbols
 from tsdb.server.api import parameters
 from tsdb.server.api.escaping import negotiated, quoted, written
@@ -68,14 +69,15 @@ async def federate(services: Services, request: Request) -> Answer:
 
 
 def newest(capture: Capture, context: RequestContext) -> Rows:
-    """The series of all selections, each once; without those whose newest sample is a staleness marker, and those
-    without a name."""
+    """The series of all selections, each once; without those whose newest sample is a staleness marker, or a native
+    histogram (which the text format cannot say; Prometheus leaves it out as well), and those without a name."""
     symbols = capture.symbols
     kept: list[SeriesSet] = []
     columns: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for selected in capture.selected:
         ts, values = newest_samples(selected, context)
-        rows = np.flatnonzero((ts != NO_SAMPLE) & (values.view(np.uint64) != STALE_NAN))
+        bits = values.view(np.uint64)
+        rows = np.flatnonzero((ts != NO_SAMPLE) & (bits != STALE_NAN) & ~is_boxed(bits))
         kept.append(take(selected.series, rows))
         columns.append((ts[rows], values[rows]))
     nothing = SeriesSet(np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.uint32), symbols)

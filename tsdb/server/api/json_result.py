@@ -12,31 +12,36 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tsdb.model.native_histograms import is_boxed, offsets
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
-from tsdb.server.http.answer import dumps
-
-if TYPE_CHECKING:
-    from tsdb.promql.result import QueryResult
+from tsdb.promql.native_histogram_kernels import PARTS
 from tsdb.server.api.json_kernels import (
     CELL_BYTES,
+    FLOAT,
+    HISTOGRAM,
     MATRIX,
     ROW_BYTES,
     SERIES,
     STAMP_BYTES,
     VECTOR,
     encode_rows,
-    format_value,
 )
+from tsdb.server.api.json_number_kernels import format_value
+from tsdb.server.http.answer import dumps
+
+if TYPE_CHECKING:
+    from tsdb.promql.result import QueryResult
 
 Part = bytes | memoryview
 
 _PART_BYTES = 1 << 20
 _SMALL_PART_BYTES = 64 << 10
-_WORDS = np.frombuffer(b'{"metric":,"value":,"values":[' + bytes(8), np.uint8)
+_WORDS = np.frombuffer(b'{"metric":,"value":,"values":[,"histogram":,"histograms":[' + bytes(8), np.uint8)
 _NO_TIMES = np.empty(0, np.int64)
 _NO_VALUES = np.empty(0, np.uint64)
 _NO_CELLS = np.empty(0, np.uint8)
+_NO_NUMBERS = np.empty(0)
 
 
 def value_text(value: float) -> str:
@@ -61,6 +66,7 @@ def encode_result(result: QueryResult, limit: int = 0) -> tuple[Iterator[Part], 
     """The members ``"resultType"`` and ``"result"`` of `data`, and whether `limit` (0: none) cuts series off. A part is
     made when it is asked for."""
     head = f'"resultType":"{result.type}","result":'.encode()
+    payload = result.payload
     if result.type in (ValueType.SCALAR, ValueType.STRING):
         time = plain_text(int(result.times[0]) / 1000)
         text = result.text if result.type == ValueType.STRING else plain_text(float(result.scalar))
@@ -74,14 +80,14 @@ def encode_result(result: QueryResult, limit: int = 0) -> tuple[Iterator[Part], 
         end = np.cumsum(lengths)
         times = np.concatenate([times for times, _ in samples]) if kept else _NO_TIMES
         bits = np.concatenate([cells for _, cells in samples]).view(np.uint64) if kept else _NO_VALUES
-        parts = _encode(MATRIX, result.series, kept, end - lengths, end, times, bits, _NO_CELLS, False)
+        parts = _encode(MATRIX, result.series, kept, end - lengths, end, times, bits, _NO_CELLS, False, payload)
     else:
         steps = int(result.times.size)
         begin = np.arange(kept, dtype=np.int64) * steps
         kind = VECTOR if result.type == ValueType.VECTOR else MATRIX
         values = np.ascontiguousarray(result.values).reshape(-1).view(np.uint64)
         present = np.ascontiguousarray(result.present).reshape(-1).view(np.uint8)
-        parts = _encode(kind, result.series, kept, begin, begin + steps, result.times, values, present, True)
+        parts = _encode(kind, result.series, kept, begin, begin + steps, result.times, values, present, True, payload)
     return chain([head], parts), kept < rows
 
 
@@ -93,9 +99,15 @@ def encode_series(series: SeriesSet, limit: int = 0) -> tuple[Iterator[Part], bo
 
 
 def _encode(kind: int, series: SeriesSet, rows: int, begin: NDArray[np.int64], end: NDArray[np.int64],
-            times: NDArray[np.int64], values: NDArray[np.uint64], present: NDArray[np.uint8],
-            shared: bool) -> Iterator[Part]:
+            times: NDArray[np.int64], values: NDArray[np.uint64], present: NDArray[np.uint8], shared: bool,
+            payload: NDArray[np.uint8] | None = None) -> Iterator[Part]:
     """A JSON array of the first `rows` rows."""
+    numbers, counts = _NO_TIMES, _NO_NUMBERS
+    if payload is None:
+        payload = _NO_CELLS
+    else:
+        values, present, longest = _unboxed(values, present, payload)
+        numbers, counts = np.empty(PARTS + longest, np.int64), np.empty(longest)
     offsets = series.offsets[: rows + 1]
     labels = int(offsets[-1])
     used, places = _distinct(np.concatenate((series.names[:labels], series.values[:labels])))
@@ -111,7 +123,8 @@ def _encode(kind: int, series: SeriesSet, rows: int, begin: NDArray[np.int64], e
     while row < rows:
         out = np.empty(size, np.uint8)
         after = encode_rows(kind, row, begin, end, times, values, present, shared, offsets, places[:labels],
-                            places[labels:], text, text_offsets, _WORDS, stamps, lengths, out, written)
+                            places[labels:], text, text_offsets, _WORDS, stamps, lengths, out, written, payload,
+                            numbers[:PARTS], numbers[PARTS:], counts)
         if after == row:
             size *= 2
             continue
@@ -123,6 +136,19 @@ def _encode(kind: int, series: SeriesSet, rows: int, begin: NDArray[np.int64], e
     if last is not None:
         yield last[:-1]  # without the comma behind the last row
     yield b"]"
+
+
+def _unboxed(values: NDArray[np.uint64], present: NDArray[np.uint8], payload: NDArray[np.uint8],
+             ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], int]:
+    """(values, what each cell is, the most bytes of a histogram): values of histograms are where they begin."""
+    cells = present.copy() if present.size else np.full(values.size, FLOAT, np.uint8)
+    places = np.flatnonzero(is_boxed(values) & (cells != 0))
+    begin = offsets(values[places])
+    values = values.copy()
+    values[places] = begin.view(np.uint64)
+    cells[places] = HISTOGRAM
+    lengths = payload[begin[:, np.newaxis] + np.arange(4)].view("<u4")
+    return values, cells, int(lengths.max(initial=0))
 
 
 def _distinct(symbols: NDArray[np.uint32]) -> tuple[list[int], NDArray[np.int64]]:

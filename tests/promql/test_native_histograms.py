@@ -1,0 +1,157 @@
+"""Native histograms in queries: what plain selectors give, what else takes them, and who refuses them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.native_histograms import histograms
+from tests.promql.histogram_json import histogram_json
+from tests.promql.memory_storage import MemoryStorage
+from tsdb.model.errors import NotSupported
+from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram
+from tsdb.promql import Engine, QueryResult
+from tsdb.server.api.json_result import encode_result
+
+MINUTE = 60_000
+PLAIN = NativeHistogram(0, 18.4, 12, 0.001, 2, ((0, 2), (1, 2)), ((0, 2),), (1, 2, 1, 1), (3, 2))
+FLOATS = NativeHistogram(3, -0.5, 2.5, 0.0, 0.0, ((-1, 2),), (), (0.0, 2.5), floats=True)
+CUSTOM = NativeHistogram(CUSTOM_SCHEMA, 7, 6, positive_spans=((0, 3),), positive=(1, 2, 3), custom_values=(0.5, 1.0))
+EMPTY = NativeHistogram(8, 0.0, 0)
+
+SHOWN: list[tuple[str, NativeHistogram, dict[str, object]]] = [
+    ("integers", PLAIN, {"count": "12", "sum": "18.4", "buckets": [
+        [1, "-2", "-1", "2"], [1, "-1", "-0.5", "3"], [3, "-0.001", "0.001", "2"], [0, "0.5", "1", "1"],
+        [0, "1", "2", "2"], [0, "4", "8", "1"], [0, "8", "16", "1"]]}),
+    ("floats", FLOATS, {"count": "2.5", "sum": "-0.5", "buckets": [[0, "0.9170040432046711", "1", "2.5"]]}),
+    ("custom", CUSTOM, {"count": "6", "sum": "7", "buckets": [
+        [3, "-Inf", "0.5", "1"], [0, "0.5", "1", "2"], [0, "1", "+Inf", "3"]]}),
+    ("empty", EMPTY, {"count": "0", "sum": "0"}),
+]
+
+
+def shown(result: QueryResult) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads(b"{" + b"".join(encode_result(result)[0]) + b"}")["result"]
+    return loaded
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    """`mixed`: histograms at 0 and 1 min, a float at 2, stale at 3, a histogram at 4; `other`; `float`."""
+    made = MemoryStorage(rows_per_tile=2)
+    mixed = {"__name__": "mixed", "job": "a"}
+    made.add_histogram(mixed, 0, PLAIN)
+    made.add_histogram(mixed, MINUTE, FLOATS)
+    made.add(mixed, [2 * MINUTE], [1.5])
+    made.add_stale(mixed, 3 * MINUTE)
+    made.add_histogram(mixed, 4 * MINUTE, CUSTOM)
+    for job in "abc":
+        made.add_histogram({"__name__": "other", "job": job}, 0, PLAIN)
+        made.add({"__name__": "float", "job": job}, [0, 4 * MINUTE], [1.0, 2.0])
+    return made
+
+
+@pytest.fixture
+def engine(storage: MemoryStorage) -> Iterator[Engine]:
+    with Engine(storage) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("histogram", "expected"), [row[1:] for row in SHOWN], ids=[row[0] for row in SHOWN])
+def test_as_json(histogram: NativeHistogram, expected: dict[str, object]) -> None:
+    storage = MemoryStorage()
+    storage.add_histogram({"__name__": "x"}, 1500, histogram)
+    with Engine(storage) as engine:
+        assert shown(engine.query("x", 1500)) == [{"metric": {"__name__": "x"}, "histogram": [1.5, expected]}]
+    assert histogram_json(histogram) == expected
+
+
+@given(st.lists(st.lists(st.one_of(histograms(), st.floats(allow_nan=False)), max_size=4), max_size=4))
+def test_ranges_as_json(rows: list[list[NativeHistogram | float]]) -> None:
+    storage = MemoryStorage(rows_per_tile=2)
+    for i, row in enumerate(rows):
+        for at, value in enumerate(row):
+            if isinstance(value, NativeHistogram):
+                storage.add_histogram({"__name__": "x", "row": str(i)}, at * 1000, value)
+            else:
+                storage.add({"__name__": "x", "row": str(i)}, [at * 1000], [value])
+    with Engine(storage) as engine:
+        for result in (engine.query_range("x", 0, 3000, 1000, lookback_delta_ms=1000), engine.query("x[10s]", 3000)):
+            found = {int(each["metric"]["row"]): each for each in shown(result)}
+            assert set(found) == {i for i, row in enumerate(rows) if row}
+            for i, series in found.items():
+                expected = [[at, histogram_json(value)] for at, value in enumerate(rows[i])
+                            if isinstance(value, NativeHistogram)]
+                assert series.get("histograms", []) == expected
+                floats = [at for at, value in enumerate(rows[i]) if not isinstance(value, NativeHistogram)]
+                assert [at for at, _ in series.get("values", [])] == floats
+                assert set(series) - {"metric"} == ({"values"} if floats else set()) | (
+                    {"histograms"} if expected else set())
+
+
+def test_kinds_mix_and_staleness_ends_any(engine: Engine) -> None:
+    (row,) = shown(engine.query_range("mixed", 0, 5 * MINUTE, MINUTE))
+    assert row["values"] == [[120, "1.5"]]
+    assert row["histograms"] == [[0, histogram_json(PLAIN)], [60, histogram_json(FLOATS)],
+                                 [240, histogram_json(CUSTOM)], [300, histogram_json(CUSTOM)]]
+    assert list(row) == ["metric", "values", "histograms"]
+
+
+@pytest.mark.parametrize(("expr", "kind"), [
+    ("other", PLAIN), ("(+other)", PLAIN), ("other or float", PLAIN), ("other and on (job) float", PLAIN),
+    ("other unless on (job) nothing", PLAIN), ('label_replace(other, "a", "b", "", "")', PLAIN),
+    ('sort_by_label_desc(other, "job")', PLAIN), ("other @ 0", PLAIN), ("other[5m]", PLAIN),
+    ("other[2m:1m]", PLAIN),
+])
+def test_what_hands_samples_on_hands_histograms_on(engine: Engine, expr: str, kind: NativeHistogram) -> None:
+    rows = [row for row in shown(engine.query(expr, MINUTE)) if row["metric"]["__name__"] == "other"]
+    assert len(rows) == 3
+    for row in rows:
+        points = row["histograms"] if "histograms" in row else [row["histogram"]]
+        assert all(point[1] == histogram_json(kind) for point in points)
+
+
+@pytest.mark.parametrize(("expr", "value"), [
+    ("count(other)", "3"), ("group(other)", "1"), ("sum(count_over_time(other[5m]))", "3"),
+    ("sum(present_over_time(mixed[5m]))", "1"), ("sum(timestamp(other))", "0"), ("absent(nothing)", "1"),
+    ('count({__name__=~".+"})', "7"), ("sum(float unless on (job) (other @ 0))", None),
+    ("count(float and on (job) other)", "3"), ("sum(count_over_time(other[2m:1m]))", "6"),
+])
+def test_what_only_asks_for_presence_takes_any_sample(engine: Engine, expr: str, value: str | None) -> None:
+    rows = shown(engine.query(expr, MINUTE))
+    assert [row["value"][1] for row in rows] == ([] if value is None else [value])
+
+
+@pytest.mark.parametrize(("expr", "who"), [
+    ("rate(other[5m])", "rate()"), ("sum(other)", "sum()"), ("other * 2", "operator *"), ("-other", "operator -"),
+    ("other > 1", "operator >"), ("histogram_quantile(0.9, other)", "histogram_quantile()"), ("abs(other)", "abs()"),
+    ("scalar(other)", "scalar()"), ("topk(1, other)", "topk()"), ("last_over_time(other[5m])", "last_over_time()"),
+    ("max_over_time(other[5m:1m])", "max_over_time()"), ('count_values("v", other)', "count_values()"),
+    ("float + on (job) (other or other)", "operator +"), ("vector(scalar(float)) + other", "operator +"),
+    ('sum(label_replace(other, "a", "b", "", ""))', "sum()"), ("quantile(scalar(other), float)", "scalar()"),
+    ("sort(other)", "sort()"), ("histogram_count(other)", "histogram_count()"), ("clamp(other, 0, 1)", "clamp()"),
+])
+def test_who_would_compute_with_them_refuses(engine: Engine, expr: str, who: str) -> None:
+    with pytest.raises(NotSupported, match="not supported yet") as problem:
+        engine.query(expr, MINUTE)
+    if "function" not in str(problem.value):
+        assert str(problem.value) == f"native histograms in {who} are not supported yet"
+
+
+def test_floats_are_computed_with_beside_histograms(engine: Engine) -> None:
+    assert shown(engine.query("sum(float)", MINUTE)) == [{"metric": {}, "value": [60, "3"]}]
+
+
+def test_no_negative_nan_becomes_a_histogram() -> None:
+    storage = MemoryStorage()
+    storage.add({"__name__": "n"}, [0], np.array([0x7FFC_0000_0000_0000], np.uint64))
+    storage.add_histogram({"__name__": "x", "job": "a"}, 0, PLAIN)
+    with Engine(storage) as engine:
+        rows = shown(engine.query("-n or x", 0))
+    assert [row["value" if "value" in row else "histogram"][1] for row in rows] == ["NaN", histogram_json(PLAIN)]

@@ -1,0 +1,108 @@
+"""Native histograms in queries: selectors give them; of what is done with samples, little can use them yet.
+
+A boxed value in a cell leads to a copy that the query keeps. It is a NaN to whoever computes with it, so that a
+selector whose samples somebody computes with refuses histograms where tiles come in (`selectors.StoredTiles`).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.model.context import RequestContext
+from tsdb.model.errors import NotSupported
+from tsdb.model.native_histograms import BOX, is_boxed, offsets
+from tsdb.model.tiles import Tile
+from tsdb.promql import ast
+from tsdb.promql.ast import Expr
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramUse:
+    """What becomes of the histograms that a selector finds."""
+
+    refused_by: str = ""
+    """What cannot use them, as it is called in messages."""
+    values: bool = True
+    """False: only that there is a sample matters, and when."""
+
+    def check(self, tile: Tile) -> None:
+        """Raises NotSupported for a tile with histograms where they are refused."""
+        if self.refused_by and tile.payload is not None and is_boxed(tile.values.view(np.uint64)).any():
+            raise NotSupported(f"native histograms in {self.refused_by} are not supported yet")
+
+
+_SHOWN, _SEEN = HistogramUse(), HistogramUse(values=False)
+_SEEING_CALLS = frozenset((
+    "absent", "absent_over_time", "count_over_time", "present_over_time", "timestamp", "ts_of_first_over_time",
+    "ts_of_last_over_time",
+))
+_PASSING_CALLS = frozenset(("label_join", "label_replace", "sort_by_label", "sort_by_label_desc"))
+
+
+def histogram_uses(expr: Expr) -> dict[int, HistogramUse]:
+    """Of each selector (ast.VectorSelector) of a query, by its `id`."""
+    uses: dict[int, HistogramUse] = {}
+    _find_uses(expr, _SHOWN, uses)
+    return uses
+
+
+def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> None:
+    match expr:
+        case ast.VectorSelector():
+            uses[id(expr)] = use
+        case ast.Unary(op="-"):
+            use = HistogramUse("operator -")
+        case ast.Call(function=name) if name in _SEEING_CALLS:
+            use = _SEEN
+        case ast.Call(function=name) if name not in _PASSING_CALLS:
+            use = HistogramUse(f"{name}()")
+        case ast.Aggregate(op=name):
+            use = _SEEN if name in ("count", "group") else HistogramUse(f"{name}()")
+        case ast.Binary(op="and" | "unless"):
+            _find_uses(expr.left, use, uses)
+            _find_uses(expr.right, _SEEN, uses)
+            return
+        case ast.Binary(op=name) if name != "or":
+            use = HistogramUse(f"operator {name}")
+    for child in ast.children(expr):
+        _find_uses(child, use, uses)
+
+
+class Histograms:
+    """The histograms that a query's cells lead to. Thread-safe."""
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._parts: list[NDArray[np.uint8]] = []
+        self._size = 0
+
+    def keep(self, values: NDArray[np.float64], payload: NDArray[np.uint8]) -> None:
+        """Copies the histograms of `payload` to which the values lead, and has the values lead to the copies.
+
+        Raises LimitExceeded.
+        """
+        bits = values.view(np.uint64)
+        boxes = is_boxed(bits)
+        begin, place = np.unique(offsets(bits[boxes]), return_inverse=True)
+        if not begin.size:
+            return
+        lengths = payload[begin[:, np.newaxis] + np.arange(4)].view("<u4").reshape(-1).astype(np.int64)
+        end = np.cumsum(lengths)
+        total = int(end[-1])
+        at = end - lengths
+        copies = payload[np.arange(total) + np.repeat(begin - at, lengths)]
+        with self._lock:
+            self._context.reserve(total)
+            first = self._size
+            self._parts.append(copies)
+            self._size += total
+        bits[boxes] = (at + first).view(np.uint64)[place.reshape(-1)] | np.uint64(BOX)
+
+    def payload(self) -> NDArray[np.uint8] | None:
+        """u8[bytes] of all that was kept; None: nothing."""
+        return np.concatenate(self._parts) if self._parts else None
