@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cramjam import snappy
 
-from tsdb.ingest.remote_write_v1 import METADATA_TYPES
+from tsdb.ingest.remote_write_columns import METADATA_TYPES
 from tsdb.model.batch import Metadata
 from tsdb.model.labels import canonical_key
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.ingest.bodies import HEADERS, PUBLIC_SECRET, Body, bodies
 from tests.ingest.test_remote_write import NOW, SECRET, rows_of
-from tsdb.ingest.remote_write import check_headers, decode
+from tsdb.ingest.remote_write import decode, negotiate
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.errors import IngestError
 
@@ -27,13 +27,11 @@ def test_body(body: Body) -> None:
     content = headers.get("content-type"), headers.get("content-encoding")
     if body.stage in ("headers", "body"):
         with pytest.raises(IngestError) as caught:
-            check_headers(*content)
-            decode(body.body, SECRET)
+            decode(body.body, SECRET, message=negotiate(*content))
         assert caught.value.status == body.status
         assert re.search(body.message, str(caught.value), re.DOTALL), str(caught.value)
         return
-    check_headers(*content)
-    decoded = decode(body.body, SECRET)
+    decoded = decode(body.body, SECRET, message=negotiate(*content))
     message = "; ".join(map(str, decoded.rejected))
     assert bool(decoded.rejected) == (body.stage == "series"), message
     if body.stage == "series":

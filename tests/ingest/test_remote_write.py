@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.ingest.sender import compress, encode, series
 from tsdb.ingest.decoded import IngestLimits
-from tsdb.ingest.remote_write import check_headers, decode
+from tsdb.ingest.remote_write import MESSAGE_1, MESSAGE_2, MESSAGES, decode, negotiate
 from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.batch import STALE_NAN, Batch, Metadata
 from tsdb.model.errors import TooLarge, UnsupportedMedia
@@ -113,28 +114,37 @@ def test_a_row_keeps_its_samples_when_others_are_rejected() -> None:
     assert got.samples == got.batch.samples + got.rejected_samples == 300
 
 
-@pytest.mark.parametrize(
-    ("content_type", "encoding"),
-    [
-        (None, None),
-        ("", ""),
-        ("application/x-protobuf", "snappy"),
-        ("Application/X-Protobuf; proto=prometheus.WriteRequest", "Snappy"),
-    ],
-)
-def test_headers_that_are_taken(content_type: str | None, encoding: str | None) -> None:
-    check_headers(content_type, encoding)
+TWO = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 
 
 @pytest.mark.parametrize(
     ("content_type", "encoding", "message"),
     [
-        ("application/json", "snappy", "application/json"),
-        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", "io.prometheus.write.v2.Request"),
-        ("application/x-protobuf", "gzip", "gzip"),
-        ("application/x-protobuf", "zstd", "zstd"),
+        (None, None, MESSAGE_1),
+        ("", "", MESSAGE_1),
+        ("application/x-protobuf", "snappy", MESSAGE_1),
+        ("Application/X-Protobuf; proto=prometheus.WriteRequest", "Snappy", MESSAGE_1),
+        (TWO, "snappy", MESSAGE_2),
+        ("application/x-protobuf; charset=utf-8; proto=\"io.prometheus.write.v2.Request\"", None, MESSAGE_2),
     ],
 )
-def test_headers_that_are_refused(content_type: str, encoding: str, message: str) -> None:
-    with pytest.raises(UnsupportedMedia, match=message):
-        check_headers(content_type, encoding)
+def test_headers_that_are_taken(content_type: str | None, encoding: str | None, message: str) -> None:
+    assert negotiate(content_type, encoding) == message
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding", "accepted", "text"),
+    [
+        ("application/json", "snappy", MESSAGES, f"application/json.*{MESSAGE_1}, .*{MESSAGE_2}"),
+        ("application/x-protobuf;proto", "snappy", MESSAGES, "no key=value"),
+        ("application/x-protobuf;proto=x.Y", "snappy", MESSAGES, "x.Y protobuf message is not accepted"),
+        (TWO, "snappy", [MESSAGE_1], f"{MESSAGE_2} protobuf message is not accepted.*{MESSAGE_1}"),
+        (None, None, [MESSAGE_2], f"{MESSAGE_1} protobuf message is not accepted.*{MESSAGE_2}"),
+        ("application/x-protobuf", "gzip", MESSAGES, "gzip"),
+        (TWO, "zstd", MESSAGES, "zstd"),
+    ],
+)
+def test_headers_that_are_refused(content_type: str | None, encoding: str | None, accepted: Sequence[str],
+                                  text: str) -> None:
+    with pytest.raises(UnsupportedMedia, match=text):
+        negotiate(content_type, encoding, accepted)

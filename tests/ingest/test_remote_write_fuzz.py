@@ -18,7 +18,7 @@ from tests.ingest.test_remote_write import NOW, SECRET, hashes, key_of
 from tests.ingest.wire import WireError
 from tsdb.ingest.decoded import Decoded
 from tsdb.ingest.remote_write import decode
-from tsdb.ingest.remote_write_v1 import METADATA_TYPES
+from tsdb.ingest.remote_write_columns import METADATA_TYPES
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import BadRequest, IngestError
 from tsdb.model.native_histograms import BOX, OFFSET_MASK

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tests.ingest.histogram_twin import read_histogram
 from tests.ingest.wire import WireError, expect, read_fields, signed
 from tsdb.model.labels import canonical_key
-from tsdb.model.native_histograms import NativeHistogram
+from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram
 
 MAX_KEY = 65535
 MAX_LABELS = 1024
@@ -63,7 +63,7 @@ def read_sample(data: bytes) -> tuple[int, int]:
         elif number == 2:
             expect(wire_type, 0)
             ts = signed(value)
-    return ts, bits
+    return ts, NORMAL_NAN if bits >= BOX else bits
 
 
 def read_exemplar(data: bytes) -> Exemplar | None:

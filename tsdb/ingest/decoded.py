@@ -14,6 +14,8 @@ LABEL_REASONS = {
     canonical.DUPLICATE_LABEL: "label name is not unique",
     canonical.KEY_TOO_LONG: "labels are too long in all",
     canonical.TOO_MANY_LABELS: f"more than {canonical.MAX_LABELS} labels",
+    canonical.ODD_REFS: "odd number of labels_refs",
+    canonical.REF_BEYOND_SYMBOLS: "labels_refs point beyond the symbols",
 }
 """Why a label set is invalid, by the code of `canonical_kernels`."""
 
@@ -62,7 +64,22 @@ class Decoded:
     """Float samples and histograms in the request, rejected ones included."""
     rejected: list[Rejected] = field(default_factory=list)
     rejected_exemplars: int = 0
-    """Of series that are in the batch; their labels are too long or no text."""
+    """Of series that are valid; their labels are too long or no text."""
+    rejected_metadata: int = 0
+    """Metadata of series whose references point beyond the symbols."""
+    tells_all: bool = False
+    """Whether the sender wants to know of rejected exemplars and metadata, too."""
+
+    @property
+    def rejected_others(self) -> list[str]:
+        """What to tell of other things than samples."""
+        told = []
+        if self.tells_all and self.rejected_exemplars:
+            told.append(f"{self.rejected_exemplars} exemplars rejected: their labels have more than 128 characters, "
+                        "or are not valid UTF-8 or no symbols")
+        if self.tells_all and self.rejected_metadata:
+            told.append(f"metadata of {self.rejected_metadata} series rejected: they point beyond the symbols")
+        return told
 
     @property
     def rejected_samples(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import cramjam
 import numpy as np
 from cramjam import snappy
@@ -10,40 +12,52 @@ from numpy.typing import NDArray
 from tsdb.ingest.decoded import Decoded, IngestLimits
 from tsdb.ingest.protobuf import MalformedMessage, read_varint
 from tsdb.ingest.remote_write_v1 import decode_write_request
+from tsdb.ingest.remote_write_v2 import decode_request_message
 from tsdb.model.errors import BadRequest, TooLarge, UnsupportedMedia
 
 CONTENT_TYPE = "application/x-protobuf"
-MESSAGE = "prometheus.WriteRequest"
+MESSAGE_1, MESSAGE_2 = MESSAGES = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
+"""What Prometheus' remote_write calls `protobuf_message`."""
 
 _SNAPPY_RATIO = 22
 """Bytes that a byte of snappy can stand for at most: a copy of 64 takes three."""
 
 
-def check_headers(content_type: str | None, content_encoding: str | None) -> None:
-    """Raises UnsupportedMedia unless the body is a snappy-compressed 1.0 message. Missing headers pass, as upstream."""
+def negotiate(content_type: str | None, content_encoding: str | None, accepted: Collection[str] = MESSAGES) -> str:
+    """The message of a request with these headers: as upstream, 1.0's where they do not say.
+
+    Raises UnsupportedMedia unless the body is such a message, one of the `accepted`, compressed with snappy.
+    """
+    taken = ", ".join(f"{CONTENT_TYPE};proto={message}" for message in accepted)
     media, *parameters = [part.strip() for part in (content_type or CONTENT_TYPE).split(";")]
     if media.lower() != CONTENT_TYPE:
-        raise UnsupportedMedia(f"Content-Type {content_type!r} is not taken here: send {CONTENT_TYPE}")
+        raise UnsupportedMedia(f"Content-Type {content_type!r} is not taken here: send {taken}")
+    message = MESSAGE_1
     for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "proto" and value.strip().strip('"') != MESSAGE:
-            raise UnsupportedMedia(
-                f"remote_write message {value.strip()!r} is not taken here: send {MESSAGE} "
-                "(in Prometheus' remote_write: protobuf_message: prometheus.WriteRequest)"
-            )
+        name, equals, value = parameter.partition("=")
+        if not equals:
+            raise UnsupportedMedia(f"Content-Type {content_type!r} has a parameter that is no key=value: send {taken}")
+        if name.strip().lower() == "proto":
+            message = value.strip().strip('"')
+            break
+    if message not in accepted:
+        raise UnsupportedMedia(f"{message} protobuf message is not accepted by this server: send {taken} (in "
+                               "Prometheus' remote_write: protobuf_message)")
     if (content_encoding or "snappy").strip().lower() != "snappy":
         raise UnsupportedMedia(f"Content-Encoding {content_encoding!r} is not taken here: send snappy (block format)")
+    return message
 
 
-def decode(body: bytes, secret: NDArray[np.uint64], limits: IngestLimits | None = None) -> Decoded:
-    """Decodes a snappy-compressed WriteRequest. `secret` u64[2] is the storage's; ts are ms.
+def decode(body: bytes, secret: NDArray[np.uint64], limits: IngestLimits | None = None, message: str = MESSAGE_1,
+           ) -> Decoded:
+    """Decodes a snappy-compressed message, one of MESSAGES. `secret` u64[2] is the storage's; ts are ms.
 
-    Raises TooLarge over a limit, BadRequest where the body is not such a message. Series and histograms that alone are
-    invalid are told in `Decoded.rejected`; the rest is in the batch.
+    Raises TooLarge over a limit, BadRequest where the body is not such a message. What alone is invalid is told in
+    `Decoded`; the rest is in the batch.
     """
     limits = limits or IngestLimits()
     data, size = _decompress(body, limits.max_body_bytes)
-    return decode_write_request(data, size, secret, limits)
+    return (decode_request_message if message == MESSAGE_2 else decode_write_request)(data, size, secret, limits)
 
 
 def declared_size(body: bytes, max_bytes: int) -> int:
@@ -64,9 +78,9 @@ def declared_size(body: bytes, max_bytes: int) -> int:
 
 
 def _decompress(body: bytes, max_bytes: int) -> tuple[NDArray[np.uint8], int]:
-    """(u8[size + 8], size): the kernel reads words. The declared length is judged before a byte is allocated."""
+    """(u8[size + 16], size): the kernels read words. The declared length is judged before a byte is allocated."""
     declared = declared_size(body, max_bytes)
-    data = np.empty(declared + 8, np.uint8)
+    data = np.empty(declared + 16, np.uint8)
     try:
         snappy.decompress_raw_into(body, data.data)
     except cramjam.DecompressionError as problem:

@@ -47,12 +47,16 @@ WIRE_ERRORS = {
 }
 """By the code of `protobuf_kernels`."""
 
+METADATA_TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
+"""By number in messages of both versions."""
 EXAMPLE_LENGTH = 400
 """Characters of a rejected series in a message."""
 PAYLOAD_RATIO = 4
 """Bytes of histograms in a batch for a byte of the largest body: the smallest message becomes 43 bytes."""
 EXEMPLAR_CHARACTERS = 128
 """Of all label names and values of an exemplar; OpenMetrics' limit."""
+EXEMPLAR_BYTES = 4096
+"""Longer messages, and longer labels, are refused without a look."""
 
 
 class Columns:
@@ -144,12 +148,12 @@ def judge(decoded: Decoded, columns: Columns, wrong: NDArray[np.uint8], data: ND
     if state[HISTOGRAMS]:
         _decode_histograms(decoded, columns.histograms[: state[HISTOGRAMS]], data, limits, samples)
     for begin, end, row in columns.exemplars[: state[EXEMPLARS]].tolist():
-        exemplar = read_exemplar(begin, end, row)
+        exemplar = read_exemplar(begin, end, row) if end - begin <= EXEMPLAR_BYTES else None
         if rows[row] and exemplar is not None:
             batch.exemplars.append(exemplar)
         elif rows[row]:
             decoded.rejected_exemplars += 1
-    if not samples.all() or pending.size:
+    if not samples.all() or pending.size or decoded.rejected_exemplars:
         _keep(batch, samples)
 
 

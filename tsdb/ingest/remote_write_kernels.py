@@ -33,13 +33,15 @@ from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, FIXED64, LENGTH, VARINT,
 from tsdb.kernels.hash_kernels import hash_bytes
 from tsdb.kernels.intrinsics import load_u64
 from tsdb.kernels.registry import device, kernel
+from tsdb.model.native_histograms import BOX, NORMAL_NAN
 
 # `state`, i64[STATE].
-AT, ROWS, SAMPLES, HISTOGRAMS, EXEMPLARS, PENDING, METADATA, SERIES, KEYS, STATE = range(10)
+AT, ROWS, SAMPLES, HISTOGRAMS, EXEMPLARS, PENDING, METADATA, SERIES, KEYS, SYMBOLS, JUDGED, REJECTED_METADATA, \
+    STATE = range(13)
 """Next byte of the request; rows, samples, histograms among them, exemplars, pending rows and metadata made; series
-read; end of the keys."""
+read; end of the keys; symbols found, pending rows judged, metadata rejected (2.0 alone)."""
 
-DONE, NEED_ROWS, NEED_SAMPLES, NEED_HISTOGRAMS, NEED_EXEMPLARS, NEED_METADATA = range(6)
+DONE, NEED_ROWS, NEED_SAMPLES, NEED_HISTOGRAMS, NEED_EXEMPLARS, NEED_METADATA, NEED_KEYS, NEED_SYMBOLS = range(8)
 """Results; negative ones are the errors of `protobuf_kernels`, with the position in state[AT]."""
 
 SIX_BYTES = np.uint64(0x0080808080800000)
@@ -66,6 +68,35 @@ def read_sample(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, i
                 break
             ts, at = read_varint(data, begin, at)
     return bits, np.int64(ts), at
+
+
+@device
+def read_sample_field(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int]:
+    """The field of a Sample whose tag 12 is at `at`: (u64 value bits, i64 ms, next position or error)."""
+    # Fast: 12 10 09 <value> 10 <six bytes> or, for zero, 12 07 10 <six bytes>: the years 1971 to 2109
+    bits = np.uint64(0)
+    stop = at + 9
+    if end - at >= 18 and data[at + 1] == 0x10 and data[at + 2] == 0x09 and data[at + 11] == 0x10:
+        bits = load_u64(data, at + 3)
+        stop = at + 18
+    elif stop > end or data[at + 1] != 0x07 or data[at + 2] != 0x10:
+        stop = np.int64(0)
+    word = load_u64(data, stop - 8) if stop > 0 else np.uint64(0)
+    if stop > 0 and word & np.uint64(0x8080808080800000) == SIX_BYTES:
+        ts = np.int64(word >> np.uint64(16) & np.uint64(0x7F)
+                      | word >> np.uint64(17) & np.uint64(0x7F << 7)
+                      | word >> np.uint64(18) & np.uint64(0x7F << 14)
+                      | word >> np.uint64(19) & np.uint64(0x7F << 21)
+                      | word >> np.uint64(20) & np.uint64(0x7F << 28)
+                      | word >> np.uint64(21) & np.uint64(0x7F << 35))
+    else:
+        _, _, inner, stop = read_field(data, at, end)
+        ts = np.int64(0)
+        if stop >= 0:
+            bits, ts, stop = read_sample(data, inner, stop)
+    if bits >= np.uint64(BOX):
+        bits = np.uint64(NORMAL_NAN)
+    return bits, ts, stop
 
 
 @kernel("int64(uint8[::1], int64, uint64[::1], int64, uint64[::1], uint32[::1], uint32[::1], uint32[::1], uint32[::1],"
@@ -174,30 +205,10 @@ def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64
                 if sample + waiting == ts.size:
                     state[AT] = series_at
                     return NEED_SAMPLES
-                # Fast: 12 10 09 <value> 10 <six bytes> or, for zero, 12 07 10 <six bytes>: the years 1971 to 2109
-                bits = np.uint64(0)
-                stop = at + 9
-                if end - at >= 18 and data[at + 1] == 0x10 and data[at + 2] == 0x09 and data[at + 11] == 0x10:
-                    bits = load_u64(data, at + 3)
-                    stop = at + 18
-                elif stop > end or data[at + 1] != 0x07 or data[at + 2] != 0x10:
-                    stop = np.int64(0)
-                word = load_u64(data, stop - 8) if stop > 0 else np.uint64(0)
-                if stop > 0 and word & np.uint64(0x8080808080800000) == SIX_BYTES:
-                    ts[sample] = np.int64(word >> np.uint64(16) & np.uint64(0x7F)
-                                          | word >> np.uint64(17) & np.uint64(0x7F << 7)
-                                          | word >> np.uint64(18) & np.uint64(0x7F << 14)
-                                          | word >> np.uint64(19) & np.uint64(0x7F << 21)
-                                          | word >> np.uint64(20) & np.uint64(0x7F << 28)
-                                          | word >> np.uint64(21) & np.uint64(0x7F << 35))
-                else:
-                    _, _, inner, stop = read_field(data, at, end)
-                    if stop >= 0:
-                        bits, ts[sample], stop = read_sample(data, inner, stop)
-                    if stop < 0:
-                        state[AT] = at
-                        return stop
-                values[sample] = bits
+                values[sample], ts[sample], stop = read_sample_field(data, at, end)
+                if stop < 0:
+                    state[AT] = at
+                    return stop
                 sample_row[sample] = np.uint32(row)
                 sample += 1
                 at = stop

@@ -19,6 +19,7 @@ from tsdb.ingest.histogram_messages import MalformedHistogram
 from tsdb.ingest.protobuf import MalformedMessage, fields
 from tsdb.ingest.remote_write_columns import (
     EXAMPLE_LENGTH,
+    METADATA_TYPES,
     WIRE_ERRORS,
     Columns,
     exemplar_labels,
@@ -38,9 +39,6 @@ from tsdb.ingest.remote_write_kernels import (
 from tsdb.model.batch import Exemplar, Metadata
 from tsdb.model.errors import BadRequest
 from tsdb.model.labels import format_series
-
-METADATA_TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
-"""MetricMetadata.MetricType by number."""
 
 
 def decode_write_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64], limits: IngestLimits,

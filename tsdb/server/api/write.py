@@ -1,4 +1,4 @@
-"""POST /api/v1/write: Prometheus remote_write 1.0."""
+"""POST /api/v1/write: Prometheus remote_write 1.0 and 2.0."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from concurrent.futures import Future
 import numpy as np
 
 from tsdb.ingest.decoded import Decoded, IngestLimits
-from tsdb.ingest.remote_write import check_headers, declared_size, decode
-from tsdb.model.batch import REASONS, Appended, Batch
-from tsdb.model.errors import TsdbError, UnsupportedMedia
+from tsdb.ingest.remote_write import MESSAGE_1, declared_size, decode, negotiate
+from tsdb.model.batch import ACCEPTED, REASONS, Appended, Batch
+from tsdb.model.errors import TsdbError
 from tsdb.model.labels import format_series, labels_of_key
+from tsdb.model.native_histograms import is_boxed
 from tsdb.server.http.answer import Answer, text
 from tsdb.server.http.bodies import Held
 from tsdb.server.http.route import Request
@@ -20,7 +21,8 @@ from tsdb.server.services import Services
 _AT_ONCE_BYTES = 128 << 10
 """Requests of up to so many bytes, decompressed, are decoded on the loop's thread: 0.1 ms of work, 4 ms for the oddest
 body; handing it over costs twice the former."""
-_MESSAGE = "prometheus.WriteRequest"
+_KEYS_RATIO = 4
+"""Bytes of memory that a byte of a 2.0 request counts for: its symbols become keys."""
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 400
 """Characters of a series in a message."""
@@ -43,30 +45,44 @@ _CENTURY_MS = (946_684_800_000, 4_102_444_800_000)
 
 async def write(services: Services, request: Request) -> Answer:
     headers = request.http.headers
-    if _MESSAGE not in services.options.accepted_messages:
-        raise UnsupportedMedia(f"{_MESSAGE} protobuf message is not accepted by this server "
-                               "(--web.remote-write-receiver.accepted-protobuf-messages)")
-    check_headers(headers.get("Content-Type"), headers.get("Content-Encoding"))
+    message = negotiate(headers.get("Content-Type"), headers.get("Content-Encoding"),
+                        services.options.accepted_messages)
     limits = IngestLimits(max_body_bytes=int(services.config.server.max_decompressed_size))
     size = declared_size(request.body, limits.max_body_bytes)
-    request.held.add(size)
-    decoded, appended = await _store(services, request.body, size, limits, request.held.move())
+    request.held.add(size if message == MESSAGE_1 else _KEYS_RATIO * size)
+    decoded, appended = await _store(services, request.body, size, limits, message, request.held.move())
     services.metrics.received.inc(decoded.samples)
-    if not decoded.rejected and not appended.rejected:
+    answer = _answer(services, decoded, appended)
+    if message != MESSAGE_1:
+        answer.headers |= written(decoded.batch, appended)
+    return answer
+
+
+def _answer(services: Services, decoded: Decoded, appended: Appended) -> Answer:
+    batch = decoded.batch
+    if not decoded.rejected and not appended.rejected and not decoded.rejected_others:
         return Answer(204)
     for rejected in decoded.rejected:
         services.metrics.rejected.labels(rejected.reason).inc(rejected.samples)
     problems = [str(rejected) for rejected in decoded.rejected]
-    problems += rejections(services, decoded.batch, appended)
-    if not decoded.rejected and appended.rejected == appended.outdone:
+    problems += rejections(services, batch, appended)
+    if not decoded.rejected and not decoded.rejected_others and appended.rejected == appended.outdone:
         return Answer(204)  # as by Prometheus: what a request has against itself is nobody's news
+    problems += decoded.rejected_others
     total = decoded.rejected_samples + appended.rejected
     kept = appended.accepted
     return text(400, f"{total} of {decoded.samples} samples rejected, {kept} kept: " + "; ".join(problems))
 
 
+def written(batch: Batch, appended: Appended) -> dict[str, str]:
+    """Headers that say how much of a 2.0 request was written."""
+    histograms = int(np.count_nonzero(is_boxed(batch.values) & (appended.codes == ACCEPTED)))
+    counts = {"Samples": appended.accepted - histograms, "Histograms": histograms, "Exemplars": len(batch.exemplars)}
+    return {f"X-Prometheus-Remote-Write-{what}-Written": str(count) for what, count in counts.items()}
+
+
 def _store(
-    services: Services, body: bytes, size: int, limits: IngestLimits, held: Held
+    services: Services, body: bytes, size: int, limits: IngestLimits, message: str, held: Held
 ) -> asyncio.Future[tuple[Decoded, Appended]]:
     """Decodes, in a thread if it may take long, and hands over to the appender; the loop is woken once, when that is
     done. `size` is the body's after decompression.
@@ -92,7 +108,7 @@ def _store(
 
     def work() -> None:
         try:
-            decoded = decode(body, storage.secret, limits)
+            decoded = decode(body, storage.secret, limits, message)
             submitted = storage.submit(decoded.batch)
         except TsdbError as problem:
             # where it was raised is no news, and the frames hold the columns

@@ -1,0 +1,396 @@
+"""Prometheus remote_write 2.0: protobuf bytes and their symbols to the columns of a batch.
+
+::
+
+    Request    { repeated string symbols = 4; repeated TimeSeries timeseries = 5 }
+    TimeSeries { repeated uint32 labels_refs = 1; repeated Sample samples = 2; histograms = 3; exemplars = 4;
+                 Metadata metadata = 5; created_timestamp = 6 }
+    Sample     { double value = 1; int64 timestamp = 2; int64 start_timestamp = 3 }
+    Metadata   { type = 1; uint32 help_ref = 3; uint32 unit_ref = 4 }
+
+`index_symbols` finds the symbols. A canonical key (`tsdb.model.labels`) is then mostly copying: in a message a symbol
+has its length before it, as in a key. `decode_request_v2` writes the keys of series whose labels are sorted, unique and
+valid; others are left *pending* for `transcode_rows_v2`, which most requests do not need.
+"""
+# mypy: disable-error-code="operator,assignment,return-value,arg-type"
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.ingest.canonical_kernels import (
+    MAX_LABELS,
+    METRIC_NAME,
+    ODD_REFS,
+    REF_BEYOND_SYMBOLS,
+    TOO_MANY_LABELS,
+    VALID,
+    check_labels,
+    compare,
+    is_utf8,
+    sort_labels,
+    write_key,
+)
+from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, LENGTH, VARINT, read_field, read_varint
+from tsdb.ingest.remote_write_kernels import (
+    AT,
+    DONE,
+    EXEMPLARS,
+    HISTOGRAMS,
+    JUDGED,
+    KEYS,
+    METADATA,
+    NEED_EXEMPLARS,
+    NEED_HISTOGRAMS,
+    NEED_KEYS,
+    NEED_METADATA,
+    NEED_ROWS,
+    NEED_SAMPLES,
+    NEED_SYMBOLS,
+    PENDING,
+    REJECTED_METADATA,
+    ROWS,
+    SAMPLES,
+    SERIES,
+    SYMBOLS,
+    read_sample_field,
+)
+from tsdb.kernels.hash_kernels import hash_bytes
+from tsdb.kernels.intrinsics import load_u64, store_u64
+from tsdb.kernels.registry import device, kernel
+
+BEGIN, SIZE, PIECE, KNOWN_METADATA, SYMBOL = range(5)
+"""`symbols` u32[n, SYMBOL]: where a symbol begins and how long it is; length with its length before it as a key has it,
+or 0 where it cannot be copied into one; 1 + number of the metadata of the metric of that name."""
+ROOM = 16
+"""Bytes that copying by words may write beyond the end."""
+
+
+@kernel("int64(uint8[::1], int64, uint32[:, ::1], int64[::1])", stage="later")
+def index_symbols(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], state: NDArray[np.int64]) -> int:
+    """Finds the symbols of the Request at data[:size], where data is 16 bytes longer. Call with state[AT] and
+    state[SYMBOLS] zero. Returns DONE, NEED_SYMBOLS (call again with more room, it goes on), or an error."""
+    at = state[AT]
+    while at < size:
+        field, wire_type, begin, end = read_field(data, at, size)
+        if end >= 0 and (field == 4 or field == 5) and wire_type != LENGTH:
+            end = np.int64(BAD_WIRE_TYPE)
+        if end < 0:
+            state[AT] = at
+            return end
+        if field == 4:
+            number = state[SYMBOLS]
+            if number == symbols.shape[0]:
+                state[AT] = at
+                return NEED_SYMBOLS
+            length = end - begin
+            piece = np.int64(0)
+            if 0 < length < 128 and data[begin - 1] == length:
+                piece = length + 1
+            elif 128 <= length < 1 << 14 and data[begin - 2] == length & 0x7F | 0x80 and data[begin - 1] == length >> 7:
+                piece = length + 2
+            if not is_utf8(data, begin, end):
+                piece = np.int64(0)
+            symbols[number, BEGIN], symbols[number, SIZE] = np.uint32(begin), np.uint32(length)
+            symbols[number, PIECE], symbols[number, KNOWN_METADATA] = np.uint32(piece), np.uint32(0)
+            state[SYMBOLS] = number + 1
+        at = end
+    state[AT] = at
+    return DONE
+
+
+@device
+def read_ref(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """(i64 ref, next position or error)."""
+    ref = np.int64(data[at])
+    if ref < 0x80:
+        return ref, at + 1
+    second = np.int64(data[at + 1])  # there are bytes beyond the end
+    if second < 0x80 and at + 2 <= end:
+        return ref & 0x7F | second << 7, at + 2
+    value, at = read_varint(data, at, end)
+    return np.int64(value & np.uint64(0xFFFFFFFF)), at
+
+
+@device
+def copy_piece(data: NDArray[np.uint8], begin: int, length: int, out: NDArray[np.uint8], at: int) -> int:
+    """Copies by words, up to 15 bytes more than there are. Returns the position behind the piece."""
+    store_u64(out, at, load_u64(data, begin))
+    store_u64(out, at + 8, load_u64(data, begin + 8))
+    for i in range(16, length, 8):
+        store_u64(out, at + i, load_u64(data, begin + i))
+    return at + length
+
+
+@device
+def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols: NDArray[np.uint32],
+                  count: int, metadata: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+    """Takes the Metadata message data[at:end] for the metric whose name is symbol `name`: one entry a name, the last
+    counts. Returns DONE, NEED_METADATA or an error."""
+    kind = np.uint64(0)
+    help_ref = np.int64(0)
+    unit_ref = np.int64(0)
+    while at < end:
+        field, wire_type, content, at = read_field(data, at, end)
+        if at >= 0 and (field == 1 or field == 3 or field == 4) and wire_type != VARINT:
+            return np.int64(BAD_WIRE_TYPE)
+        if at < 0:
+            return at
+        if field == 1:
+            kind, _ = read_varint(data, content, at)
+        elif field == 3:
+            help_ref, _ = read_ref(data, content, at)
+        elif field == 4:
+            unit_ref, _ = read_ref(data, content, at)
+    if kind == np.uint64(0) and help_ref == 0 and unit_ref == 0:
+        return np.int64(DONE)
+    if help_ref >= count or unit_ref >= count:
+        state[REJECTED_METADATA] += 1
+        return np.int64(DONE)
+    known = np.int64(symbols[name, KNOWN_METADATA])
+    if known == 0:
+        known = state[METADATA] + 1
+        if known > metadata.shape[0]:
+            return np.int64(NEED_METADATA)
+        state[METADATA] = known
+        symbols[name, KNOWN_METADATA] = np.uint32(known)
+    metadata[known - 1, 0], metadata[known - 1, 1] = name, np.int64(min(kind, np.uint64(8)))
+    metadata[known - 1, 2], metadata[known - 1, 3] = help_ref, unit_ref
+    return np.int64(DONE)
+
+
+@kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], int64, uint8[::1], uint64[::1], uint32[::1],"
+        " uint32[::1], uint32[::1], uint32[::1], int64[::1], uint64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1],"
+        " int64[::1], int64[::1])", stage="later")
+def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], secret: NDArray[np.uint64],
+                      max_key: int, keys: NDArray[np.uint8], row_hash: NDArray[np.uint64],
+                      row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32], pending: NDArray[np.uint32],
+                      sample_row: NDArray[np.uint32], ts: NDArray[np.int64], values: NDArray[np.uint64],
+                      histograms: NDArray[np.int64], exemplars: NDArray[np.int64], metadata: NDArray[np.int64],
+                      names: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+    """Decodes the Request at data[:size], where data is 16 bytes longer, into the columns of a `Batch`, and its keys
+    into `keys`. Call with what `index_symbols` found and state[AT] zero again; names i64[MAX_LABELS] is scratch.
+
+    The columns are those of `remote_write_kernels.decode_request`; metadata i64[capacity, 4] takes symbols of metric
+    name, help and unit, and the type, as (name, type, help, unit).
+
+    Returns DONE; NEED_… where these columns are full (call again with larger ones, it goes on); or an error.
+    """
+    at = state[AT]
+    count = state[SYMBOLS]
+    sorted_names = np.int64(0)  # so many of `names` are known to be sorted: most series have those of the one before
+    while at < size:
+        series_at = at
+        field, _, begin, end = read_field(data, at, size)
+        if field != 5:
+            at = end
+            continue
+
+        # One TimeSeries. Nothing of it counts before it is whole.
+        row = state[ROWS]
+        sample = state[SAMPLES]
+        if row == row_hash.size:
+            state[AT] = at
+            return NEED_ROWS
+        key = state[KEYS]
+        key_end = key
+        waiting = np.int64(0)  # histograms: their samples come behind the others
+        exemplar = state[EXEMPLARS]
+        labelled = False
+        canonical = True
+        name = np.int64(-1)
+        described = np.int64(0)
+        described_end = np.int64(0)
+        at = begin
+        while at < end:
+            tag = data[at]
+            if tag == 0x12:
+                if sample + waiting == ts.size:
+                    state[AT] = series_at
+                    return NEED_SAMPLES
+                values[sample], ts[sample], stop = read_sample_field(data, at, end)
+                if stop < 0:
+                    state[AT] = at
+                    return stop
+                sample_row[sample] = np.uint32(row)
+                sample += 1
+                at = stop
+                continue
+            field, wire_type, inner, stop = read_field(data, at, end)
+            # labels_refs may come one by one. A sample whose tag has too many bytes comes here too
+            if stop >= 0 and field <= 5 and (wire_type != LENGTH or field == 2) and not (
+                    field == 1 and wire_type == VARINT):
+                stop = np.int64(BAD_WIRE_TYPE)
+            if stop < 0:
+                state[AT] = at
+                return stop
+            if field == 1 and (labelled or wire_type != LENGTH):
+                canonical = False
+            elif field == 1:
+                labelled = True
+                labels = np.int64(0)
+                last = np.int64(0)
+                last_length = np.int64(0)
+                while inner < stop:
+                    name_ref, inner = read_ref(data, inner, stop)
+                    value_ref = np.int64(-1)
+                    if 0 <= inner < stop:
+                        value_ref, inner = read_ref(data, inner, stop)
+                    if inner < 0:
+                        state[AT] = at
+                        return inner
+                    if not canonical:
+                        continue
+                    if value_ref < 0 or name_ref >= count or value_ref >= count or labels == MAX_LABELS:
+                        canonical = False
+                        continue
+                    name_piece = np.int64(symbols[name_ref, PIECE])
+                    value_piece = np.int64(symbols[value_ref, PIECE])
+                    length = name_piece + value_piece + 2
+                    if name_piece == 0 or value_piece == 0 or length >= 1 << 14:
+                        canonical = False
+                        continue
+                    name_at = np.int64(symbols[name_ref, BEGIN])
+                    name_length = np.int64(symbols[name_ref, SIZE])
+                    if labels >= sorted_names or names[labels] != name_ref:
+                        if labels > 0 and compare(data, last, last_length, name_at, name_length) >= 0:
+                            canonical = False
+                            continue
+                        names[labels] = name_ref
+                        sorted_names = labels + 1
+                    last, last_length = name_at, name_length
+                    labels += 1
+                    if name_length == 8 and load_u64(data, name_at) == METRIC_NAME:
+                        name = value_ref
+                    if key_end + length + 3 + ROOM > keys.size:
+                        state[AT] = series_at
+                        return NEED_KEYS
+                    keys[key_end] = 0x0A
+                    if length < 128:
+                        keys[key_end + 1] = length
+                        key_end += 2
+                    else:
+                        keys[key_end + 1] = length & 0x7F | 0x80
+                        keys[key_end + 2] = length >> 7
+                        key_end += 3
+                    keys[key_end] = 0x0A
+                    key_end = copy_piece(data, name_at + name_length - name_piece, name_piece, keys, key_end + 1)
+                    keys[key_end] = 0x12
+                    value_end = np.int64(symbols[value_ref, BEGIN]) + np.int64(symbols[value_ref, SIZE])
+                    key_end = copy_piece(data, value_end - value_piece, value_piece, keys, key_end + 1)
+            elif field == 3:
+                place = state[HISTOGRAMS] + waiting
+                if sample + waiting == ts.size or place == histograms.shape[0]:
+                    state[AT] = series_at
+                    return NEED_SAMPLES if sample + waiting == ts.size else NEED_HISTOGRAMS
+                histograms[place, 0], histograms[place, 1] = inner, stop
+                waiting += 1
+            elif field == 4:
+                if exemplar == exemplars.shape[0]:
+                    state[AT] = series_at
+                    return NEED_EXEMPLARS
+                exemplars[exemplar, 0], exemplars[exemplar, 1], exemplars[exemplar, 2] = inner, stop, row
+                exemplar += 1
+            elif field == 5:
+                described, described_end = inner, stop
+            at = stop
+
+        canonical = canonical and name >= 0 and key_end - key <= max_key
+        if canonical and described_end > described:
+            status = note_metadata(data, described, described_end, name, symbols, count, metadata, state)
+            if status != DONE:
+                state[AT] = series_at
+                return status
+        state[SERIES] += 1
+        for place in range(state[HISTOGRAMS], state[HISTOGRAMS] + waiting):
+            histograms[place, 2] = sample
+            sample_row[sample] = np.uint32(row)
+            sample += 1
+        if canonical and sample == state[SAMPLES] and exemplar == state[EXEMPLARS]:
+            continue
+        if canonical:
+            row_offset[row] = np.uint32(key)
+            row_length[row] = np.uint32(key_end - key)
+            row_hash[row] = hash_bytes(secret[0], secret[1], keys, key, key_end)
+            state[KEYS] = key_end
+        else:
+            row_offset[row] = np.uint32(begin)
+            row_length[row] = np.uint32(end - begin)
+            row_hash[row] = np.uint64(0)
+            pending[state[PENDING]] = np.uint32(row)
+            state[PENDING] += 1
+        state[ROWS] = row + 1
+        state[SAMPLES] = sample
+        state[HISTOGRAMS] += waiting
+        state[EXEMPLARS] = exemplar
+    state[AT] = at
+    return DONE
+
+
+@kernel("int64(uint8[::1], uint32[:, ::1], uint64[::1], int64, uint32[::1], uint8[::1], uint8[::1], uint64[::1],"
+        " uint32[::1], uint32[::1], int64[:, ::1], int64[:, ::1], int64[::1])", stage="later")
+def transcode_rows_v2(data: NDArray[np.uint8], symbols: NDArray[np.uint32], secret: NDArray[np.uint64], max_key: int,
+                      pending: NDArray[np.uint32], wrong: NDArray[np.uint8], keys: NDArray[np.uint8],
+                      row_hash: NDArray[np.uint64], row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32],
+                      metadata: NDArray[np.int64], labels: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+    """Judges the pending rows into `wrong` u8[pending] (`canonical_kernels`), writes the keys of the valid behind those
+    that there are, and points their rows at them.
+
+    labels i64[MAX_LABELS, 4] is scratch. Returns DONE; NEED_KEYS or NEED_METADATA (call again with more room, it goes
+    on); or an error.
+    """
+    count = state[SYMBOLS]
+    for i in range(state[JUDGED], pending.size):
+        state[JUDGED] = i
+        row = np.int64(pending[i])
+        at = np.int64(row_offset[row])
+        end = at + np.int64(row_length[row])
+        refs = np.int64(0)
+        name = np.int64(0)
+        verdict = np.int64(VALID)
+        described = np.int64(0)
+        described_end = np.int64(0)
+        while at < end:
+            field, _, inner, at = read_field(data, at, end)
+            if field == 5:
+                described, described_end = inner, at
+            if field != 1:
+                continue
+            while inner < at:
+                ref, inner = read_ref(data, inner, at)
+                if ref >= count:
+                    verdict = np.int64(REF_BEYOND_SYMBOLS)
+                elif refs < 2 * MAX_LABELS:
+                    side = 2 * (refs & 1)
+                    labels[refs >> 1, side] = np.int64(symbols[ref, BEGIN])
+                    labels[refs >> 1, side + 1] = np.int64(symbols[ref, SIZE])
+                    if side == 2 and labels[refs >> 1, 1] == 8 and load_u64(data, labels[refs >> 1, 0]) == METRIC_NAME:
+                        name = ref
+                refs += 1
+        size = np.int64(0)
+        if refs & 1:
+            verdict = np.int64(ODD_REFS)
+        elif verdict == VALID and refs > 2 * MAX_LABELS:
+            verdict = np.int64(TOO_MANY_LABELS)
+        elif verdict == VALID:
+            sort_labels(data, labels, refs >> 1)
+            verdict, size = check_labels(data, labels, refs >> 1, max_key)
+        wrong[i] = verdict
+        if verdict != VALID:
+            continue
+        key = state[KEYS]
+        if key + size > keys.size:
+            return NEED_KEYS
+        status = np.int64(DONE)
+        if described_end > described:
+            status = note_metadata(data, described, described_end, name, symbols, count, metadata, state)
+        if status != DONE:
+            state[AT] = described
+            return status
+        key_end = write_key(data, labels, refs >> 1, keys, key)
+        row_offset[row] = np.uint32(key)
+        row_length[row] = np.uint32(size)
+        row_hash[row] = hash_bytes(secret[0], secret[1], keys, key, key_end)
+        state[KEYS] = key_end
+    return DONE
