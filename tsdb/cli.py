@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tsdb import flags
+from tsdb.commands.analyze import analyze
 from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
 from tsdb.commands.snapshot import restore, snapshot
@@ -146,6 +147,7 @@ cli.add_command(click.Command(
 ))
 cli.add_command(check)
 cli.add_command(inspect)
+cli.add_command(analyze)
 cli.add_command(snapshot)
 cli.add_command(restore)
 

@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.behaviours import Answer
 from tests.client import Client
 from tests.conftest import StartTsdb
 from tests.processes import wait_until
 from tests.targets import TargetServer
+from tsdb.cli import cli
 
 CONFIG = """\
 global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}
@@ -65,6 +67,10 @@ def test_a_server_with_limits(start_tsdb: StartTsdb, tmp_path: Path) -> None:
         assert metrics(client, "tsdb_series_limit_refused_samples_total")[of_metric] >= 30
         assert metrics(client, "tsdb_ingest_rejected_samples_total")['{reason="label value limit exceeded"}'] == 2
         assert server.log.read_text().count("new series are refused: the metric") == 1
+
+        printed = CliRunner().invoke(cli, ["analyze", "--url", f"http://127.0.0.1:{server.port}", "--limit", "1"]).output
+        assert "Highest cardinality metric names:\nSERIES  NAME\n    20  paths\n" in printed
+        assert "created and removed in the last hour:\nCREATED  REMOVED  METRIC\n     20        0  paths" in printed
 
         write_config("{max_series_per_metric: 40}")
         assert client.request("POST", "/-/reload").status == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,36 +88,15 @@ def _of_directory(data: Path, skip_head: bool) -> str:
 
 
 def _of_server(url: str, skip_head: bool) -> str:
-    import urllib.error
-    import urllib.parse
-    import urllib.request
-    from base64 import b64encode
+    from tsdb.commands.ask import ask
 
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise click.UsageError(f'--url: "{url}" is no URL of a server, as in http://127.0.0.1:9090')
-    place = parts.netloc.rpartition("@")[2]
-    asked = parts._replace(netloc=place, path=f"{parts.path.rstrip('/')}/api/v1/admin/tsdb/snapshot",
-                           query=f"skip_head={str(skip_head).lower()}", fragment="").geturl()
-    request = urllib.request.Request(asked, method="POST")
-    if parts.username:
-        user = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-        request.add_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
+    wanted = {"skip_head": [str(skip_head).lower()]}
     try:
-        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
-            return str(json.load(answer)["data"]["name"])
-    except urllib.error.HTTPError as problem:
-        raise TsdbError(f"{place} answered {problem.code}: {_reason(problem.read())}") from None
-    except (OSError, ValueError, KeyError) as problem:
-        raise TsdbError(f"{place}: {getattr(problem, 'reason', problem)}: is it the address of a server?") from None
-
-
-def _reason(body: bytes) -> str:
-    try:
-        reason = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        reason = body[:200].decode(errors="replace").strip()
-    return f"{reason}: start it with --web.enable-admin-api" if reason == "admin APIs disabled" else reason
+        return str(ask(url, "/api/v1/admin/tsdb/snapshot", wanted, WAIT_S, method="POST")["name"])
+    except TsdbError as problem:
+        if str(problem).endswith("admin APIs disabled"):
+            raise TsdbError(f"{problem}: start it with --web.enable-admin-api") from None
+        raise
 
 
 def _progress(what: str) -> tuple[Callable[[int, int], None], Callable[[], None]]:

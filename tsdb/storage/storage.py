@@ -42,6 +42,7 @@ from tsdb.storage.head.limits import LimitState, SeriesLimits
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.opening import Opened, open_head, save_head
+from tsdb.storage.reading.analysis import Analysis, analyze_all
 from tsdb.storage.restart.recovery import Report
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
@@ -351,6 +352,10 @@ class Storage:
     def churn(self, most: int) -> HeadChurn:
         """The `most` metrics whose series were created and removed most."""
         return churn(self._head.table, most)
+    def analyze(self, most: int, matcher_sets: Sequence[Sequence[Matcher]] = ()) -> Analysis:
+        """What makes series many, and come and go, in all that is stored. Raises Corruption, BadData."""
+        return analyze_all(self._head, self._index, self._blocks, matcher_sets, most)
+
 
     def _block_is_damaged(self, block: Block, problem: Corruption) -> None:
         if self._maintenance is not None:
