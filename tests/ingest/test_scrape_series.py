@@ -191,7 +191,7 @@ def test_relabeling_may_make_one_series_of_two() -> None:
     ])
     series, head = target(relabel=relabel), Head()
     scrape = series.parse(b'a{x="1"} 1\na{x="2"} 2\n', Format.TEXT, 1)
-    assert series.appended(head.append(series.batch(scrape, 1, []))[1]) == [1, 0, 1, 0, 0, 0]
+    assert series.appended(head.append(series.batch(scrape, 1, []))[1])[:6] == [1, 0, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

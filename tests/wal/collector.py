@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Metadata
 from tsdb.wal import SampleColumns, SeriesColumns, TombstoneColumns
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.replay import ReplayProgress
 
 
@@ -24,6 +25,7 @@ class Collector:
     told: list[tuple[int, int]] = field(default_factory=list)
     late_of: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     late_through: int = 0
+    exemplars_seen: list[ExemplarColumns] = field(default_factory=list)
 
     def series(self, refs: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint64],
                lengths: NDArray[np.uint64]) -> None:
@@ -48,6 +50,9 @@ class Collector:
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
         self.deleted.append(deleted)
+
+    def exemplars(self, columns: ExemplarColumns) -> None:
+        self.exemplars_seen.append(columns)
 
     def progress(self, at: ReplayProgress) -> None:
         self.told.append((at.done, at.total))

@@ -28,6 +28,7 @@ from tests.wal.collector import sample_columns, series_columns
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.batch import Metadata
 from tsdb.wal import File, FileSystem, TombstoneColumns, Wal, WalOptions, write_all
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.replay import Replayed, ReplayProgress
 
 WINDOW = 40
@@ -99,6 +100,9 @@ class ReferenceStore:
     late_through = 0
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
+        pass
+
+    def exemplars(self, columns: ExemplarColumns) -> None:
         pass
 
     def progress(self, at: ReplayProgress) -> None:

@@ -15,13 +15,14 @@ class Meaning(Enum):
 
 _ACTED = "auto-reload-config extra-scrape-metrics promql-delayed-name-removal"
 _ALWAYS = """
-    auto-gomaxprocs auto-gomemlimit expand-external-labels metadata-wal-records new-service-discovery-manager
-    no-default-scrape-port promql-at-modifier promql-binop-fill-modifiers promql-duration-expr
+    auto-gomaxprocs auto-gomemlimit exemplar-storage expand-external-labels metadata-wal-records
+    new-service-discovery-manager no-default-scrape-port promql-at-modifier promql-binop-fill-modifiers
+    promql-duration-expr
     promql-experimental-functions promql-extended-range-selectors promql-negative-offset remote-write-receiver
     utf8-names
 """
 _NOT_BUILT = """
-    agent concurrent-rule-eval created-timestamp-zero-ingestion delayed-compaction exemplar-storage fast-startup
+    agent concurrent-rule-eval created-timestamp-zero-ingestion delayed-compaction fast-startup
     memory-snapshot-on-shutdown native-histograms old-ui ooo-native-histograms otlp-deltatocumulative
     otlp-native-delta-ingestion otlp-write-receiver promql-per-step-stats st-storage type-and-unit-labels
     use-start-timestamps use-uncached-io xor2-encoding

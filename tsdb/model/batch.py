@@ -105,6 +105,19 @@ OVER_SERIES, OVER_METRIC, OVER_JOB, OVER_LABEL_VALUES = range(6, 10)
 """Of series that were not made, for a limit on how many there may be."""
 
 
+EXEMPLAR_REASONS = (
+    "",
+    "out of order exemplar",
+    "label length for exemplar exceeds maximum of 128 UTF-8 characters",
+    "unknown series for exemplar",
+)
+"""Why the appender refuses an exemplar, by code; 0 is accepted. The words are Prometheus'."""
+
+EXEMPLAR_OUT_OF_ORDER, EXEMPLAR_TOO_LONG, EXEMPLAR_UNKNOWN = range(1, 4)
+EXEMPLAR_CHARACTERS = 128
+"""That names and values of an exemplar's labels may have together."""
+
+
 @dataclass(slots=True)
 class Appended:
     """What the appender did with a batch."""
@@ -120,6 +133,9 @@ class Appended:
     the same time, has a newer sample of the series, or another value at the time."""
     refusals: Mapping[int, str] = field(default_factory=dict)
     """By code: of limits on series, which one is reached by what, and what to do."""
+    exemplar_codes: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    """u8[exemplars]: index into `EXEMPLAR_REASONS`. A repeated one counts as accepted, and all do where none are
+    kept."""
 
     @property
     def rejected(self) -> int:

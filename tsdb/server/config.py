@@ -144,10 +144,18 @@ class RetentionRuleConfig(Section, frozen=True):
         return self
 
 
-class ExemplarsConfig(Section, frozen=True):
-    """Exemplars."""
+DEFAULT_MAX_EXEMPLARS = 100_000
+"""Prometheus', where its exemplar storage is enabled."""
 
-    max_exemplars: Annotated[int, key("How many are kept.", least=None)] = 0
+
+class ExemplarsConfig(Section, frozen=True):
+    """Exemplars, such as traces that samples are examples of."""
+
+    max_exemplars: Annotated[
+        int,
+        key("How many are kept, of all series together: the newest. Each takes about 100 bytes of memory and its "
+            "labels. 0 or less: none are.", least=None),
+    ] = 0
 
 
 class LimitsConfig(Section, frozen=True):
@@ -188,7 +196,14 @@ class StorageConfig(Section, frozen=True):
         key("Limits on series in the head. A new series over one of them is refused, with its samples; those that are "
             "there go on. 0: no limit.", reloadable=True),
     ] = LimitsConfig()
-    exemplars: Annotated[ExemplarsConfig | None, key("Exemplars.", built=False)] = None
+    exemplars: Annotated[
+        ExemplarsConfig | None,
+        key("Exemplars. Without this section 100,000 are kept.", reloadable=True),
+    ] = None
+
+    @property
+    def max_exemplars(self) -> int:
+        return DEFAULT_MAX_EXEMPLARS if self.exemplars is None else max(self.exemplars.max_exemplars, 0)
 
 
 class RuntimeConfig(Section, frozen=True):

@@ -182,6 +182,7 @@ class Server:
         async def apply() -> None:
             services.promql.default_step_ms = config.global_.evaluation_interval
             services.storage.set_late_window(config.storage.tsdb.late_window_ms)
+            services.storage.set_max_exemplars(config.storage.max_exemplars)
             services.storage.set_retention(retention(config.storage))
             services.flags = shown(config, services.options, self._concurrency)
 
@@ -282,6 +283,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
             wanted = retention(config)
             storage_options = StorageOptions(
                 late_window_ms=config.tsdb.late_window_ms, series_limits=series_limits(config),
+                max_exemplars=config.max_exemplars,
                 wal_sync=config.wal.sync, retention_ms=wanted.time_ms, retention_bytes=wanted.size_bytes,
                 retention_percentage=wanted.percentage, retention_rules=wanted.rules,
             )

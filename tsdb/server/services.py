@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
     from tsdb.storage import StorageStatistics
     from tsdb.storage.block import BlockMeta
+    from tsdb.storage.exemplars.selecting import SeriesExemplars
     from tsdb.storage.head.cardinality import Cardinality, HeadChurn
     from tsdb.storage.head.limits import SeriesLimits
     from tsdb.storage.upkeep.retention import Retention
@@ -62,6 +63,11 @@ class Database(Queryable, Protocol):
     def set_late_window(self, window_ms: int) -> None: ...
 
     def set_retention(self, retention: Retention) -> None: ...
+
+    def exemplars(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
+                  ) -> list[SeriesExemplars]: ...
+
+    def set_max_exemplars(self, most: int) -> None: ...
 
     def set_series_limits(self, limits: SeriesLimits) -> None: ...
 

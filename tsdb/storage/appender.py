@@ -22,8 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.batch import REASONS, Appended, Batch, KnownRows, Metadata
+from tsdb.model.batch import EXEMPLAR_OUT_OF_ORDER, REASONS, Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
+from tsdb.storage.exemplars.judging import judge
 from tsdb.storage.head.churn import CREATED
 from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
 from tsdb.storage.head.index import Index
@@ -31,6 +32,7 @@ from tsdb.storage.head.layout import NO_TS, WINDOW_MS
 from tsdb.storage.head.limits import Guard, Rules
 from tsdb.storage.head.series_kernels import REFUSED
 from tsdb.wal import SampleColumns, SeriesColumns, Wal
+from tsdb.wal.exemplars import ExemplarColumns
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +226,7 @@ class Appender:
         waiting = [each for each in waiting if each.future.set_running_or_notify_cancel() and self._knows(each)]
         batches = [each.batch for each in waiting if each.batch is not None]
         try:
-            codes, rows, outdone, refusals = self._log_and_apply(batches)
+            codes, rows, outdone, refusals, exemplars = self._log_and_apply(batches)
         except (TsdbError, OSError, MemoryError) as problem:
             self.counters.failed_commits += 1
             error = problem if isinstance(problem, TsdbError) else Unavailable(f"cannot write now: {problem}")
@@ -246,8 +248,10 @@ class Appender:
                 among = int(np.count_nonzero((outdone >= at) & (outdone < at + batch.samples)))
                 at += batch.samples
                 keyed = None if batch.known is None else KnownRows(slots, refs[slots])
-                each.future.set_result(Appended(int(np.count_nonzero(own == 0)), own, keyed, among,
-                                                refusals.get(number, {})))
+                appended = Appended(int(np.count_nonzero(own == 0)), own, keyed, among, refusals.get(number, {}))
+                if number in exemplars:
+                    appended.exemplar_codes = exemplars[number]
+                each.future.set_result(appended)
         finally:
             with self._lock:
                 self._queued -= samples
@@ -263,9 +267,9 @@ class Appender:
 
     def _log_and_apply(self, batches: list[Batch],
                        ) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]], NDArray[np.intp],
-                                  dict[int, dict[int, str]]]:
+                                  dict[int, dict[int, str]], dict[int, NDArray[np.uint8]]]:
         """Codes of all samples, slots of the keyed rows of each batch, the numbers of the samples that others outdo,
-        and by number of the batch what limits refused, as `Appended` says."""
+        and by number of the batch what limits refused, as `Appended` says, and codes of its exemplars."""
         head = self._head
         if self._unapplied is not None:
             self._apply(self._unapplied.judged, self._unapplied.start)
@@ -303,15 +307,19 @@ class Appender:
         except OSError as problem:
             raise Unavailable(f"no space for sealed chunks: {problem}: free some space on the disk") from problem
         changed = self._changed_metadata(batches)
+        exemplar_codes, exemplars = self._judge_exemplars(batches, keyed)
         born = head.table.unlogged()
         new = self._new_series(born)
-        if judged.slots.size or late is not None or new is not None or changed:
+        if judged.slots.size or late is not None or new is not None or changed or exemplars is not None:
             self._wal.append(
+                exemplars=exemplars,
                 series=new, samples=SampleColumns(judged.refs, judged.ts, judged.values), metadata=changed,
                 late=None if late is None else SampleColumns(late.refs, late.ts, late.values),
             )
         head.table.logged()
         head.table.churn.count(head.table, born, CREATED)
+        if exemplars is not None:
+            head.exemplars.append(exemplars)
         for each in changed:
             self._metadata[each.family] = each
         self._apply(judged, 0)
@@ -319,7 +327,27 @@ class Appender:
         if late is not None:
             self.counters.samples += late.slots.size
             self.counters.late += late.slots.size
-        return codes, keyed, outdone, refusals
+        return codes, keyed, outdone, refusals, exemplar_codes
+
+    def _judge_exemplars(self, batches: list[Batch], keyed: list[NDArray[np.int32]],
+                         ) -> tuple[dict[int, NDArray[np.uint8]], ExemplarColumns | None]:
+        """Codes of exemplars by number of the batch, where it has any, and those to be stored."""
+        numbers = [number for number, batch in enumerate(batches) if batch.exemplars]
+        if not numbers:
+            return {}, None
+        offered = [(self._key_of_row(batches[number], keyed[number], each.row), each) for number in numbers
+                   for each in batches[number].exemplars]
+        store = self._head.exemplars
+        codes, taken = judge(store, offered)
+        store.out_of_order += int(np.count_nonzero(codes == EXEMPLAR_OUT_OF_ORDER))
+        ends = np.cumsum([len(batches[number].exemplars) for number in numbers])
+        return dict(zip(numbers, np.split(codes, ends[:-1]), strict=True)), taken
+
+    def _key_of_row(self, batch: Batch, keyed: NDArray[np.int32], row: int) -> bytes | None:
+        """Canonical key of the series; None where it was not made."""
+        known = 0 if batch.known is None else batch.known.slot.size
+        slot = int(batch.known.slot[row] if batch.known is not None and row < known else keyed[row - known])
+        return None if slot < 0 else self._head.table.key(slot)
 
     def _refuse(self, batches: list[Batch], refused: dict[int, NDArray[np.int32]], codes: NDArray[np.uint8],
                 rules: Rules) -> dict[int, dict[int, str]]:

@@ -34,6 +34,8 @@ from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.directory import FORMAT_NAME, check_format, refuse_what_is_not_ours
+from tsdb.storage.exemplars.circular import ExemplarStatistics
+from tsdb.storage.exemplars.selecting import SeriesExemplars, select_exemplars
 from tsdb.storage.head.cardinality import Cardinality, HeadChurn, cardinality, churn
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -78,6 +80,8 @@ class StorageOptions:
     """Series that are kept longer, or not so long. The first one that a series satisfies holds for it."""
     series_limits: SeriesLimits = field(default_factory=SeriesLimits)
     """Of new series."""
+    max_exemplars: int = 100_000
+    """How many are kept, of all series together; 0: none."""
 
 
 @dataclass(slots=True)
@@ -135,6 +139,7 @@ class StorageStatistics:
     mended: int = 0
     """Files that were damaged and are as they were again, since the start."""
     limits: list[LimitState] = field(default_factory=list)
+    exemplars: ExemplarStatistics = field(default_factory=ExemplarStatistics)
 
 
 class Storage:
@@ -149,6 +154,7 @@ class Storage:
         self._damage = damage
         self._metadata: dict[str, Metadata] = {}
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
+        self._head.exemplars.resize(options.max_exemplars)
         self._index = Index(self._head.table)
         self._blocks = Blocks.open(fs, path / "blocks", self._head.lock, damage, read_only=self._read_only)
         self._reading = Reading(self._head, self._index, self._blocks, damage, self._block_is_damaged)
@@ -264,6 +270,10 @@ class Storage:
         if self._appender is not None:
             self._appender.guard.follow(limits)
 
+    def set_max_exemplars(self, most: int) -> None:
+        """As in `StorageOptions`; from now on."""
+        self._head.exemplars.resize(most)
+
     def delete_series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None:
         """Deletes the samples with mint <= ts <= maxt (ms) of series that satisfy any of the matcher sets, durably; see
         `Deletes.delete`. Raises ReadOnly, Unavailable, OSError, Corruption, BadData."""
@@ -338,6 +348,11 @@ class Storage:
             found = self._metadata.get(family)
             return {} if found is None else {family: [found]}
         return {name: [each] for name, each in list(self._metadata.items())}
+
+    def exemplars(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
+                  ) -> list[SeriesExemplars]:
+        """Exemplars with mint <= ts <= maxt (ms) of series that satisfy any of the matcher sets, sorted by labels."""
+        return select_exemplars(self._head.exemplars, matcher_sets, mint, maxt, context)
 
     def cardinality(self, most: int, matcher_sets: Sequence[Sequence[Matcher]] = ()) -> Cardinality:
         """What makes the most series of the head: the `most` largest metrics, label names and pairs. With matchers, of
@@ -415,6 +430,7 @@ class Storage:
             damaged_known=len(self._damage.known),
             mended=len(self._damage.mended),
             limits=self._limit_states(),
+            exemplars=head.exemplars.statistics(),
         )
 
     def _limit_states(self) -> list[LimitState]:

@@ -28,6 +28,7 @@ Where a commit could not be logged, `append` raises Unavailable and can be calle
 well again it works by itself. The formats are in docs/formats.md, the crash model in tests/wal/test_crash_model.py.
 """
 
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import File, FileSystem, LocalFileSystem, Lock, Mapping, read_file, write_all, write_file_atomically
 from tsdb.wal.log import Wal
 from tsdb.wal.options import Sync, WalOptions, WalStatistics
@@ -35,6 +36,7 @@ from tsdb.wal.records import SampleColumns, SeriesColumns, TombstoneColumns
 from tsdb.wal.replay import Replayed, ReplayHandler, SegmentState
 
 __all__ = [
+    "ExemplarColumns",
     "File",
     "FileSystem",
     "LocalFileSystem",

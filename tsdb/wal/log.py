@@ -15,6 +15,7 @@ from typing import Any
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import ReadOnly, StorageError, Unavailable
 from tsdb.wal import checkpoint, contents, segments
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import File, FileSystem, write_all
 from tsdb.wal.options import WalOptions, WalStatistics
 from tsdb.wal.records import (
@@ -121,9 +122,9 @@ class Wal:
 
     def append(self, *, series: SeriesColumns | None = None, samples: SampleColumns | None = None,
                metadata: Sequence[Metadata] = (), tombstones: TombstoneColumns | None = None,
-               late: SampleColumns | None = None) -> None:
-        """Logs one commit: series first, then samples, those in order and late ones, metadata and tombstones; returns
-        when it is as safe as the mode says.
+               late: SampleColumns | None = None, exemplars: ExemplarColumns | None = None) -> None:
+        """Logs one commit: series first, then samples, those in order and late ones, metadata, tombstones and
+        exemplars; returns when it is as safe as the mode says.
 
         One write call. Raises Unavailable (disk full or broken), with nothing of the commit logged; a later append
         tries again. Raises ReadOnly.
@@ -135,7 +136,7 @@ class Wal:
         if self._stop.is_set():
             raise Unavailable(f"the write-ahead log in {self._directory} is closed")
         with self._writer:
-            commit = self._encode(series, samples, metadata, tombstones, late)
+            commit = self._encode(series, samples, metadata, tombstones, late, exemplars)
             if not commit.payloads:
                 return
             try:
@@ -187,7 +188,8 @@ class Wal:
             return found
 
     def write_checkpoint(self, through: int, series: Iterable[SeriesColumns], metadata: Sequence[Metadata] = (),
-                         sections: Mapping[str, Any] | None = None) -> None:
+                         sections: Mapping[str, Any] | None = None,
+                         exemplars: Iterable[ExemplarColumns] = ()) -> None:
         """Writes a checkpoint that stands for all segments up to `through`, durably. Appends go on beside it.
 
         `series`: all that later segments or chunk files may refer to, in as many pieces as convenient; `sections`:
@@ -196,7 +198,8 @@ class Wal:
         if self._open is not None and through >= self._open.state.number:
             raise ValueError(f"a checkpoint through segment {through}, which is still being written")
         try:
-            size = checkpoint.write_checkpoint(self._fs, self._directory, through, series, metadata, sections or {})
+            size = checkpoint.write_checkpoint(self._fs, self._directory, through, series, metadata, sections or {},
+                                               exemplars)
         except OSError as problem:
             self._statistics.checkpoint_failures += 1
             raise self._unavailable(problem) from problem
@@ -292,7 +295,8 @@ class Wal:
             raise self._unavailable(problem) from problem
 
     def _encode(self, series: SeriesColumns | None, samples: SampleColumns | None, metadata: Sequence[Metadata],
-                tombstones: TombstoneColumns | None, late: SampleColumns | None) -> _Commit:
+                tombstones: TombstoneColumns | None, late: SampleColumns | None,
+                exemplars: ExemplarColumns | None) -> _Commit:
         payloads: list[Payload] = []
         newest = NEVER
         if series is not None:
@@ -311,6 +315,8 @@ class Wal:
                 deleted = TombstoneColumns(tombstones.refs[rows], tombstones.through[rows], tombstones.mint,
                                            tombstones.maxt)
                 payloads.append(Payload(RecordType.TOMBSTONES, self._encoder.tombstones(deleted)))
+        for each in exemplars.pieces() if exemplars is not None else ():
+            payloads.append(Payload(RecordType.EXEMPLARS, self._encoder.exemplars(each)))
         return _Commit(payloads, 0, newest, late is not None and late.refs.size > 0)
 
     def _write(self, commit: _Commit) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.record_kernels import RUN_BYTES, decode_samples, decode_series, encode_samples, encode_series
 
 
@@ -32,6 +33,7 @@ class RecordType(IntEnum):
     END = 5
     """Checkpoints only: the last record; without it the checkpoint is not whole."""
     TOMBSTONES = 6
+    EXEMPLARS = 7
 
 
 MAX_SAMPLES: Final = 1 << 20
@@ -125,11 +127,16 @@ class Encoder:
     def metadata(self, rows: Sequence[Metadata]) -> bytes:
         return self._msgpack([(row.family, row.type, row.help, row.unit) for row in rows])
 
+    def exemplars(self, columns: ExemplarColumns) -> bytes:
+        return self._packed(columns.to_bytes())
+
     def section(self, name: str, content: Any) -> bytes:
         return self._msgpack([name, content])
 
     def _msgpack(self, content: Any) -> bytes:
-        data: bytes = msgpack.packb(content)
+        return self._packed(msgpack.packb(content))
+
+    def _packed(self, data: bytes) -> bytes:
         codec, body = self._pack(np.frombuffer(data, np.uint8))
         return _SERIES_HEAD.pack(0, 0, codec, 0, len(data)) + body
 
@@ -197,6 +204,10 @@ class Decoder:
             return [Metadata(*map(str, row[:4])) for row in content]
         except TypeError as problem:
             raise Corruption(f"malformed metadata: {problem}") from None
+
+    def exemplars(self, payload: memoryview) -> ExemplarColumns:
+        _, _, codec, _, size = _unpack(_SERIES_HEAD, payload)
+        return ExemplarColumns.from_bytes(self._body(payload[_SERIES_HEAD.size :], codec, size).data)
 
     def section(self, payload: memoryview) -> tuple[str, Any]:
         content = self._msgpack(payload)

@@ -16,6 +16,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption
 from tsdb.wal import segments
 from tsdb.wal.ahead import ahead
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import File, FileSystem
 from tsdb.wal.records import Decoder, RecordType, SampleColumns, TombstoneColumns, are_late, max_ts
 from tsdb.wal.segments import FILE_HEADER, LAST_OF_COMMIT, Damage, FileHeader, Record, SegmentReader
@@ -67,6 +68,10 @@ class ReplayHandler(Protocol):
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
         """What was deleted then: samples that come later are not."""
+        ...
+
+    def exemplars(self, columns: ExemplarColumns) -> None:
+        """Exemplars, in the order in which they were accepted. They may come again."""
         ...
 
     def progress(self, at: ReplayProgress) -> None:
@@ -402,6 +407,9 @@ class _Replay:
             return _Step(partial(handler.tombstones, self._decoder.tombstones(payload)), 0, where)
         if kind == RecordType.METADATA:
             return _Step(partial(handler.metadata, self._decoder.metadata(payload)), 0, where)
+        if kind == RecordType.EXEMPLARS:
+            exemplars = self._decoder.exemplars(payload)
+            return _Step(partial(handler.exemplars, exemplars), 4 * len(exemplars.labels), where)
         if kind == RecordType.SECTION:
             name, content = self._decoder.section(payload)
             self._sections[name] = content

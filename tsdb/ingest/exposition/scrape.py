@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +78,19 @@ class Exemplars:
     begin: NDArray[np.int64]
     length: NDArray[np.int64]
     """i64[n]: where in the body its labels are: braces and what they enclose, or an Exemplar message of protobuf."""
+    own_time: NDArray[np.bool_]
+    """bool[n]"""
+
+
+class NewExemplar(NamedTuple):
+    """An exemplar that the last scrape had not."""
+
+    sample: int
+    """As in `Exemplars`."""
+    labels: tuple[tuple[str, str], ...]
+    value: float
+    ts: int
+    """ms"""
 
 
 @dataclass(slots=True)
@@ -106,6 +121,9 @@ class Scrape:
     keyed: KeyedRows | None = None
     """None: no series is new."""
     keyed_entries: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    new_exemplars: Sequence[NewExemplar] = ()
+    exemplars_known_by: NDArray[np.uint64] | None = None
+    """What `scrape_exemplars` knows all of its exemplars by."""
 
 
 def exemplars_of(arrays: ScrapeArrays, ts: int) -> Exemplars | None:
@@ -114,10 +132,12 @@ def exemplars_of(arrays: ScrapeArrays, ts: int) -> Exemplars | None:
     rows = rows[rows[:, lines.ROW] >= 0]
     if not rows.size:
         return None
+    own_time = rows[:, lines.HAS_TIMESTAMP] != 0
     return Exemplars(
         sample=rows[:, lines.ROW],
-        ts=np.where(rows[:, lines.HAS_TIMESTAMP] != 0, rows[:, lines.TIMESTAMP], ts),
+        ts=np.where(own_time, rows[:, lines.TIMESTAMP], ts),
         value=np.ascontiguousarray(rows[:, lines.VALUE]).view(np.uint64),
         begin=rows[:, lines.LABELS_AT],
         length=rows[:, lines.LABELS_LENGTH],
+        own_time=own_time,
     )

@@ -22,6 +22,7 @@ from tsdb.ingest.exposition.metric_families import transcoded
 from tsdb.ingest.exposition.metric_family_kernels import write_records
 from tsdb.ingest.exposition.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
 from tsdb.ingest.exposition.scrape_batch import join
+from tsdb.ingest.exposition.scrape_exemplars import new_exemplars
 from tsdb.ingest.exposition.scrape_problems import (
     Problem,
     exemplar_problems,
@@ -45,7 +46,7 @@ from tsdb.ingest.exposition.series_cache_kernels import (
     rebuild_cache,
 )
 from tsdb.ingest.exposition.series_keys import KeyedRows, SeriesKeys, SeriesLimits, WrongSeries, keyed_rows
-from tsdb.model.batch import REASONS, STALE_NAN, Appended, Batch, KnownRows, Metadata
+from tsdb.model.batch import REASONS, STALE_NAN, Appended, Batch, Exemplar, KnownRows, Metadata
 from tsdb.model.errors import ScrapeRefused
 from tsdb.model.labels import METRIC_NAME, canonical_key
 
@@ -98,6 +99,7 @@ class TargetSeries:
         self._samples = 0
         self._tracked = 0  # entries whose disappearance is to be marked
         self._sent: _Sent | None = None
+        self._exemplars = np.empty(0, np.uint64)  # what those of the last scrape that had any are known by
         self._carried_added = 0  # of a batch that was not written
         self._carried_metadata: list[Metadata] = []
 
@@ -139,8 +141,11 @@ class TargetSeries:
             )
             if keyed is not None:
                 self._add_new(scrape, keyed)
-            if state[kernels.EXEMPLARS]:
-                scrape.exemplars = exemplars_of(arrays, ts)
+            if state[kernels.EXEMPLARS] and (found := exemplars_of(arrays, ts)) is not None:
+                scrape.exemplars = found
+                scrape.new_exemplars, scrape.exemplars_known_by = new_exemplars(
+                    found, arrays.entry, self._cache, body, format, self._exemplars
+                )
             if self._sample_limit:
                 self._check_sample_limit(scrape, first_new)
             self._carried_added, self._carried_metadata = 0, []
@@ -150,6 +155,14 @@ class TargetSeries:
         """The samples of a scrape, stale markers at `ts` (ms) for what the last one had and this one has not, and the
         report samples. None: a scrape that failed, markers for all."""
         bits = np.array(reports, np.float64).view(np.uint64)
+        batch = self._samples_batch(scrape, ts, bits)
+        if scrape is not None and scrape.new_exemplars:
+            batch.exemplars = [Exemplar(int(batch.sample_row[each.sample]), each.labels, each.value, each.ts)
+                               for each in scrape.new_exemplars]
+        return batch
+
+    def _samples_batch(self, scrape: Scrape | None, ts: int, bits: NDArray[np.uint64]) -> Batch:
+        """Samples of the scrape first. `bits`: of the reports."""
         if scrape is None:
             return self._composed(None, self._end_tracking(), ts, bits)
         sent = self._sent = _Sent(scrape, scrape.keyed_entries, False, None, self._last)
@@ -193,6 +206,8 @@ class TargetSeries:
                 self._report_slots = KnownRows(keyed.slot[new:].copy(), keyed.ref[new:].copy())
                 self._reports_known = bool((self._report_slots.slot >= 0).all())
         scrape = sent.scrape
+        if scrape is not None and scrape.exemplars_known_by is not None:
+            self._exemplars = scrape.exemplars_known_by
         if scrape is None or not appended.rejected:
             return [0] * len(REASONS)
         codes = appended.codes[: scrape.samples]

@@ -1,9 +1,12 @@
-"""/api/v1/format_query, /api/v1/parse_query and /api/v1/query_exemplars: expressions that are read and not run."""
+"""/api/v1/format_query, /api/v1/parse_query and /api/v1/query_exemplars: expressions that are not evaluated."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from tsdb.model.errors import BadData, ExecutionError, ParseError
 from tsdb.promql.ast import Expr, VectorSelector, walk
@@ -11,9 +14,14 @@ from tsdb.promql.parser import parse
 from tsdb.promql.pretty import pretty
 from tsdb.promql.tree import tree
 from tsdb.server.api import parameters
+from tsdb.server.api.json_result import time_text, value_text
+from tsdb.server.api.queries import in_query_thread, new_context
 from tsdb.server.http.answer import Answer, success, success_sorted
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
+
+if TYPE_CHECKING:
+    from tsdb.storage.exemplars.selecting import StoredExemplar
 
 
 async def format_query(services: Services, request: Request) -> Answer:
@@ -32,19 +40,29 @@ async def parse_query(services: Services, request: Request) -> Answer:
 
 
 async def query_exemplars(services: Services, request: Request) -> Answer:
-    """Exemplars are not stored yet: what is valid has none."""
+    """Exemplars of the series of every selector in an expression."""
     start = parameters.time_or(request, "start", parameters.MIN_TIME)
     end = parameters.time_or(request, "end", parameters.MAX_TIME)
     if end < start:
         raise BadData("end timestamp must not be before start timestamp")
+    context = new_context(services, request)
 
     def work() -> Answer:
+        context.check()
         expr = parse(request.value("query"))
-        if not any(isinstance(node, VectorSelector) for node in walk(expr)):
+        selectors = [node.matchers for node in walk(expr) if isinstance(node, VectorSelector)]
+        if not selectors:
             return Answer(204)
-        return success([])
+        found = services.storage.exemplars(selectors, start, end, context)
+        return success([{"seriesLabels": series.labels, "exemplars": [_shape(each) for each in series.exemplars]}
+                        for series in found])
 
-    return await _in_thread(services, work)
+    return await in_query_thread(services, context, work)
+
+
+def _shape(exemplar: StoredExemplar) -> dict[str, Any]:
+    return {"labels": exemplar.labels, "value": value_text(exemplar.value),
+            "timestamp": orjson.Fragment(time_text(exemplar.ts))}
 
 
 def _query(request: Request) -> Expr:

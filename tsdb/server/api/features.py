@@ -27,6 +27,7 @@ _BUILT_DISCOVERY = frozenset(("file", "static"))
 
 def features(services: Services) -> dict[str, dict[str, bool]]:
     options = services.options
+    exemplars = services.config.storage.max_exemplars > 0
     return {
         "api": dict.fromkeys(_API, True) | {
             "admin": options.enable_admin_api,
@@ -37,7 +38,7 @@ def features(services: Services) -> dict[str, dict[str, bool]]:
         "prometheus": {
             "agent_mode": False,
             "auto_reload_config": "auto-reload-config" in options.features,
-            "exemplar_storage": False,
+            "exemplar_storage": exemplars,
         },
         "promql": dict.fromkeys(_KEYWORDS, True) | {
             "delayed_name_removal": "promql-delayed-name-removal" in options.features,
@@ -52,7 +53,7 @@ def features(services: Services) -> dict[str, dict[str, bool]]:
             "type_and_unit_labels": False,
         },
         "service_discovery_providers": {name: name in _BUILT_DISCOVERY for name in _DISCOVERY},
-        "tsdb": {"delayed_compaction": False, "exemplar_storage": False, "native_histograms": True},
+        "tsdb": {"delayed_compaction": False, "exemplar_storage": exemplars, "native_histograms": True},
         "ui": {"ui_v2": False, "ui_v3": False},
     }
 

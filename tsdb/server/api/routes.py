@@ -52,7 +52,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("GET", "POST"), "/api/v1/query_exemplars", Permission.READ, expressions.query_exemplars,
-        "Exemplars of the series in an expression. They are not stored yet.", (_QUERY, _START, _END),
+        "Exemplars of the series of every selector in an expression, sorted by labels.", (_QUERY, _START, _END),
     ),
     Route(
         ("GET", "POST"), "/api/v1/format_query", Permission.READ, expressions.format_query,

@@ -14,6 +14,7 @@ from tsdb.model.errors import Corruption
 from tsdb.storage.checking.findings import Finding, Progress, Report, Severity
 from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.wal import TombstoneColumns, segments
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import ReplayProgress, replay
 
@@ -70,6 +71,9 @@ class LogContents:
         self._take(refs, ts, np.zeros(ts.size, np.bool_))
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
+        pass
+
+    def exemplars(self, columns: ExemplarColumns) -> None:
         pass
 
     def progress(self, at: ReplayProgress) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.native_histograms import is_boxed
+from tsdb.storage.exemplars.circular import CircularExemplars
 from tsdb.storage.head import arena, head_kernels, layout
 from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
 from tsdb.storage.head.payloads import Payloads
@@ -88,6 +89,8 @@ class Head:
         self.lock = threading.Lock()
         self.readers = self.table.readers
         self.late = Late(self.lock)
+        self.exemplars = CircularExemplars(0)
+        """Also of series that have left."""
         self.max_ts = NO_TS
         """Newest sample, ms."""
         self.min_ts = -NO_TS - 1

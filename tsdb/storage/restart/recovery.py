@@ -25,6 +25,7 @@ from tsdb.storage.head.head import Bounds, Head, Unapplied
 from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.storage.head.refs import Refs
 from tsdb.wal import Replayed, TombstoneColumns, Wal
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import ReplayProgress, replay
 
@@ -101,6 +102,9 @@ class _Series:
     def tombstones(self, deleted_then: TombstoneColumns) -> None:
         pass
 
+    def exemplars(self, columns: ExemplarColumns) -> None:
+        pass
+
     def progress(self, at: ReplayProgress) -> None:
         self._report(Progress(f"looking for series in the log, {at.done} of {at.total} bytes"))
 
@@ -153,6 +157,9 @@ class _Samples:
         slots, ts, values = self._known(refs, ts, values)
         self._head.late.append(slots, ts, values)
         self.applied += slots.size
+
+    def exemplars(self, columns: ExemplarColumns) -> None:
+        self._head.exemplars.restore(columns)
 
     def _known(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64],
                ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]:

@@ -30,6 +30,7 @@ from tsdb.storage.head.windows import KnownWindow
 from tsdb.storage.restart import saved_head_kernels
 from tsdb.storage.restart.section_file import SectionFile, SectionWriter
 from tsdb.storage.tombstones import Tombstones
+from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,8 @@ class _Saving:
         writer.add("deleted_series", np.int32, [self._renumbered(deleted.series[kept])])
         writer.add("deleted_mint", np.int64, [deleted.mint[kept]])
         writer.add("deleted_maxt", np.int64, [deleted.maxt[kept]])
+        for piece, columns in enumerate(head.exemplars.columns()):
+            writer.add(f"exemplars.{piece}", np.uint8, [np.frombuffer(columns.to_bytes(), np.uint8)])
 
     def _renumbered(self, slots: NDArray[np.int32]) -> NDArray[np.int32]:
         return np.searchsorted(self._slots, slots).astype(np.int32)
@@ -168,6 +171,7 @@ class SavedHead:
     def __init__(self, file: SectionFile) -> None:
         """Raises Corruption, also where another version of us wrote it."""
         self._file = file
+        self._exemplars: list[ExemplarColumns] = []
         try:
             about = msgpack.unpackb(file.take("about", np.uint8).tobytes(), strict_map_key=False)
             if about["layout"] != LAYOUT:
@@ -201,6 +205,8 @@ class SavedHead:
             file.take("late_value", np.uint64, file["late_series"].size)
             file.take("deleted_mint", np.int64, file["deleted_series"].size)
             file.take("deleted_maxt", np.int64, file["deleted_series"].size)
+        while (name := f"exemplars.{len(self._exemplars)}") in file:
+            self._exemplars.append(ExemplarColumns.from_bytes(file.take(name, np.uint8).tobytes()))
         if not sound:
             raise Corruption(f"{file.path}: its sections do not fit together")
 
@@ -218,6 +224,8 @@ class SavedHead:
         head.late.restore(*(file[f"late_{column}"].copy() for column in ("series", "ts", "value")))
         head.late.through = self._late_through
         head.tombstones = Tombstones(*(file[f"deleted_{column}"].copy() for column in ("series", "mint", "maxt")))
+        for columns in self._exemplars:
+            head.exemplars.restore(columns)
         for row in self._metadata:
             metadata[row.family] = row
 

@@ -125,6 +125,9 @@ class SectionFile:
             raise Corruption(f"{self.path}: has no section {name}")
         return found
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._sections
+
     def take(self, name: str, dtype: DTypeLike, size: int | None = None) -> NDArray[Any]:
         """A section of that type and, where it is given, that many items. Corruption."""
         found = self[name]

@@ -134,7 +134,7 @@ class Truncation:
         # Also where no segment can go: what is dropped by retention or deleted from blocks is not replayed then.
         self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()),
                                    {BORDER: head.border, LATE: head.late.through,
-                                    deleted.SECTION: deleted.section(head)})
+                                    deleted.SECTION: deleted.section(head)}, head.exemplars.columns())
         self._wal.drop_through(through)
         return through
 
