@@ -151,7 +151,7 @@ def test_newer_versions_are_refused_by_name(
         start = magic + struct.pack("<I", 99)
         crc = int(checksum(0, np.frombuffer(start, np.uint8)))
         fs.open(PATH / name, writable=True).pwrite(start + struct.pack("<I", crc), 0)
-        with pytest.raises(FormatTooNew, match=f"{name}: has format 99, this tsdb reads up to 1"):
+        with pytest.raises(FormatTooNew, match=f"{name}: has format 99, this tsdb reads up to 2"):
             Block.open(fs, PATH)
     monkeypatch.setattr(meta, "VERSION", 2)
     fs = SimulatedFileSystem()
@@ -164,7 +164,7 @@ def test_a_chunk_of_a_codec_to_come() -> None:
     class Newer(PlainSource):
         def chunks(self, order):  # type: ignore[no-untyped-def]
             for piece in super().chunks(order):
-                piece.form[:] = FLOATS + 8
+                piece.form[:] = FLOATS + 16
                 yield piece
 
     fs = SimulatedFileSystem()

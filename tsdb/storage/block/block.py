@@ -26,7 +26,6 @@ from tsdb.storage.block.layout import (
     CHUNKS_VERSION,
     FINGERPRINT_BYTES,
     INDEX_NAME,
-    MAX_CHUNK_BYTES,
     META_NAME,
 )
 from tsdb.storage.block.match_kernels import gather_pairs
@@ -44,7 +43,7 @@ log = logging.getLogger(__name__)
 
 MOST_DAMAGED = 100
 """Chunks that are named where many are damaged."""
-SCRATCH_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
+SCRATCH_WORDS = chunk_kernels.SCRATCH_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,10 @@ class Block:
                 left_out.append((path / META_NAME, problem))
             mappings.append(_map(fs, path / CHUNKS_NAME))
             chunks = mappings[1].array
-            expected = int(index["chunk_offset"].part(index.chunks, index.chunks + 1)[0])
+            if index.columns:
+                expected = int(index["column_offset"].part(index.columns, index.columns + 1)[0])
+            else:
+                expected = int(index["chunk_offset"].part(index.chunks, index.chunks + 1)[0])
             try:
                 check_header(path / CHUNKS_NAME, chunks[:CHUNKS_HEADER_BYTES].tobytes(), CHUNKS_MAGIC, CHUNKS_VERSION,
                              "chunks")
@@ -277,20 +279,15 @@ class Block:
             yield problem
         if not wrong:  # else it is not known where chunks begin, or what their checksums are of
             for chunk in self.damaged_chunks(MOST_DAMAGED):
-                yield damaged(self.path / CHUNKS_NAME, f"chunk {chunk} is damaged")
+                yield damaged(self.path / CHUNKS_NAME, f"chunk {chunk} is damaged, or the column of its times is")
 
     def damaged_chunks(self, most: int, first: int = 0, end: int | None = None) -> list[int]:
-        """Numbers of chunks whose checksum is wrong, at most so many, among first:end, by default all of them. The
-        index must be sound."""
-        index = self.index
-        past = index.chunks if end is None else end
+        """Numbers of chunks whose checksum is wrong, or that of the column of their times, at most so many, among
+        first:end, by default all of them. The index must be sound."""
+        past = self.index.chunks if end is None else end
         found: list[int] = []
         while first < past and len(found) < most:
-            first = chunk_kernels.check_chunks(
-                first, past, self.chunks, index["chunk_mint"].raw, index["chunk_maxt"].raw,
-                index["chunk_offset"].raw, index["chunk_mint"].width, index["chunk_offset"].width, self.meta.mint,
-                index["chunk_samples"].array, index["chunk_form"].raw, np.empty(24, np.uint8),
-            )
+            first = chunk_kernels.check_chunks(first, past, self.columns, np.empty(24, np.uint8))
             if first < past:
                 found.append(first)
             first += 1
@@ -356,7 +353,9 @@ def _columns(index: Index, chunks: NDArray[np.uint8], mint: int) -> NDArray[np.u
     mints, maxts, offsets, samples, forms = (
         _address(index[f"chunk_{name}"].raw) for name in ("mint", "maxt", "offset", "samples", "form"))
     return np.array([_address(chunks), chunks.size, mints, maxts, offsets, index["chunk_mint"].width,
-                     index["chunk_offset"].width, mint & (1 << 64) - 1, samples, forms], np.uint64)
+                     index["chunk_offset"].width, mint & (1 << 64) - 1, samples, forms, index.columns,
+                     _address(index["column_offset"].raw), index["column_offset"].width,
+                     _address(index["column_samples"].raw)], np.uint64)
 
 
 def _address(array: NDArray[np.uint8]) -> int:

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
-from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FLOATS, MAX_CHUNK_BYTES
+from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
+from tsdb.storage.codecs.dense_kernels import decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
+from tsdb.storage.codecs.integer_kernels import BAD, take_varint
+from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, SOME, THREE, TWO, WHOLE, take_times
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
 SHORTS = types.Array(uint16, 1, "C", readonly=True)
@@ -24,6 +27,10 @@ U8, U32, U64, I32, I64 = uint8[::1], uint32[::1], uint64[::1], int32[::1], int64
 SOUND, DAMAGED, UNKNOWN_FORM, TOO_MANY = range(4)
 """What was found: all is well; a checksum or place is wrong; the chunk is of a kind or codec that this version does not
 read; more samples than there is room for."""
+COLUMN_FORM = 0xFFFF
+"""In a column's checksum, where a chunk has its form."""
+ZERO_WORDS = 24
+"""Behind the bytes of dense chunks and of columns in the scratch: so far their decoding may read."""
 
 
 @device
@@ -71,6 +78,25 @@ def page_checksums(data: NDArray[np.uint8], size: int, pages: NDArray[np.int64],
     for i in range(pages.size):
         start = pages[i] * size
         out[i] = crc32c(np.uint32(0), data, start, min(start + size, data.size))
+
+
+@kernel(types.UniTuple(int64, 2)(int64, U64, I64, I64, U8, U8), stage="later")
+def copy_columns(start: int, address: NDArray[np.uint64], length: NDArray[np.int64], samples: NDArray[np.int64],
+                 header: NDArray[np.uint8], out: NDArray[np.uint8]) -> tuple[int, int]:
+    """As `copy_chunks`, columns of times."""
+    at = 0
+    i = start
+    while i < address.size and at + 4 + length[i] <= out.size:
+        size = length[i]
+        data = bytes_at(address[i], size)
+        crc = np.uint64(chunk_crc(header, i, 0, samples[i], COLUMN_FORM, data, 0, size))
+        for k in range(4):
+            out[at + k] = np.uint8((crc >> np.uint64(8 * k)) & np.uint64(0xFF))
+        for k in range(size):
+            out[at + 4 + k] = data[k]
+        at += 4 + size
+        i += 1
+    return i, at
 
 
 BEYOND = -2
@@ -138,23 +164,15 @@ def is_sound(chunks: NDArray[np.uint8], start: int, end: int, mint: int, maxt: i
     return np.uint32(crc) == np.uint32(load_u32(chunks, start))
 
 
-@kernel(int64(int64, int64, BYTES, BYTES, BYTES, BYTES, int64, int64, int64, SHORTS, BYTES, U8), stage="later")
-def check_chunks(first: int, past: int, chunks: NDArray[np.uint8], mints: NDArray[np.uint8],
-                 maxts: NDArray[np.uint8], offsets: NDArray[np.uint8], time_width: int, offset_width: int, base: int,
-                 samples: NDArray[np.uint16], forms: NDArray[np.uint8], header: NDArray[np.uint8]) -> int:
-    """The first damaged chunk among first:past, else `past`. `chunks` is the file; `mints`, `maxts` and `offsets` are
-    columns of the widths given, times since `base` (ms); `samples` and `forms` are of all chunks; `header` u8[24]."""
-    for chunk in range(first, past):
-        if not is_sound(chunks, number(offsets, offset_width, chunk), number(offsets, offset_width, chunk + 1),
-                        base + number(mints, time_width, chunk), base + number(maxts, time_width, chunk),
-                        np.int64(samples[chunk]), np.int64(forms[chunk]), header):
-            return chunk
-    return past
-
-
-CHUNKS, CHUNKS_SIZE, MINTS, MAXTS, OFFSETS, TIME_WIDTH, OFFSET_WIDTH, BASE, SAMPLES, FORMS, COLUMNS = range(11)
+(CHUNKS, CHUNKS_SIZE, MINTS, MAXTS, OFFSETS, TIME_WIDTH, OFFSET_WIDTH, BASE, SAMPLES, FORMS, TIMES, TIME_OFFSETS,
+ TIME_OFFSET_WIDTH, TIME_SAMPLES, COLUMNS) = range(15)
 """Places in what `Block.columns` gives: addresses of the file of chunks and of columns of the index, the file's size,
-widths, and the time (ms) that `MINTS` and `MAXTS` are since."""
+widths, the time (ms) that `MINTS` and `MAXTS` are since, and how many columns of times there are."""
+CHUNK_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
+TIMES_AT = 2 * CHUNK_WORDS
+LOADED_BLOCK, LOADED_COLUMN = TIMES_AT + LONGEST + 1, TIMES_AT + LONGEST + 2
+SCRATCH_WORDS = TIMES_AT + LONGEST + 3
+"""Of the scratch of who decodes: bytes of a chunk, those of a column of times, the times, and whose they are."""
 
 
 @device
@@ -166,14 +184,18 @@ def number_at(address: int, width: int, index: int) -> int:
 
 
 @device
-def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, header: NDArray[np.uint8],
-               words: NDArray[np.uint64], out_ts: NDArray[np.int64], out_values: NDArray[np.uint64],
-               position: int) -> tuple[int, int]:
-    """Checks and decodes a chunk of the block with these `columns`, as `decode_rows` does: (SOUND or what is wrong, the
-    next position)."""
+def short_at(address: int, index: int) -> int:
+    data = bytes_at(address + np.uint64(index) * np.uint64(2), 2)
+    return np.int64(data[0]) | np.int64(data[1]) << 8
+
+
+@device
+def chunk_place(columns: NDArray[np.uint64], chunk: int, header: NDArray[np.uint8],
+                ) -> tuple[int, int, int, int, int, int]:
+    """(where a chunk's bytes begin in the file, how many there are, samples, form, first and last time); nowhere (0)
+    where its checksum is wrong."""
     base = np.int64(columns[BASE])
-    data = bytes_at(columns[SAMPLES] + np.uint64(chunk) * np.uint64(2), 2)
-    count = np.int64(data[0]) | np.int64(data[1]) << 8
+    count = short_at(columns[SAMPLES], chunk)
     form = np.int64(bytes_at(columns[FORMS] + np.uint64(chunk), 1)[0])
     first_ts = base + number_at(columns[MINTS], columns[TIME_WIDTH], chunk)
     last_ts = base + number_at(columns[MAXTS], columns[TIME_WIDTH], chunk)
@@ -181,22 +203,168 @@ def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, he
     past = number_at(columns[OFFSETS], columns[OFFSET_WIDTH], chunk + 1)
     chunks = bytes_at(columns[CHUNKS], np.int64(columns[CHUNKS_SIZE]))
     if not is_sound(chunks, start, past, first_ts, last_ts, count, form, header):
+        return 0, 0, count, form, first_ts, last_ts
+    return start + 4, past - start - 4, count, form, first_ts, last_ts
+
+
+@device
+def column_place(columns: NDArray[np.uint64], column: int, header: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """(where the bytes of a column of times begin in the file, how many there are, times); nowhere (0) where there is
+    none, or its checksum is wrong."""
+    if not 0 <= column < np.int64(columns[TIMES]):
+        return 0, 0, 0
+    count = short_at(columns[TIME_SAMPLES], column)
+    start = number_at(columns[TIME_OFFSETS], columns[TIME_OFFSET_WIDTH], column)
+    past = number_at(columns[TIME_OFFSETS], columns[TIME_OFFSET_WIDTH], column + 1)
+    chunks = bytes_at(columns[CHUNKS], np.int64(columns[CHUNKS_SIZE]))
+    if count == 0 or not is_sound(chunks, start, past, column, 0, count, COLUMN_FORM, header):
+        return 0, 0, 0
+    return start + 4, past - start - 4, count
+
+
+@kernel(int64(int64, int64, U64, U8), stage="later")
+def check_chunks(first: int, past: int, columns: NDArray[np.uint64], header: NDArray[np.uint8]) -> int:
+    """The first chunk among first:past that is damaged, or the column of whose times is; else `past`. `columns`
+    u64[COLUMNS] are the block's, `header` u8[24] is scratch."""
+    for chunk in range(first, past):
+        start, size, _, form, _, _ = chunk_place(columns, chunk, header)
+        if start == 0:
+            return chunk
+        if form == DENSE_FLOATS:
+            data = bytes_at(columns[CHUNKS] + np.uint64(start), size)
+            named, at = np.uint64(0), 0
+            while at < min(size, 10):  # as `take_varint`, which reads further
+                named |= np.uint64(data[at] & 127) << np.uint64(7 * at)
+                if data[at] < 128:
+                    break
+                at += 1
+            if named & THREE != EVEN and column_place(columns, np.int64(named >> TWO), header)[0] == 0:
+                return chunk
+    return past
+
+
+@device
+def copy_bytes(columns: NDArray[np.uint64], start: int, size: int, words: NDArray[np.uint64], at: int,
+               zeros: int) -> None:
+    """Bytes of the file of chunks to the scratch, from word `at` on, and so many words of zeros behind them."""
+    data = bytes_at(columns[CHUNKS] + np.uint64(start), size)
+    whole = size // 8
+    for k in range(whole):
+        words[at + k] = load_u64(data, 8 * k)
+    last = np.uint64(0)
+    for k in range(size - 8 * whole):
+        last |= np.uint64(data[8 * whole + k]) << np.uint64(8 * k)
+    words[at + whole] = last
+    for k in range(at + whole + 1, at + whole + 1 + zeros):
+        words[k] = np.uint64(0)
+
+
+@device
+def load_times(columns: NDArray[np.uint64], column: int, header: NDArray[np.uint8], words: NDArray[np.uint64]) -> int:
+    """Decodes a column of times to the scratch, unless it is there; how many times, or BAD."""
+    count = short_at(columns[TIME_SAMPLES], column) if column < np.int64(columns[TIMES]) else 0
+    if words[LOADED_BLOCK] == columns[CHUNKS] and words[LOADED_COLUMN] == np.uint64(column):
+        return count
+    words[LOADED_BLOCK] = np.uint64(0)
+    start, size, count = column_place(columns, column, header)
+    if start == 0:
+        return BAD
+    copy_bytes(columns, start, size, words, CHUNK_WORDS, ZERO_WORDS)
+    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, words[TIMES_AT:].view(np.int64)) == BAD:
+        return BAD
+    words[LOADED_BLOCK], words[LOADED_COLUMN] = columns[CHUNKS], np.uint64(column)
+    return count
+
+
+@device
+def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int,
+                header: NDArray[np.uint8], words: NDArray[np.uint64], out: NDArray[np.int64], position: int) -> int:
+    """The times of a dense chunk, whose `size` bytes are in the scratch, to out[position : position + count]; where
+    they end in these bytes, or BAD."""
+    data = words[:CHUNK_WORDS].view(np.uint8)
+    named, at = take_varint(data, 0)
+    way = np.int64(named & THREE)
+    if way == EVEN:
+        step = (last_ts - first_ts) // (count - 1) if count > 1 else 0
+        for i in range(count):
+            out[position + i] = first_ts + step * i
+        return at if named == np.uint64(0) else BAD
+    if named >> TWO >= columns[TIMES]:
+        return BAD
+    total = load_times(columns, np.int64(named >> TWO), header, words)
+    if total == BAD:
+        return BAD
+    times = words[TIMES_AT:].view(np.int64)
+    from_at, span = np.uint64(0), np.uint64(count)
+    if way != WHOLE:
+        from_at, at = take_varint(data, at)
+    if way == SOME:
+        span, at = take_varint(data, at)
+    if from_at > np.uint64(LONGEST) or span > np.uint64(LONGEST) or from_at + span > np.uint64(total) or (
+            way == WHOLE and count != total):
+        return BAD
+    first = np.int64(from_at)
+    if way != SOME:
+        for i in range(count):
+            out[position + i] = times[first + i]
+        return at
+    if at + (np.int64(span) + 7) // 8 > size:
+        return BAD
+    found = 0
+    for i in range(np.int64(span)):
+        if (data[at + i // 8] >> (i % 8)) & 1 != 0:
+            if found == count:
+                return BAD
+            out[position + found] = times[first + i]
+            found += 1
+    return at + (np.int64(span) + 7) // 8 if found == count else BAD
+
+
+@device
+def decode_dense(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int, mint: int, maxt: int,
+                 header: NDArray[np.uint8], words: NDArray[np.uint64], out_ts: NDArray[np.int64],
+                 out_values: NDArray[np.uint64], position: int) -> tuple[int, int]:
+    """As `decode_one`, of a dense chunk whose bytes are in the scratch."""
+    at = dense_times(columns, size, count, first_ts, last_ts, header, words, out_ts, position)
+    if at == BAD:
         return DAMAGED, position
-    if form != FLOATS:
+    low, high = 0, count
+    if first_ts < mint:
+        while low < count and out_ts[position + low] < mint:
+            low += 1
+    if last_ts > maxt:
+        while high > low and out_ts[position + high - 1] > maxt:
+            high -= 1
+    if low == high:
+        return SOUND, position
+    values = out_values.view(np.int64)
+    if decode_values(words[:CHUNK_WORDS].view(np.uint8), at, size, count, high, values, position) == BAD:
+        return DAMAGED, position
+    if low > 0:
+        for i in range(position, position + high - low):
+            out_ts[i] = out_ts[i + low]
+            values[i] = values[i + low]
+    return SOUND, position + high - low
+
+
+@device
+def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, header: NDArray[np.uint8],
+               words: NDArray[np.uint64], out_ts: NDArray[np.int64], out_values: NDArray[np.uint64],
+               position: int) -> tuple[int, int]:
+    """Checks and decodes a chunk of the block with these `columns`, as `decode_rows` does: (SOUND or what is wrong, the
+    next position)."""
+    start, size, count, form, first_ts, last_ts = chunk_place(columns, chunk, header)
+    if start == 0:
+        return DAMAGED, position
+    if form != FLOATS and form != DENSE_FLOATS:
         return UNKNOWN_FORM, position
     if position + count > out_ts.size:
         return TOO_MANY, position
-    start += 4
-    size = past - start
-    whole = size // 8
-    for k in range(whole):
-        words[k] = load_u64(chunks, start + 8 * k)
-    last = np.uint64(0)
-    for k in range(size - 8 * whole):
-        last |= np.uint64(chunks[start + 8 * whole + k]) << np.uint64(8 * k)
-    words[whole] = last
-    for k in range(whole + 1, whole + 4 + count // 32):
-        words[k] = np.uint64(0)
+    if form == DENSE_FLOATS:
+        copy_bytes(columns, start, size, words, 0, ZERO_WORDS)
+        return decode_dense(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts, out_values,
+                            position)
+    copy_bytes(columns, start, size, words, 0, 3 + count // 32)
     return SOUND, decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)
 
 
@@ -207,13 +375,13 @@ def decode_rows(columns: NDArray[np.uint64], begin: NDArray[np.int64], end: NDAr
                 ) -> tuple[int, int]:
     """Decodes n rows, of which row i has the chunks begin[i]:end[i]: samples with mint <= ts <= maxt (ms).
 
-    `columns` u64[COLUMNS] are the block's. Each chunk is checked, and copied to `words` (scratch, u64[] of
-    MAX_CHUNK_BYTES and 32 KiB) before it is decoded: behind it are zeros, which read as two bits for each sample, so
-    that no chunk leads out of the scratch. `header` u8[24] is scratch, too. Writes `out_begin`, `out_end` i64[n],
-    `out_ts` and `out_values`, which have room for what `chunk_ranges` counted. Returns (SOUND, -1), or what is wrong
-    and the chunk.
+    `columns` u64[COLUMNS] are the block's. Each chunk is checked, and copied to `words` (scratch, u64[SCRATCH_WORDS])
+    before it is decoded: behind it are zeros, which read as two bits for each sample of Gorilla chunks, so that no
+    chunk leads out of the scratch. `header` u8[24] is scratch, too. Writes `out_begin`, `out_end` i64[n], `out_ts` and
+    `out_values`, which have room for what `chunk_ranges` counted. Returns (SOUND, -1), or what is wrong and the chunk.
     """
     position = 0
+    words[LOADED_BLOCK] = np.uint64(0)
     for row in range(begin.size):
         out_begin[row] = position
         for chunk in range(begin[row], end[row]):

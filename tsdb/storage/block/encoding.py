@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.storage.block.encoding_kernels import encode_rows
-from tsdb.storage.block.layout import FLOATS
-from tsdb.storage.block.source import Chunks
+from tsdb.storage.block.encoding_kernels import encode_dense_rows, encode_rows, move_keys
+from tsdb.storage.block.layout import DENSE_FLOATS, FLOATS
+from tsdb.storage.block.source import Chunks, TimeColumns
 from tsdb.storage.codecs.gorilla_kernels import MOST_BITS
+from tsdb.storage.codecs.integer_kernels import FRAME, FRAME_BYTES, SAMPLED
+from tsdb.storage.codecs.times_kernels import CACHED, COLUMNS, FULL, LONGEST, STATE
 
 CHUNK_SAMPLES = 360
 """Most samples of a chunk. On scraped metrics 120, 240, 360, 480 samples take 3.00, 2.89, 2.85, 2.83 bytes each, index
@@ -33,3 +35,66 @@ def encode(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int6
         raise AssertionError(f"{chunks} chunks were expected, {made} were made")
     address = np.uint64(words.__array_interface__["data"][0]) + word.astype(np.uint64) * np.uint64(8)
     return Chunks(series, mint, maxt, samples, np.full(chunks, FLOATS, np.uint8), address, length, words)
+
+
+DENSE_SAMPLES = 960
+"""Most samples of a dense chunk, but for bursts."""
+MOST_BYTES = 40
+"""That a dense chunk can take for each of its samples."""
+
+
+class DenseEncoder:
+    """Columns of samples to dense chunks, and the columns of times that these share.
+
+    It keeps the columns, encoded: of 100,000 series on 2,000 targets, scraped every 15 seconds, 10 MB a day.
+    """
+
+    def __init__(self, mint: int, maxt: int, most: int = DENSE_SAMPLES) -> None:
+        """All chunks are divided where the range mint <= ts < maxt (ms) is; `most` samples are in one, as a rule."""
+        self._mint, self._length, self._most = mint, max(maxt - mint, 1), most
+        self._samples = np.empty(256, np.int64)
+        self._start = np.zeros(257, np.int64)
+        self._arena = np.empty(1 << 18, np.uint8)
+        self._keys, self._found = np.zeros(1024, np.uint64), np.zeros(1024, np.int64)
+        self._state = np.zeros(STATE, np.int64)
+        self._state[CACHED] = -1
+        self._times, self._numbers, self._other, self._exceptions = (np.empty(LONGEST, np.int64) for _ in range(4))
+        self._left, self._sample = np.empty(FRAME, np.int64), np.empty(SAMPLED, np.int64)
+
+    def encode(self, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64],
+               values: NDArray[np.uint64]) -> Chunks:
+        """The chunks of the next n series, as in `encode`."""
+        total = int((end - begin).sum())
+        out = np.empty(total * MOST_BYTES + FRAME_BYTES + 64, np.uint8)
+        series = np.empty(begin.size, np.int64)
+        mint, maxt, samples, place, size = (np.empty(total, np.int64) for _ in range(5))
+        progress = np.zeros(3, np.int64)
+        while encode_dense_rows(
+            begin, end, ts, values, self._mint, self._length, self._most, self._keys, self._found, self._samples,
+            self._start, self._arena, self._state, self._times, self._numbers, self._other, self._exceptions,
+            self._left, self._sample, out, progress, series, mint, maxt, samples, place, size,
+        ) == FULL:
+            self._grow()
+        made, used = int(progress[1]), int(progress[2])
+        out = out[:used].copy()
+        address = np.uint64(out.__array_interface__["data"][0]) + place[:made].astype(np.uint64)
+        return Chunks(series, mint[:made].copy(), maxt[:made].copy(), samples[:made].copy(),
+                      np.full(made, DENSE_FLOATS, np.uint8), address, size[:made].copy(), out)
+
+    def columns(self) -> TimeColumns:
+        """Those that the chunks name which were made until now."""
+        count = int(self._state[COLUMNS])
+        start = self._start[: count + 1]
+        address = np.uint64(self._arena.__array_interface__["data"][0]) + start[:-1].astype(np.uint64)
+        return TimeColumns(self._samples[:count], address, np.diff(start), self._arena)
+
+    def _grow(self) -> None:
+        count = int(self._state[COLUMNS])
+        if 2 * count + 2 >= self._start.size:
+            self._samples = np.concatenate((self._samples, np.empty_like(self._samples)))
+            self._start = np.concatenate((self._start, np.zeros_like(self._start[1:])))
+            keys, found = self._keys, self._found
+            self._keys, self._found = np.zeros(2 * keys.size, np.uint64), np.zeros(2 * found.size, np.int64)
+            move_keys(keys, found, self._keys, self._found)
+        if 2 * int(self._start[count]) >= self._arena.size - LONGEST * 13:
+            self._arena = np.concatenate((self._arena, np.empty(self._arena.size + LONGEST * 13, np.uint8)))

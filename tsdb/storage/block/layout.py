@@ -11,7 +11,8 @@ FILES = (META_NAME, INDEX_NAME, CHUNKS_NAME)
 TEMPORARY = ".tmp"
 
 INDEX_MAGIC, CHUNKS_MAGIC = b"TSDBINDX", b"TSDBDATA"
-INDEX_VERSION = CHUNKS_VERSION = 1
+INDEX_VERSION = CHUNKS_VERSION = 2
+"""1: without dense chunks and columns of times."""
 
 HEADER = struct.Struct("<8sII")
 """magic, version, crc32c of both. Both files begin with it."""
@@ -49,9 +50,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "chunk_offset": ("<u4", "<u8"),
     "chunk_samples": ("<u2",),
     "chunk_form": ("|u1",),
+    "column_offset": ("<u4", "<u8"),
+    "column_samples": ("<u2",),
     PAGE_CRC: ("<u4",),
 }
 """Sections of the index in their order, with the types that each may have."""
+SINCE_2 = frozenset({"column_offset", "column_samples"})
+"""Sections that indexes of version 1 do not have."""
 
 FINGERPRINT_BYTES = 16
 MAX_SAMPLES = (1 << 16) - 1
@@ -61,7 +66,7 @@ MAX_ITEMS = (1 << 32) - 1
 """Labels, or chunks, of a block."""
 
 KIND_FLOAT = 0
-CODEC_GORILLA = 1
+CODEC_GORILLA, CODEC_DENSE = 1, 2
 START_TIMES = 0x80
 
 
@@ -71,6 +76,7 @@ def form(kind: int, codec: int, *, start_times: bool = False) -> int:
 
 
 FLOATS = form(KIND_FLOAT, CODEC_GORILLA)
+DENSE_FLOATS = form(KIND_FLOAT, CODEC_DENSE)
 
 
 def narrowest(greatest: int) -> np.dtype[np.unsignedinteger]:

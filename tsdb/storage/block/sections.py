@@ -29,6 +29,7 @@ from tsdb.storage.block.layout import (
     META_COPY,
     PAGE_CRC,
     SECTIONS,
+    SINCE_2,
     TEMPORARY,
 )
 from tsdb.wal.files import FileSystem, write_all
@@ -191,6 +192,11 @@ class Index:
     def chunks(self) -> int:
         return self["chunk_form"].size
 
+    @property
+    def columns(self) -> int:
+        """Columns of times."""
+        return max(self["column_offset"].size - 1, 0)
+
     def meta_text(self) -> bytes | None:
         """What meta.json should say, where the index knows it and that is sound."""
         if META_COPY not in self._sections:
@@ -290,6 +296,8 @@ class Index:
 
     def _map(self, data: NDArray[np.uint8], entries: dict[str, tuple[str, int, int, int]], page: int,
              ) -> dict[str, Section]:
+        for name in SINCE_2.difference(entries):
+            entries[name] = (SECTIONS[name][0], 0, 0, 0)
         missing = [name for name, dtypes in SECTIONS.items() if name not in entries or entries[name][0] not in dtypes]
         if missing or page % ALIGNMENT or page == 0:
             raise damaged(self.path, f"the table of contents names no usable section {', '.join(missing)}")
@@ -326,7 +334,7 @@ class Index:
             "fingerprint": series * FINGERPRINT_BYTES, "label_offset": series + 1, "series_chunk": series + 1,
             "pair_value": pairs, "posting_offset": pairs + 1, "posting": size["label_pair"],
             "name_pair": size["name_symbol"] + 1, "chunk_mint": chunks, "chunk_maxt": chunks,
-            "chunk_samples": chunks, "chunk_offset": chunks + 1,
+            "chunk_samples": chunks, "chunk_offset": chunks + 1, "column_samples": self.columns,
         }
         wrong = [name for name, items in expected.items() if size[name] != items]
         if wrong or size["symbol_offset"] == 0 or self["chunk_mint"].width != self["chunk_maxt"].width:

@@ -59,6 +59,20 @@ class Chunks:
     """Whatever keeps the memory alive."""
 
 
+@dataclass(frozen=True, slots=True)
+class TimeColumns:
+    """The k columns of times that dense chunks name by their numbers."""
+
+    samples: NDArray[np.int64]
+    """i64[k]: 1 … 65,535"""
+    address: NDArray[np.uint64]
+    """u64[k]: where in memory the encoded bytes are"""
+    length: NDArray[np.int64]
+    """i64[k]: bytes, 1 … 1 MiB"""
+    owner: object = None
+    """Whatever keeps the memory alive."""
+
+
 class BlockSource(Protocol):
     """What goes into one block."""
 
@@ -72,6 +86,7 @@ class BlockSource(Protocol):
 
     def series(self) -> SeriesLabels: ...
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
-        """The chunks of `series()` in the given order (rows, i32[n]), in pieces of some MiB, which are not kept."""
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
+        """The chunks of `series()` in the given order (rows, i32[n]), in pieces of some MiB, which are not kept; behind
+        them, once, the columns that they name, if they do."""
         ...

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
-from tsdb.storage.block.chunk_kernels import copy_chunks
+from tsdb.storage.block.chunk_kernels import copy_chunks, copy_columns
 from tsdb.storage.block.dictionary import read_only, sort_series, take_series
 from tsdb.storage.block.folders import remove_block, remove_files
 from tsdb.storage.block.layout import (
@@ -42,7 +42,7 @@ from tsdb.storage.block.layout import (
 )
 from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats
 from tsdb.storage.block.sections import checksums_of
-from tsdb.storage.block.source import BlockSource, Chunks
+from tsdb.storage.block.source import BlockSource, Chunks, TimeColumns
 from tsdb.storage.block.ulid import new_ulid
 from tsdb.wal.files import File, FileSystem, write_all
 
@@ -123,6 +123,7 @@ class _ChunkWriter:
         self._parts: list[Columns] = []
         self._lengths: list[NDArray[np.uint32]] = []
         self._counts: list[NDArray[np.int64]] = []
+        self._columns: Columns = {"column_offset": np.zeros(0, np.uint32), "column_samples": np.zeros(0, np.uint16)}
         self._buffer = np.empty(BUFFER, np.uint8)
         self._header = np.empty(24, np.uint8)
 
@@ -130,6 +131,11 @@ class _ChunkWriter:
         """(sections about chunks, how many chunks each series has i64[n])."""
         write_all(self._file, _file_header(CHUNKS_MAGIC, CHUNKS_VERSION), 0)
         for piece in source.chunks(order):
+            if self._columns["column_offset"].size:
+                raise ValueError("the source of a block gave chunks after the columns of times")
+            if isinstance(piece, TimeColumns):
+                self._copy_columns(piece)
+                continue
             self._check(piece)
             self._copy(piece)
             self._parts.append({
@@ -147,6 +153,7 @@ class _ChunkWriter:
                           "chunk_samples": np.zeros(0, np.uint16), "chunk_form": np.zeros(0, np.uint8)}
         columns: Columns = {name: np.concatenate([none, *(part[name] for part in self._parts)])
                             for name, none in empty.items()}
+        columns.update(self._columns)
         offset_type = narrowest(self._at)
         offsets = np.empty(columns["chunk_form"].size + 1, offset_type)
         offsets[0] = CHUNKS_HEADER_BYTES
@@ -162,11 +169,23 @@ class _ChunkWriter:
         while done < piece.mint.size:
             done, size = copy_chunks(done, piece.address, piece.length, piece.mint, piece.maxt, piece.samples,
                                      read_only(piece.form), self._header, self._buffer)
-            write_all(self._file, self._buffer.data[:size], self._at)
-            self._at += size
-            if self._at - self._synced > UNSYNCED:
-                self._file.datasync()
-                self._synced = self._at
+            self._put(size)
+
+    def _copy_columns(self, piece: TimeColumns) -> None:
+        offsets = np.cumsum(np.concatenate(([self._at], piece.length + 4)))
+        done = 0
+        while done < piece.samples.size:
+            done, size = copy_columns(done, piece.address, piece.length, piece.samples, self._header, self._buffer)
+            self._put(size)
+        self._columns["column_offset"] = offsets.astype(narrowest(int(offsets[-1])))
+        self._columns["column_samples"] = piece.samples.astype(np.uint16)
+
+    def _put(self, size: int) -> None:
+        write_all(self._file, self._buffer.data[:size], self._at)
+        self._at += size
+        if self._at - self._synced > UNSYNCED:
+            self._file.datasync()
+            self._synced = self._at
 
     def _check(self, piece: Chunks) -> None:
         mint, maxt, meta = piece.mint, piece.maxt, self._meta

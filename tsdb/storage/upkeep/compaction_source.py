@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.hash_kernels import new_secret
-from tsdb.storage.block import Block, ChunkRanges, Chunks, SeriesLabels
+from tsdb.storage.block import Block, ChunkRanges, Chunks, SeriesLabels, TimeColumns
 from tsdb.storage.block.dictionary import read_only
-from tsdb.storage.block.encoding import encode
+from tsdb.storage.block.encoding import DenseEncoder
 from tsdb.storage.block.text_kernels import sort_texts
 from tsdb.storage.blocks import precedence
 from tsdb.storage.reading.join import Join
@@ -70,7 +70,8 @@ class CompactionSource:
         return SeriesLabels(data, offset[first], length[first], pair_name, pair_value, np.concatenate(offsets),
                             np.concatenate(labels))
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
+        encoder = DenseEncoder(self.mint, self.maxt)
         for start in range(0, order.size, ROWS):
             part = order[start : start + ROWS]
             sources = [_Rows(block, rows[part]) for block, rows in zip(self._blocks, self._rows, strict=True)]
@@ -79,9 +80,10 @@ class CompactionSource:
             while first < part.size:
                 before = int(ends[first - 1]) if first else 0
                 past = max(int(np.searchsorted(ends, before + TILE_SAMPLES, side="right")), first + 1)
-                yield _merged([source.tile(first, past) for source in sources])
+                yield encoder.encode(*_merged([source.tile(first, past) for source in sources]))
                 self._pause()
                 first = past
+        yield encoder.columns()
 
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
@@ -115,10 +117,10 @@ class _Rows:
         return all_begin, all_end, ts, values
 
 
-def _merged(tiles: Sequence[Columns]) -> Chunks:
+def _merged(tiles: Sequence[Columns]) -> Columns:
     tiles = [tile for tile in tiles if tile[2].size] or list(tiles[:1])
     if len(tiles) == 1:
-        return encode(*tiles[0])
+        return tiles[0]
     begin, end = np.stack([tile[0] for tile in tiles]), np.stack([tile[1] for tile in tiles])
     rows, room = begin.shape[1], sum(tile[2].size for tile in tiles)
     out_begin, out_end = np.empty(rows, np.int64), np.empty(rows, np.int64)
@@ -126,7 +128,7 @@ def _merged(tiles: Sequence[Columns]) -> Chunks:
     at, source = np.empty(len(tiles), np.int64), np.empty(len(tiles), np.int64)
     merge(begin, end, _addresses([tile[2] for tile in tiles]), _addresses([tile[3] for tile in tiles]), at, source,
           out_begin, out_end, ts, values)
-    return encode(out_begin, out_end, ts, values)
+    return out_begin, out_end, ts, values
 
 
 def _addresses(arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.labels import format_series
-from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, write_block
+from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, TimeColumns, write_block
 from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME
 from tsdb.storage.block.sections import without_remedy
 from tsdb.storage.block.tombstones_file import write_tombstones
@@ -121,7 +121,7 @@ class Rescue:
         return SeriesLabels(data, offset[:-1], np.diff(offset), index["pair_name"].all(), index["pair_value"].all(),
                             labels, pairs)
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
         index, block = self._block.index, self._block
         address = block.chunks.__array_interface__["data"][0]
         for start in range(0, order.size, ROWS):
@@ -140,6 +140,12 @@ class Rescue:
                 begin.astype(np.uint64) + np.uint64(address),
                 index["chunk_offset"].at(numbers + 1).astype(np.int64) - begin, block.chunks,
             )
+        if index.columns:  # also those that only damaged chunks named: numbers stay as they are
+            begin = index["column_offset"].all().astype(np.int64)
+            inside = np.minimum(begin, block.chunks.size)  # of a file that is cut
+            yield TimeColumns(index["column_samples"].all().astype(np.int64),
+                              inside[:-1].astype(np.uint64) + np.uint64(address + 4),
+                              np.maximum(np.diff(inside) - 4, 1), block.chunks)
 
 
 def damaged_chunks(block: Block) -> NDArray[np.int64]:

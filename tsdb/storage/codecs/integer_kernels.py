@@ -1,0 +1,500 @@
+# mypy: disable-error-code="operator,call-overload,assignment,return-value,arg-type,index,no-any-return"
+"""Columns of integers in few bits: a prediction, and what it misses by, in frames of 256.
+
+What is left of each number beside its prediction stands bit-packed from the frame's least number on; or as Rice codes
+(Rice and Plaunt, 1971) of its distance from a middle one, low bits and quotients apart, so that they are read without
+branches; or, where most are alike, as the places and distances of the others. All arithmetic is modulo 2^64, so that
+every column can be written. docs/formats.md has the bytes, under "Dense chunks".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.kernels.intrinsics import leading_zeros, load_u64, store_u64, trailing_zeros
+from tsdb.kernels.registry import device
+
+CONSTANT, PLAIN, DELTA, DELTA_OF_DELTA, LINE = range(5)
+"""Predictions: the first number; 0; the number before; as much more again; a step further each time."""
+PACKED, RICE, SPARSE = range(3)
+"""Forms of a frame."""
+FRAME = 256
+"""Numbers of a frame."""
+ESCAPE = 20
+"""A quotient that says that the whole number follows."""
+FRAME_BYTES = FRAME * 12 + 64
+"""That a frame can take, and what is written ahead."""
+SAMPLED = 15
+BAD = -1
+"""Instead of a place: the bytes are no such column."""
+
+ONE, SIX, SEVEN, LOW6 = np.uint64(1), np.uint64(6), np.uint64(7), np.uint64(63)
+FAR = np.uint64(57)
+"""Bits that one unaligned load has at least."""
+
+
+@device
+def zigzag(number: int) -> int:
+    """i64 to u64: 0, -1, 1, -2 … to 0, 1, 2, 3 …"""
+    return np.uint64(number << 1) ^ np.uint64(number >> 63)
+
+
+@device
+def unzigzag(number: int) -> int:
+    return np.int64(number >> ONE) ^ -np.int64(number & ONE)
+
+
+@device
+def bit_length(number: int) -> int:
+    return 64 - leading_zeros(number)
+
+
+@device
+def put(out: NDArray[np.uint8], at: int, number: int, count: int) -> int:
+    """Writes the low `count` (0 … 64) bits of a u64, in which those above are 0, at bit `at`; the next bit. Up to 16
+    bytes from there on are written."""
+    byte, shift = at >> 3, np.uint64(at & 7)
+    kept = load_u64(out, byte) & ((ONE << shift) - ONE)
+    store_u64(out, byte, kept | number << shift)
+    if count + np.int64(shift) > 64:
+        store_u64(out, byte + 8, number >> (np.uint64(64) - shift))
+    return at + count
+
+
+@device
+def take(data: NDArray[np.uint8], at: int, count: int) -> int:
+    """`count` (0 … 64) bits from bit `at` on, as u64."""
+    low = load_u64(data, at >> 3) >> np.uint64(at & 7)
+    if count <= 57:
+        return low & ((ONE << np.uint64(count)) - ONE)
+    high = load_u64(data, (at + 32) >> 3) >> np.uint64((at + 32) & 7)
+    return (low & np.uint64(0xFFFFFFFF)) | (high & ((ONE << np.uint64(count - 32)) - ONE)) << np.uint64(32)
+
+
+@device
+def put_varint(out: NDArray[np.uint8], at: int, number: int) -> int:
+    """Unsigned LEB128; the next byte."""
+    while number >= np.uint64(128):
+        out[at] = np.uint8((number & np.uint64(127)) | np.uint64(128))
+        number >>= SEVEN
+        at += 1
+    out[at] = np.uint8(number)
+    return at + 1
+
+
+@device
+def take_varint(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
+    """(u64, next byte). At most ten bytes are read."""
+    number = np.uint64(0)
+    for k in range(10):
+        byte = np.uint64(data[at + k])
+        number |= (byte & np.uint64(127)) << np.uint64(7 * k)
+        if byte < np.uint64(128):
+            return number, at + k + 1
+    return number, at + 10
+
+
+@device
+def varint_bits(number: int) -> int:
+    return max((bit_length(number) + 6) // 7, 1) * 8
+
+
+@device
+def middle(left: NDArray[np.int64], count: int, sample: NDArray[np.int64]) -> int:
+    """About the median of left[:count]: that of SAMPLED of them, or of all. `sample` i64[SAMPLED] is scratch."""
+    size = min(count, SAMPLED)
+    for i in range(size):
+        number = left[i * count // size]
+        k = i
+        while k > 0 and sample[k - 1] > number:
+            sample[k] = sample[k - 1]
+            k -= 1
+        sample[k] = number
+    return sample[size // 2]
+
+
+@device
+def rice_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, int]:
+    """(bits of low parts and quotients, low bits of each) that left[:count] take around `center`, the best of them."""
+    total = np.int64(0)
+    for i in range(count):
+        total += bit_length(zigzag(left[i] - center))
+    first = max(min(np.int64(total // count), 60) - 2, 0)
+    best, low = np.int64(1) << 60, np.int64(0)
+    a, b, c = np.int64(0), np.int64(0), np.int64(0)
+    shift = np.uint64(first)
+    escape = np.uint64(ESCAPE)
+    for i in range(count):
+        number = zigzag(left[i] - center)
+        quotient = number >> shift
+        if quotient < escape:
+            a += np.int64(quotient)
+            b += np.int64(quotient >> ONE)
+            c += np.int64(quotient >> np.uint64(2))
+        else:
+            whole = ESCAPE + 6 + bit_length(number)
+            a += whole
+            quotient >>= ONE
+            b += np.int64(quotient) if quotient < escape else whole
+            quotient >>= ONE
+            c += np.int64(quotient) if quotient < escape else whole
+    for k in range(3):
+        bits = (a if k == 0 else b if k == 1 else c) + count * (first + k + 1)
+        if bits < best:
+            best, low = bits, first + k
+    return best, low
+
+
+@device
+def rice_low(total: int, count: int) -> int:
+    """Low bits for numbers with this sum of bit lengths."""
+    return max(min(np.int64(total // max(count, 1)), 60) - 1, 0)
+
+
+@device
+def code_bits(number: int, low: int) -> int:
+    quotient = number >> np.uint64(low)
+    if quotient < np.uint64(ESCAPE):
+        return np.int64(quotient) + 1 + low
+    return ESCAPE + 7 + bit_length(number)
+
+
+@device
+def put_code(out: NDArray[np.uint8], at: int, number: int, low: int) -> int:
+    """A Rice code with its low bits behind the quotient."""
+    quotient = number >> np.uint64(low)
+    if quotient < np.uint64(ESCAPE):
+        at = put(out, at, ONE << quotient, np.int64(quotient) + 1)
+        return put(out, at, number & ((ONE << np.uint64(low)) - ONE), low)
+    at = put(out, at, ONE << np.uint64(ESCAPE), ESCAPE + 1)
+    length = max(bit_length(number), 1)
+    at = put(out, at, np.uint64(length - 1), 6)
+    return put(out, at, number, length)
+
+
+@device
+def take_code(data: NDArray[np.uint8], at: int, low: int) -> tuple[int, int]:
+    """(number, next bit); at most 112 bits further."""
+    quotient = min(trailing_zeros(load_u64(data, at >> 3) >> np.uint64(at & 7)), ESCAPE)
+    at += quotient + 1
+    if quotient < ESCAPE:
+        return np.uint64(quotient) << np.uint64(low) | take(data, at, low), at + low
+    length = np.int64(take(data, at, 6)) + 1
+    return take(data, at + 6, length), at + 6 + length
+
+
+@device
+def sparse_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, int, int, int]:
+    """(bits, how many differ from `center`, low bits of the gaps before them and of their distances)."""
+    many, gaps, sizes = np.int64(0), np.int64(0), np.int64(0)
+    gap = np.int64(0)
+    for i in range(count):
+        if left[i] == center:
+            gap += 1
+        else:
+            many += 1
+            gaps += bit_length(np.uint64(gap))
+            sizes += bit_length(zigzag(left[i] - center) - ONE)
+            gap = 0
+    gap_low, size_low = rice_low(gaps, many), rice_low(sizes, many)
+    bits = np.int64(8) + varint_bits(np.uint64(many))
+    gap = 0
+    for i in range(count):
+        if left[i] == center:
+            gap += 1
+        else:
+            bits += code_bits(np.uint64(gap), gap_low) + code_bits(zigzag(left[i] - center) - ONE, size_low)
+            gap = 0
+    return bits, many, gap_low, size_low
+
+
+@device
+def put_frame(left: NDArray[np.int64], count: int, out: NDArray[np.uint8], at: int, sample: NDArray[np.int64]) -> int:
+    """Writes a frame of left[:count] (1 … FRAME) at byte `at`, in the form that takes least; the next byte. Up to
+    FRAME_BYTES are written."""
+    least, most = left[0], left[0]
+    for i in range(1, count):
+        least = min(least, left[i])
+        most = max(most, left[i])
+    width = bit_length(np.uint64(most) - np.uint64(least))
+    if width == 63:
+        width = 64
+    reference = least
+    bits = varint_bits(zigzag(least)) + width * count
+    form, low = PACKED, min(width, 63)
+    many, size_low = np.int64(0), np.int64(0)
+    if width > 0:
+        center = middle(left, count, sample)
+        distance = np.int64(0)
+        for i in range(count):
+            many += left[i] != center
+            distance += bit_length(zigzag(left[i] - center))
+        # The mean of those that are not far away.
+        far = np.uint64(1) << np.uint64(min(distance // count + 3, 61))
+        sum_near, near = np.int64(0), np.int64(0)
+        for i in range(count):
+            beside = left[i] - center
+            if np.uint64(beside + np.int64(far)) <= far + far:
+                sum_near += beside
+                near += 1
+        mean = center
+        if near > 0:
+            mean += np.int64(np.floor(np.float64(sum_near) / np.float64(near) + 0.5))
+        for k in range(2):
+            around = center if k == 0 else mean
+            if k == 0 or mean != center:
+                rice, rice_k = rice_bits(left, count, around)
+                rice += varint_bits(zigzag(around))
+                if rice < bits:
+                    form, bits, low, reference = RICE, rice, rice_k, around
+        if many * 2 < count:
+            sparse, found, gap_low, sparse_low = sparse_bits(left, count, center)
+            sparse += varint_bits(zigzag(center))
+            if sparse < bits:
+                form, bits, low, reference = SPARSE, sparse, gap_low, center
+                many = found
+                size_low = sparse_low
+    out[at] = np.uint8(form << 6 | low)
+    at = put_varint(out, at + 1, zigzag(reference))
+    if form == SPARSE:
+        at = put_varint(out, at, np.uint64(many))
+        out[at] = np.uint8(size_low)
+        bit = (at + 1) * 8
+        gap = np.int64(0)
+        for i in range(count):
+            if left[i] == reference:
+                gap += 1
+            else:
+                bit = put_code(out, bit, np.uint64(gap), low)
+                bit = put_code(out, bit, zigzag(left[i] - reference) - ONE, size_low)
+                gap = 0
+        return (bit + 7) >> 3
+    bit = at * 8
+    if form == PACKED:
+        if width > 0:
+            for i in range(count):
+                bit = put(out, bit, np.uint64(left[i]) - np.uint64(reference), width)
+        return (bit + 7) >> 3
+    if low > 0:
+        mask = (ONE << np.uint64(low)) - ONE
+        for i in range(count):
+            bit = put(out, bit, zigzag(left[i] - reference) & mask, low)
+    for i in range(count):
+        number = zigzag(left[i] - reference)
+        quotient = number >> np.uint64(low)
+        if quotient < np.uint64(ESCAPE):
+            bit = put(out, bit, ONE << quotient, np.int64(quotient) + 1)
+        else:
+            bit = put(out, bit, ONE << np.uint64(ESCAPE), ESCAPE + 1)
+            length = bit_length(number)
+            bit = put(out, bit, np.uint64(length - 1), 6)
+            bit = put(out, bit, number, length)
+    return (bit + 7) >> 3
+
+
+@device
+def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64], first: int, count: int) -> int:
+    """Reads a frame at byte `at` to out[first : first + count]; the next byte, or BAD. Nothing is read further than 64
+    bytes behind `end`, which is at least `at`."""
+    form, low = np.int64(data[at]) >> 6, np.int64(data[at]) & 63
+    coded, at = take_varint(data, at + 1)
+    reference = unzigzag(coded)
+    limit = end * 8
+    if form == PACKED:
+        width = np.int64(64) if low == 63 else low
+        bit = at * 8
+        if bit + count * width > limit:
+            return BAD
+        if width == 0:
+            for i in range(count):
+                out[first + i] = reference
+        elif width <= 57:
+            mask = (ONE << np.uint64(width)) - ONE
+            for i in range(count):
+                place = bit + i * width
+                window = load_u64(data, place >> 3) >> np.uint64(place & 7)
+                out[first + i] = np.int64(window & mask) + reference
+        else:
+            for i in range(count):
+                out[first + i] = np.int64(take(data, bit + i * width, width)) + reference
+        return (bit + count * width + 7) >> 3
+    if form == RICE:
+        bit = at * 8
+        if bit + count * low > limit:
+            return BAD
+        if low == 0:
+            for i in range(count):
+                out[first + i] = 0
+        elif low <= 57:
+            mask = (ONE << np.uint64(low)) - ONE
+            for i in range(count):
+                place = bit + i * low
+                out[first + i] = np.int64((load_u64(data, place >> 3) >> np.uint64(place & 7)) & mask)
+        else:
+            for i in range(count):
+                out[first + i] = np.int64(take(data, bit + i * low, low))
+        bit += count * low
+        shift = np.uint64(low)
+        window, unread = np.uint64(0), np.int64(0)
+        for i in range(count):
+            if unread <= ESCAPE:
+                if bit > limit:
+                    return BAD
+                window = load_u64(data, bit >> 3) >> np.uint64(bit & 7)
+                unread = np.int64(57)
+            quotient = min(trailing_zeros(window), ESCAPE)
+            window >>= np.uint64(quotient + 1)
+            unread -= quotient + 1
+            bit += quotient + 1
+            number = np.uint64(quotient) << shift | np.uint64(out[first + i])
+            if quotient == ESCAPE:
+                if bit > limit:
+                    return BAD
+                length = np.int64(take(data, bit, 6)) + 1
+                number = take(data, bit + 6, length)
+                bit += 6 + length
+                unread = 0
+            out[first + i] = reference + unzigzag(number)
+        return (bit + 7) >> 3 if bit <= limit else BAD
+    if form != SPARSE or at > end:
+        return BAD
+    found, at = take_varint(data, at)
+    if found > np.uint64(count) or at >= end:
+        return BAD
+    many = np.int64(found)
+    size_low = np.int64(data[at]) & 63
+    bit = (at + 1) * 8
+    for i in range(count):
+        out[first + i] = reference
+    place = first
+    for _ in range(many):
+        if bit > limit:
+            return BAD
+        gap, bit = take_code(data, bit, low)
+        if gap >= np.uint64(first + count - place) or bit > limit:
+            return BAD
+        place += np.int64(gap)
+        number, bit = take_code(data, bit, size_low)
+        out[place] = reference + unzigzag(number + ONE)
+        place += 1
+    return (bit + 7) >> 3 if bit <= limit else BAD
+
+
+@device
+def slope_of(numbers: NDArray[np.int64], count: int) -> int:
+    """The step of the line from the first to the last of numbers[:count]."""
+    return np.int64(np.floor(np.float64(numbers[count - 1] - numbers[0]) / np.float64(count - 1) + 0.5))
+
+
+@device
+def residues(numbers: NDArray[np.int64], first: int, count: int, prediction: int, slope: int,
+             left: NDArray[np.int64]) -> None:
+    """What `prediction` leaves of numbers[first : first + count] to left[:count]. `first` is at least 1, and numbers[0]
+    is 0."""
+    if prediction == DELTA:
+        for i in range(count):
+            left[i] = numbers[first + i] - numbers[first + i - 1]
+    elif prediction == DELTA_OF_DELTA:
+        before = numbers[first - 1] - numbers[first - 2] if first > 1 else np.int64(0)
+        for i in range(count):
+            delta = numbers[first + i] - numbers[first + i - 1]
+            left[i] = delta - before
+            before = delta
+    elif prediction == LINE:
+        for i in range(count):
+            left[i] = numbers[first + i] - slope * (first + i)
+    else:
+        for i in range(count):
+            left[i] = numbers[first + i]
+
+
+@device
+def choose(numbers: NDArray[np.int64], count: int, left: NDArray[np.int64], sample: NDArray[np.int64],
+           ) -> tuple[int, int]:
+    """(the best prediction for numbers[:count], of which the first is 0; about how many bits they take)."""
+    best, least = CONSTANT, np.int64(0)
+    changes = False
+    for i in range(1, count):
+        if numbers[i] != 0:
+            changes = True
+            break
+    if not changes:
+        return best, least
+    slope = slope_of(numbers, count)
+    least = np.int64(1) << 62
+    for prediction in range(PLAIN, LINE + 1):
+        if prediction == LINE and slope == 0:
+            continue
+        bits = np.int64(0)
+        first = 1
+        while first < count and bits < least:
+            size = min(count - first, FRAME)
+            residues(numbers, first, size, prediction, slope, left)
+            center = middle(left, size, sample)
+            for i in range(size):
+                bits += bit_length(zigzag(left[i] - center))
+            first += size
+        if bits < least:
+            best, least = prediction, bits
+    return best, least
+
+
+@device
+def put_column(numbers: NDArray[np.int64], count: int, prediction: int, out: NDArray[np.uint8], at: int,
+               left: NDArray[np.int64], sample: NDArray[np.int64]) -> int:
+    """Writes numbers[1:count], of which the first is 0, by `prediction` at byte `at`; the next byte. For each frame
+    FRAME_BYTES must be free, and 16 more. `left` i64[FRAME] and `sample` i64[SAMPLED] are scratch."""
+    if prediction == CONSTANT:
+        return at
+    slope = np.int64(0)
+    if prediction == LINE:
+        slope = slope_of(numbers, count)
+        at = put_varint(out, at, zigzag(slope))
+    first = 1
+    while first < count:
+        size = min(count - first, FRAME)
+        residues(numbers, first, size, prediction, slope, left)
+        at = put_frame(left, size, out, at, sample)
+        first += size
+    return at
+
+
+@device
+def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, count: int, needed: int,
+                out: NDArray[np.int64], first: int) -> int:
+    """Reads at least `needed` of `count` numbers, of which the first is 0, to `out` from `first` on; the next byte, or
+    BAD. Of `data` there are 64 bytes more behind `end`."""
+    out[first] = 0
+    if prediction == CONSTANT:
+        for i in range(1, needed):
+            out[first + i] = 0
+        return at
+    slope = np.int64(0)
+    if prediction == LINE:
+        coded, at = take_varint(data, at)
+        slope = unzigzag(coded)
+    done = 1
+    while done < needed:
+        size = min(count - done, FRAME)
+        if at > end:
+            return BAD
+        at = take_frame(data, at, end, out, first + done, size)
+        if at == BAD:
+            return BAD
+        done += size
+    if prediction == DELTA:
+        number = np.int64(0)
+        for i in range(first + 1, first + needed):
+            number += out[i]
+            out[i] = number
+    elif prediction == DELTA_OF_DELTA:
+        number, delta = np.int64(0), np.int64(0)
+        for i in range(first + 1, first + needed):
+            delta += out[i]
+            number += delta
+            out[i] = number
+    elif prediction == LINE:
+        for i in range(1, needed):
+            out[first + i] += slope * i
+    return at
