@@ -88,12 +88,12 @@ def read_histogram(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[n
         if number == 8 or number == 11:
             side = POSITIVE if number == 11 else NEGATIVE
             count = fields[POSITIVE_SPANS + side]
-            status = _read_span(data, content, at, spans, side, count)
+            status = read_span(data, content, at, spans, side, count)
             if status < 0:
                 return status
             fields[POSITIVE_SPANS + side] = count + 1
         elif number == 16:
-            status = _read_floats(data, content, at, wire_type, fields, lists, CUSTOM)
+            status = read_floats(data, content, at, wire_type, fields, lists, CUSTOM)
             if status < 0:
                 return status
         elif not repeated:
@@ -126,16 +126,16 @@ def read_histogram(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[n
         number, wire_type, content, at = read_field(data, at, end)
         status = at
         if floats and (number == 10 or number == 13):
-            status = _read_floats(data, content, at, wire_type, fields, lists, POSITIVE if number == 13 else NEGATIVE)
+            status = read_floats(data, content, at, wire_type, fields, lists, POSITIVE if number == 13 else NEGATIVE)
         elif not floats and (number == 9 or number == 12):
-            status = _read_deltas(data, content, at, fields, lists, POSITIVE if number == 12 else NEGATIVE)
+            status = read_deltas(data, content, at, fields, lists, POSITIVE if number == 12 else NEGATIVE)
         if status < 0:
             return status
     return end
 
 
 @device
-def _read_span(data: NDArray[np.uint8], at: int, end: int, spans: NDArray[np.int64], side: int, index: int) -> int:
+def read_span(data: NDArray[np.uint8], at: int, end: int, spans: NDArray[np.int64], side: int, index: int) -> int:
     spans[side, index, 0] = 0
     spans[side, index, 1] = 0
     while at < end:
@@ -152,7 +152,7 @@ def _read_span(data: NDArray[np.uint8], at: int, end: int, spans: NDArray[np.int
 
 
 @device
-def _read_floats(data: NDArray[np.uint8], at: int, end: int, wire_type: int, fields: NDArray[np.int64],
+def read_floats(data: NDArray[np.uint8], at: int, end: int, wire_type: int, fields: NDArray[np.int64],
                  lists: NDArray[np.int64], row: int) -> int:
     """Packed or a single one."""
     if (end - at) & 7:
@@ -167,7 +167,7 @@ def _read_floats(data: NDArray[np.uint8], at: int, end: int, wire_type: int, fie
 
 
 @device
-def _read_deltas(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[np.int64], lists: NDArray[np.int64],
+def read_deltas(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[np.int64], lists: NDArray[np.int64],
                  row: int) -> int:
     """Packed or a single one."""
     count = fields[POSITIVE_BUCKETS + row]

@@ -102,12 +102,12 @@ def decode_histograms(
         np.zeros(kernels.DETAILS, np.int64), problems, state)
     if code < 0:
         raise MalformedHistogram(code, int(state[kernels.MALFORMED_AT]))
-    found = [Problem(code, int(row[0]), _detail(code, *row[1:].tolist()))
+    found = [Problem(code, int(row[0]), problem_detail(code, *row[1:].tolist()))
              for code, row in enumerate(problems) if row[0] >= 0]
     return payload[: state[kernels.PAYLOAD_END]], wrong, found
 
 
-def _detail(code: int, side: int, floats: int, found: int, wanted: int) -> str:
+def problem_detail(code: int, side: int, floats: int, found: int, wanted: int) -> str:
     if code not in _DETAILS:
         return REASONS[code]
     detail = _DETAILS[code].format(
