@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tests.conftest import Start
+from tests.conftest import Start, StartTsdb
 from tests.processes import TSDB, free_port, wait_until
+from tsdb.cli import cli
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -72,6 +74,33 @@ def test_the_commands_of_the_drop_in_page_run(start: Start, peer: Callable[[str]
     wait_until(lambda: server.client.data("query", {"query": "up"})["result"] != [], "it has scraped itself", 30)
     for argv in others:
         subprocess.run(argv, timeout=60, check=True)
+
+
+def test_the_commands_of_the_cardinality_page_run(start_tsdb: StartTsdb, peer: Callable[[str], Path], tmp_path: Path,
+                                                  ) -> None:
+    page = (EXAMPLES.parent / "docs" / "cardinality.md").read_text()
+    limits, rules = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    port, config, rule_file = free_port(), tmp_path / "tsdb.yml", tmp_path / "rules.yml"
+    rule_file.write_text(rules)
+    subprocess.run([peer("promtool"), "check", "rules", rule_file], timeout=60, check=True)
+    often = (EXAMPLES / "quickstart.yml").read_text().replace("9090", str(port)).replace("5s", "1s").replace("4s", "1s")
+    config.write_text(often + limits)
+    client = start_tsdb("--config", str(config), data=tmp_path / "data", port=port).client
+    wait_until(lambda: client.data("query", {"query": "tsdb_series_limit_used"})["result"] != [], "a scrape", 30)
+    limited = client.data("query", {"query": "tsdb_series_limit"})["result"]
+    assert {row["metric"].get("label", "") for row in limited} == {"", "user_id", "path", "*"}
+    for expr in re.findall(r"expr: (.*)", rules):
+        assert client.data("query", {"query": expr})["resultType"] == "vector"
+    page = page.replace(":9090", f":{port}").replace("/var/lib/tsdb", str(tmp_path / "data"))
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert [line[0] for line in lines] == ["curl", "tsdb", "curl", "tsdb", "tsdb"]
+    for line in lines:
+        if line[0] == "tsdb":
+            printed = CliRunner().invoke(cli, line[1:], catch_exceptions=False).output
+        else:
+            printed = subprocess.run(line, timeout=60, check=True, capture_output=True, text=True).stdout
+        assert "prometheus_http_request_duration_seconds_bucket" in printed
 
 
 def test_the_command_has_help_and_a_version() -> None:

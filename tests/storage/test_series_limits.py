@@ -69,7 +69,7 @@ limits_ = st.builds(
 labels_ = st.dictionaries(st.sampled_from(["__name__", "job", "a", "b", "é"]), st.sampled_from("vwxyz"), min_size=1)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(limits=limits_, batches=st.lists(st.lists(labels_, min_size=1, max_size=12), max_size=4))
 def test_as_plain_counting(limits: SeriesLimits, batches: list[list[dict[str, str]]]) -> None:
     head = Head(Windows(LocalFileSystem(), Path("/nowhere"), read_only=True))
@@ -140,6 +140,16 @@ def test_how_close_each_limit_is(tmp_path: Path) -> None:
             ("max_label_values", "*"): (4, 10), ("max_label_values", "n"): (4, 10),
             ("max_label_values", "nowhere"): (0, 10),
         }
+
+
+def test_two_databases_in_one_process(tmp_path: Path) -> None:
+    few = StorageOptions(series_limits=SeriesLimits(max_series=2))
+    with closing(Storage.open(tmp_path / "few", few)) as a, closing(Storage.open(tmp_path / "many")) as b:
+        assert write(b, "a1 a2 a3").rejected == 0
+        assert write(a, "a1 a2 a3").codes.tolist() == [ACCEPTED, ACCEPTED, OVER_SERIES]
+        assert [each.refused for each in a.statistics().limits] == [1]
+        assert b.statistics().limits == []
+        assert [[each.created for each in storage.churn(1).last_hour] for storage in (a, b)] == [[2], [3]]
 
 
 def test_series_that_leave_make_room() -> None:
