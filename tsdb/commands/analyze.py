@@ -115,14 +115,12 @@ def text(found: Mapping[str, Any]) -> str:
 
 
 def _of_directory(data: Path, block: str | None, limit: int, matches: Sequence[str]) -> Analysis:
-    from tsdb import kernels
     from tsdb.storage import Storage
     from tsdb.storage.directory import FORMAT_NAME
 
     matcher_sets = _matcher_sets(matches)
     if not (data / FORMAT_NAME).exists():
         raise StorageError(f"{data} is not a data directory of tsdb: it has no file {FORMAT_NAME}")
-    kernels.warm_up(data)
     if block is not None:
         return _of_block(data, block, limit, matcher_sets)
     storage = Storage.open(data, read_only=True)
