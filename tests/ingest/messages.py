@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from tests.ingest.sender import compress
 from tsdb.model.native_histograms import NativeHistogram
 
 Message = Any
@@ -95,8 +94,32 @@ def histogram_message(one: NativeHistogram, ts: int = 0, types: dict[str, Messag
     return made
 
 
-def float_of(bits: int) -> float:
-    """The float of these bits; the protobuf library keeps them, NaNs included, where Python does."""
-    value = struct.unpack("<d", struct.pack("<Q", bits))[0]
-    assert math.isnan(value) or struct.pack("<d", value) == struct.pack("<Q", bits)
-    return float(value)
+class Request:
+    """A request of remote_write 2.0 in the making."""
+
+    def __init__(self) -> None:
+        self.message: Message = V2["Request"](symbols=[""])
+
+    def ref(self, text: str) -> int:
+        symbols = self.message.symbols
+        if text not in symbols:
+            symbols.append(text)
+        return list(symbols).index(text)
+
+    def refs(self, *pairs: tuple[str, str]) -> list[int]:
+        return [self.ref(text) for pair in pairs for text in pair]
+
+    def add(self, labels: dict[str, str], *samples: tuple[int, float]) -> Message:
+        """A TimeSeries, labels sorted."""
+        series = self.message.timeseries.add(labels_refs=self.refs(*sorted(labels.items())))
+        for ts, value in samples:
+            series.samples.add(timestamp=ts, value=value)
+        return series
+
+    @property
+    def raw(self) -> bytes:
+        return bytes(self.message.SerializeToString())
+
+    @property
+    def body(self) -> bytes:
+        return compress(self.raw)

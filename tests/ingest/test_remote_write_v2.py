@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ingest import twin_v2
-from tests.ingest.messages import V2, Message, histogram_message
+from tests.ingest.messages import V2, Request, histogram_message
 from tests.ingest.sender import compress, encode, message, sample, varint
 from tests.ingest.test_remote_write import NOW, SECRET, bits, key_of, rows_of
 from tests.ingest.test_remote_write_fuzz import agree, mutate
@@ -58,37 +58,6 @@ def compare(raw: bytes) -> bool:
                    for name in (each.family, *(each.family + suffix for suffix in SUFFIXES)))
     assert bool(described) == bool(told)
     return True
-
-
-class Request:
-    """A Request in the making."""
-
-    def __init__(self) -> None:
-        self.message: Message = V2["Request"](symbols=[""])
-
-    def ref(self, text: str) -> int:
-        symbols = self.message.symbols
-        if text not in symbols:
-            symbols.append(text)
-        return list(symbols).index(text)
-
-    def refs(self, *pairs: tuple[str, str]) -> list[int]:
-        return [self.ref(text) for pair in pairs for text in pair]
-
-    def add(self, labels: dict[str, str], *samples: tuple[int, float]) -> Message:
-        """A TimeSeries, labels sorted."""
-        series = self.message.timeseries.add(labels_refs=self.refs(*sorted(labels.items())))
-        for ts, value in samples:
-            series.samples.add(timestamp=ts, value=value)
-        return series
-
-    @property
-    def raw(self) -> bytes:
-        return bytes(self.message.SerializeToString())
-
-    @property
-    def body(self) -> bytes:
-        return compress(self.raw)
 
 
 texts = st.one_of(st.sampled_from(["", "a", "b", "job", "__name__", "__name_", "x" * 127, "x" * 128]),
@@ -185,12 +154,12 @@ def test_what_prometheus_sends() -> None:
     rows = rows_of(got.batch)
     assert [labels["__name__"] for labels, _ in rows] == [
         "http_requests_0_total", "http_requests_1_total", "http_requests_2_total", "http_requests_0_total",
-        "rpc_seconds", "rpc_seconds"]
+        "rpc_seconds"], "exemplars have the row of the samples"
     assert rows[3] == ({"__name__": "http_requests_0_total", "instance": "host-3:9100", "job": "node",
                         "path": "/äpfel/" + "p" * 180}, [(NOW + 3, bits(1.5))])
     assert key_of(got.batch, 3) == canonical_key(rows[3][0])
     assert is_boxed(got.batch.values).tolist() == [False] * 4 + [True]
-    assert got.batch.exemplars == [Exemplar(5, (("trace_id", "abc"),), 0.5, NOW)]
+    assert got.batch.exemplars == [Exemplar(4, (("trace_id", "abc"),), 0.5, NOW)]
     assert got.batch.metadata == [
         *(Metadata(f"http_requests_{i}_total", "counter", "Requests.", "") for i in range(3)),
         Metadata("rpc_seconds", "histogram", "", "seconds")]

@@ -86,7 +86,7 @@ def checked_exemplar(labels: list[tuple[bytes, bytes]], value: bytes, ts: int) -
         texts = tuple((name.decode(), text.decode()) for name, text in labels)
     except UnicodeDecodeError:
         return None
-    return (texts, value, ts) if sum(len(name + text) for name, text in texts) <= 128 else None
+    return texts, value, ts
 
 
 def judge(labels: list[tuple[bytes, bytes]]) -> str:
@@ -144,6 +144,7 @@ def decode(data: bytes) -> Request:
             elif inner == 4:
                 histograms.append(read_histogram(text))
         add_series(request, labels, samples, histograms, exemplars)
+    join_exemplars(request)
     return request
 
 
@@ -172,3 +173,15 @@ def add_series(request: Request, labels: list[tuple[bytes, bytes]], samples: lis
     request.rejected_exemplars += len(exemplars) - len(row.exemplars)
     if row.samples or row.exemplars:
         request.rows.append(row)
+
+
+def join_exemplars(request: Request) -> None:
+    """Those of rows without samples go to the last row of the series that has some."""
+    of_key = {row.key: row for row in request.rows if row.samples}
+    rows = []
+    for row in request.rows:
+        if row.samples or row.key not in of_key:
+            rows.append(row)
+        else:
+            of_key[row.key].exemplars += row.exemplars
+    request.rows = rows

@@ -63,6 +63,7 @@ def decode(data: bytes) -> Request:
             add(request, content, symbols)
     if request.series and (not symbols or symbols[0]):
         raise WireError("the symbols must begin with an empty string")
+    twin.join_exemplars(request)
     return request
 
 

@@ -64,22 +64,9 @@ class Decoded:
     """Float samples and histograms in the request, rejected ones included."""
     rejected: list[Rejected] = field(default_factory=list)
     rejected_exemplars: int = 0
-    """Of series that are valid; their labels are too long or no text."""
+    """Of series that are valid; their labels are far too long, no text, or no symbols."""
     rejected_metadata: int = 0
     """Metadata of series whose references point beyond the symbols."""
-    tells_all: bool = False
-    """Whether the sender wants to know of rejected exemplars and metadata, too."""
-
-    @property
-    def rejected_others(self) -> list[str]:
-        """What to tell of other things than samples."""
-        told = []
-        if self.tells_all and self.rejected_exemplars:
-            told.append(f"{self.rejected_exemplars} exemplars rejected: their labels have more than 128 characters, "
-                        "or are not valid UTF-8 or no symbols")
-        if self.tells_all and self.rejected_metadata:
-            told.append(f"metadata of {self.rejected_metadata} series rejected: they point beyond the symbols")
-        return told
 
     @property
     def rejected_samples(self) -> int:

@@ -53,10 +53,8 @@ EXAMPLE_LENGTH = 400
 """Characters of a rejected series in a message."""
 PAYLOAD_RATIO = 4
 """Bytes of histograms in a batch for a byte of the largest body: the smallest message becomes 43 bytes."""
-EXEMPLAR_CHARACTERS = 128
-"""Of all label names and values of an exemplar; OpenMetrics' limit."""
 EXEMPLAR_BYTES = 4096
-"""Longer messages, and longer labels, are refused without a look."""
+"""Longer messages, and longer labels, are refused without a look: exemplars have 128 characters at most."""
 
 
 class Columns:
@@ -153,7 +151,8 @@ def judge(decoded: Decoded, columns: Columns, wrong: NDArray[np.uint8], data: ND
             batch.exemplars.append(exemplar)
         elif rows[row]:
             decoded.rejected_exemplars += 1
-    if not samples.all() or pending.size or decoded.rejected_exemplars:
+    joined = _join_exemplars(batch, samples) if batch.exemplars else False
+    if joined or not samples.all() or pending.size or decoded.rejected_exemplars:
         _keep(batch, samples)
 
 
@@ -168,13 +167,33 @@ def _decode_histograms(decoded: Decoded, histograms: NDArray[np.int64], data: ND
         bad = bad[samples[bad]]
         if bad.size:
             rows = batch.sample_row[bad]
-            begin = int(batch.row_offset[rows[0]])
-            key = batch.keys[begin : begin + int(batch.row_length[rows[0]])].tobytes()
             decoded.rejected.append(Rejected(
                 HISTOGRAM_REASONS[problem.code], int(np.unique(rows).size), int(bad.size),
-                shortened(format_series(labels_of_key(key).items())),
+                shortened(format_series(labels_of_key(_key(batch, rows[0])).items())),
                 detail=problem.detail if bad[0] == histograms[problem.first, 2] else ""))
     samples[histograms[codes != VALID_HISTOGRAM, 2]] = False
+
+
+def _join_exemplars(batch: Batch, samples: NDArray[np.bool_]) -> bool:
+    """Senders put exemplars into messages of their own: gives these the row of their series that has samples, where
+    there is one. Whether it did."""
+    rows = np.zeros(batch.row_hash.size, np.bool_)
+    rows[batch.sample_row[samples]] = True
+    alone = np.array([exemplar.row for exemplar in batch.exemplars if not rows[exemplar.row]], np.intp)
+    of_hash = {int(batch.row_hash[row]): int(row)
+               for row in np.flatnonzero(rows & np.isin(batch.row_hash, batch.row_hash[alone]))}
+    row_of = {}
+    for row in set(alone.tolist()):
+        other = of_hash.get(int(batch.row_hash[row]))
+        if other is not None and _key(batch, row) == _key(batch, other):
+            row_of[row] = other
+    batch.exemplars = [replace(exemplar, row=row_of.get(exemplar.row, exemplar.row)) for exemplar in batch.exemplars]
+    return bool(row_of)
+
+
+def _key(batch: Batch, row: int) -> bytes:
+    begin = int(batch.row_offset[row])
+    return batch.keys[begin : begin + int(batch.row_length[row])].tobytes()
 
 
 def _keep(batch: Batch, samples: NDArray[np.bool_]) -> None:
@@ -191,12 +210,11 @@ def _keep(batch: Batch, samples: NDArray[np.bool_]) -> None:
 
 
 def exemplar_labels(pairs: list[tuple[bytes, bytes]]) -> Labels | None:
-    """Labels of an exemplar, or None where they are no text or longer than it may have."""
+    """Labels of an exemplar, or None where they are no text."""
     try:
-        labels = tuple((name.decode(), value.decode()) for name, value in pairs)
+        return tuple((name.decode(), value.decode()) for name, value in pairs)
     except UnicodeDecodeError:
         return None
-    return labels if sum(len(name) + len(value) for name, value in labels) <= EXEMPLAR_CHARACTERS else None
 
 
 def shortened(text: str) -> str:

@@ -84,7 +84,7 @@ def decode_request_message(data: NDArray[np.uint8], size: int, secret: NDArray[n
     if state[SERIES] and (not state[SYMBOLS] or symbols[0, SIZE]):
         raise _malformed("the symbols must begin with an empty string", 0, size)
     batch = make_batch(columns, keys)
-    decoded = Decoded(batch, series=int(state[SERIES]), samples=batch.samples, tells_all=True)
+    decoded = Decoded(batch, series=int(state[SERIES]), samples=batch.samples)
     wrong = np.empty(int(state[PENDING]), np.uint8)
     labels = np.empty((canonical.MAX_LABELS, 4), np.int64)
     while wrong.size:

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 import numpy as np
 
 from tsdb.ingest.decoded import Decoded, IngestLimits
-from tsdb.ingest.remote_write import MESSAGE_1, declared_size, decode, negotiate
-from tsdb.model.batch import ACCEPTED, REASONS, Appended, Batch
+from tsdb.ingest.remote_write import MESSAGE_1, MESSAGES, declared_size, decode, negotiate
+from tsdb.model.batch import ACCEPTED, EXEMPLAR_REASONS, REASONS, Appended, Batch
 from tsdb.model.errors import TsdbError
 from tsdb.model.labels import format_series, labels_of_key
 from tsdb.model.native_histograms import is_boxed
@@ -45,40 +45,58 @@ _CENTURY_MS = (946_684_800_000, 4_102_444_800_000)
 
 async def write(services: Services, request: Request) -> Answer:
     headers = request.http.headers
-    message = negotiate(headers.get("Content-Type"), headers.get("Content-Encoding"),
-                        services.options.accepted_messages)
+    accepted = [message for message in MESSAGES if message in services.options.accepted_messages]
+    message = negotiate(headers.get("Content-Type"), headers.get("Content-Encoding"), accepted)
     limits = IngestLimits(max_body_bytes=int(services.config.server.max_decompressed_size))
     size = declared_size(request.body, limits.max_body_bytes)
     request.held.add(size if message == MESSAGE_1 else _KEYS_RATIO * size)
     decoded, appended = await _store(services, request.body, size, limits, message, request.held.move())
     services.metrics.received.inc(decoded.samples)
-    answer = _answer(services, decoded, appended)
+    # as by Prometheus, a sender of 1.0 does not hear of exemplars
+    others = [] if message == MESSAGE_1 else _other_rejections(decoded, appended)
+    answer = _answer(services, decoded, appended, others)
     if message != MESSAGE_1:
         answer.headers |= written(decoded.batch, appended)
     return answer
 
 
-def _answer(services: Services, decoded: Decoded, appended: Appended) -> Answer:
-    batch = decoded.batch
-    if not decoded.rejected and not appended.rejected and not decoded.rejected_others:
+def _answer(services: Services, decoded: Decoded, appended: Appended, others: list[str]) -> Answer:
+    if not decoded.rejected and not appended.rejected and not others:
         return Answer(204)
     for rejected in decoded.rejected:
         services.metrics.rejected.labels(rejected.reason).inc(rejected.samples)
     problems = [str(rejected) for rejected in decoded.rejected]
-    problems += rejections(services, batch, appended)
-    if not decoded.rejected and not decoded.rejected_others and appended.rejected == appended.outdone:
+    problems += rejections(services, decoded.batch, appended)
+    if not decoded.rejected and not others and appended.rejected == appended.outdone:
         return Answer(204)  # as by Prometheus: what a request has against itself is nobody's news
-    problems += decoded.rejected_others
     total = decoded.rejected_samples + appended.rejected
     kept = appended.accepted
-    return text(400, f"{total} of {decoded.samples} samples rejected, {kept} kept: " + "; ".join(problems))
+    return text(400, f"{total} of {decoded.samples} samples rejected, {kept} kept: " + "; ".join(problems + others))
 
 
 def written(batch: Batch, appended: Appended) -> dict[str, str]:
     """Headers that say how much of a 2.0 request was written."""
     histograms = int(np.count_nonzero(is_boxed(batch.values) & (appended.codes == ACCEPTED)))
-    counts = {"Samples": appended.accepted - histograms, "Histograms": histograms, "Exemplars": len(batch.exemplars)}
+    exemplars = len(batch.exemplars) - int(np.count_nonzero(appended.exemplar_codes))
+    counts = {"Samples": appended.accepted - histograms, "Histograms": histograms, "Exemplars": exemplars}
     return {f"X-Prometheus-Remote-Write-{what}-Written": str(count) for what, count in counts.items()}
+
+
+def _other_rejections(decoded: Decoded, appended: Appended) -> list[str]:
+    """Of exemplars and metadata."""
+    batch, codes = decoded.batch, appended.exemplar_codes
+    found = []
+    for code in np.unique(codes[codes > 0]).tolist():
+        which = np.flatnonzero(codes == code)
+        first = batch.exemplars[int(which[0])]
+        found.append(f"{EXEMPLAR_REASONS[code]}: {series_text(batch, first.row)} at {first.ts / 1000:.3f} "
+                     f"({which.size} exemplars rejected)")
+    if decoded.rejected_exemplars:
+        found.append(f"labels of exemplars are too long, not valid UTF-8 or beyond the symbols "
+                     f"({decoded.rejected_exemplars} exemplars rejected)")
+    if decoded.rejected_metadata:
+        found.append(f"metadata point beyond the symbols ({decoded.rejected_metadata} series, their samples are kept)")
+    return found
 
 
 def _store(
@@ -149,13 +167,15 @@ def rejections(services: Services, batch: Batch, appended: Appended) -> list[str
 
 def sample_text(batch: Batch, sample: int) -> str:
     """``name{label="value"} at 1700000000.123``."""
-    row = int(batch.sample_row[sample])
+    return f"{series_text(batch, int(batch.sample_row[sample]))} at {int(batch.ts[sample]) / 1000:.3f}"
+
+
+def series_text(batch: Batch, row: int) -> str:
+    """Of a keyed row, as PromQL writes it; long ones are cut."""
     offset, length = int(batch.row_offset[row]), int(batch.row_length[row])
     labels = labels_of_key(batch.keys[offset : offset + length].tobytes())
     series = format_series(labels.items())
-    if len(series) > _EXAMPLE_LENGTH:
-        series = series[:_EXAMPLE_LENGTH] + "…"
-    return f"{series} at {int(batch.ts[sample]) / 1000:.3f}"
+    return series if len(series) <= _EXAMPLE_LENGTH else series[:_EXAMPLE_LENGTH] + "…"
 
 
 def unit_remedy(ts: int) -> str:
