@@ -19,15 +19,17 @@ from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.errors import Corruption
 from tsdb.model.native_histograms import (
+    BOX,
     CUSTOM_SCHEMA,
     MAX_BYTES,
+    NORMAL_NAN,
     NativeHistogram,
     ResetHint,
     boxed,
     offsets,
 )
 from tsdb.storage.block import Chunks
-from tsdb.storage.block.block import SCRATCH_WORDS
+from tsdb.storage.block.chunk_kernels import SCRATCH_WORDS
 from tsdb.storage.block.encoding import encode
 from tsdb.storage.block.histogram_chunk_kernels import HISTOGRAMS, PAYLOAD, SCRATCH, decode_kinds, histogram_needs
 from tsdb.storage.block.histogram_encoding import encode_histograms, encode_kinds
@@ -326,3 +328,15 @@ def test_broken_chunks_are_told(seed: int = 7) -> None:
             body = bytearray(rng.randbytes(rng.randrange(1, 80)))
         said += Memory(chunks, (k, bytes(body))).decode() is None
     assert said > 300
+
+
+def test_floats_never_lead_to_histograms() -> None:
+    """What blocks of earlier versions have there becomes the usual NaN."""
+    odd = [(FIRST_TS + k, bits) for k, bits in enumerate([0, BOX, BOX - 1, (1 << 64) - 1, BOX | 7])]
+    values = np.array([bits for _, bits in odd], np.uint64)
+    ts = np.array([ts for ts, _ in odd], np.int64)
+    chunks = encode(np.zeros(1, np.int64), np.full(1, 5, np.int64), ts, values)
+    found = Memory(chunks).decode()
+    assert found is not None
+    assert [_bits(value) for _, value in found[0]] == [
+        struct.pack("<Q", bits) for bits in (0, NORMAL_NAN, BOX - 1, NORMAL_NAN, NORMAL_NAN)]

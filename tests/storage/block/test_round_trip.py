@@ -18,6 +18,7 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.errors import BadData
 from tsdb.model.labels import canonical_key
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.native_histograms import BOX
 from tsdb.storage.block import Block, write_block
 from tsdb.wal.files import LocalFileSystem
 
@@ -28,8 +29,8 @@ names = st.sampled_from(["__name__", "job", "a", "é", "\U0001f600", "a\0"]) | s
 values = st.sampled_from(["x", "xy", "api", "api-1", "web\nline", "été", "a.b", "aXb", "a", "a\0", "a\0\0"]) | st.text(
     min_size=1, max_size=20)
 value_bits = st.sampled_from(
-    [0, bits(-0.0), bits(1.0), bits(float("inf")), STALE_NAN, bits(float("nan")), 0x7FF8000000001234, 1, (1 << 64) - 1]
-) | st.integers(0, (1 << 64) - 1)
+    [0, bits(-0.0), bits(1.0), bits(float("inf")), STALE_NAN, bits(float("nan")), 0x7FF8000000001234, 1, BOX - 1]
+) | st.integers(0, BOX - 1)
 
 
 @st.composite

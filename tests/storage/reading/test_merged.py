@@ -16,6 +16,7 @@ from tests.storage.reading.plain import Interval, Part, Parts, Plain, Samples, i
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.native_histograms import BOX
 from tsdb.storage.head.layout import WINDOW_MS
 
 GRAIN = WINDOW_MS // 4
@@ -38,8 +39,8 @@ MATCHERS = [
 LAST = WINDOWS * WINDOW_MS - 1
 
 times = st.integers(0, WINDOWS * 4 - 1).map(lambda n: n * GRAIN)
-values = st.one_of(st.sampled_from([STALE_NAN, bits(float("nan")), bits(-0.0), 0, (1 << 64) - 1]),
-                   st.integers(0, (1 << 64) - 1))
+values = st.one_of(st.sampled_from([STALE_NAN, bits(float("nan")), bits(-0.0), 0, BOX - 1]),
+                   st.integers(0, BOX - 1))
 columns = st.dictionaries(st.sampled_from(SERIES), st.dictionaries(times, values, min_size=1, max_size=8), max_size=4)
 borders = st.integers(0, WINDOWS * 4).map(lambda n: n * GRAIN) | st.integers(-10, LAST + 10)
 intervals: st.SearchStrategy[list[Interval]] = st.lists(

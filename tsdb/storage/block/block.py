@@ -19,6 +19,7 @@ from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import SeriesSet, Symbols
 from tsdb.storage.block import chunk_kernels
 from tsdb.storage.block.folders import remove_files, take_away
+from tsdb.storage.block.histogram_reading import Decoded, Places, decode_kinds
 from tsdb.storage.block.layout import (
     CHUNKS_HEADER_BYTES,
     CHUNKS_MAGIC,
@@ -250,7 +251,7 @@ class Block:
     def decode(self, ranges: ChunkRanges, first: int, end: int,
                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
         """Decodes rows first:end of `chunk_ranges`, as for a `Tile`: (begin i64[rows], end i64[rows], ts i64[] ms,
-        values u64[] bits)."""
+        values u64[] bits). Of blocks without histograms."""
         begins, ends = ranges.begin[first:end], ranges.end[first:end]
         room = int(ranges.samples[first:end].sum())
         out_begin, out_end = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
@@ -262,6 +263,19 @@ class Block:
         if state != chunk_kernels.SOUND:
             raise self.problem(state, chunk)
         return out_begin, out_end, ts, values
+
+    def decode_kinds(self, ranges: ChunkRanges, first: int, end: int) -> Decoded:
+        """As `decode`, with histograms."""
+        if not self.meta.stats.histograms:
+            return Decoded(*self.decode(ranges, first, end))
+        rows = end - first
+        places = Places(self.columns.reshape(1, -1), np.arange(rows + 1), np.zeros(rows, np.int32),
+                        ranges.begin[first:end], ranges.end[first:end])
+        found, state, _, chunk = decode_kinds(places, 0, rows, ranges.mint, ranges.maxt,
+                                              int(ranges.samples[first:end].sum()))
+        if state != chunk_kernels.SOUND:
+            raise self.problem(state, chunk)
+        return found
 
     def problem(self, state: int, chunk: int) -> Corruption | FormatTooNew:
         """What a kernel's state says of a chunk."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
+from tsdb.model.native_histograms import BOX, NORMAL_NAN
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
 from tsdb.storage.codecs.dense_kernels import decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
@@ -29,6 +30,7 @@ SOUND, DAMAGED, UNKNOWN_FORM, TOO_MANY = range(4)
 read; more samples than there is room for."""
 COLUMN_FORM = 0xFFFF
 """In a column's checksum, where a chunk has its form."""
+BOXED, NOT_BOXED = np.uint64(BOX), np.uint64(NORMAL_NAN)
 ZERO_WORDS = 24
 """Behind the bytes of dense chunks and of columns in the scratch: so far their decoding may read."""
 
@@ -348,11 +350,23 @@ def decode_dense(columns: NDArray[np.uint64], size: int, count: int, first_ts: i
 
 
 @device
+def keep_floats(values: NDArray[np.uint64], first: int, past: int) -> None:
+    """Makes the usual NaN of each of values[first:past] that would lead to a histogram, in place."""
+    greatest = np.uint64(0)
+    for k in range(first, past):
+        greatest = max(greatest, values[k])
+    if greatest >= BOXED:
+        for k in range(first, past):
+            if values[k] >= BOXED:
+                values[k] = NOT_BOXED
+
+
+@device
 def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, header: NDArray[np.uint8],
                words: NDArray[np.uint64], out_ts: NDArray[np.int64], out_values: NDArray[np.uint64],
                position: int) -> tuple[int, int]:
-    """Checks and decodes a chunk of the block with these `columns`, as `decode_rows` does: (SOUND or what is wrong, the
-    next position)."""
+    """Checks and decodes a chunk of floats of the block with these `columns`, as `decode_rows` does: (SOUND or what is
+    wrong, the next position)."""
     start, size, count, form, first_ts, last_ts = chunk_place(columns, chunk, header)
     if start == 0:
         return DAMAGED, position
@@ -362,10 +376,13 @@ def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, he
         return TOO_MANY, position
     if form == DENSE_FLOATS:
         copy_bytes(columns, start, size, words, 0, ZERO_WORDS)
-        return decode_dense(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts, out_values,
-                            position)
-    copy_bytes(columns, start, size, words, 0, 3 + count // 32)
-    return SOUND, decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)
+        state, past = decode_dense(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts,
+                                   out_values, position)
+    else:
+        copy_bytes(columns, start, size, words, 0, 3 + count // 32)
+        state, past = SOUND, decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)
+    keep_floats(out_values, position, past)
+    return state, past
 
 
 @kernel(types.UniTuple(int64, 2)(U64, I64, I64, int64, int64, U8, U64, I64, I64, I64, U64), stage="query")

@@ -10,22 +10,15 @@ from numpy.typing import NDArray
 from tsdb.kernels.intrinsics import bytes_at
 from tsdb.kernels.registry import device, kernel
 from tsdb.storage.block.chunk_kernels import (
-    BASE,
     CHUNKS,
     CHUNKS_SIZE,
     DAMAGED,
     FORMS,
-    MAXTS,
-    MINTS,
-    OFFSET_WIDTH,
-    OFFSETS,
-    SAMPLES,
+    LOADED_BLOCK,
     SOUND,
-    TIME_WIDTH,
     TOO_MANY,
+    chunk_place,
     decode_one,
-    is_sound,
-    number_at,
 )
 from tsdb.storage.block.layout import form
 from tsdb.storage.codecs.histogram_encoding_kernels import encode_histograms
@@ -97,27 +90,18 @@ def form_of(columns: NDArray[np.uint64], chunk: int) -> int:
 
 @device
 def histogram_chunk(columns: NDArray[np.uint64], chunk: int, header: NDArray[np.uint8], copy: NDArray[np.uint8],
-                    ) -> tuple[int, int, int, int, int]:
-    """Where a chunk of histograms is: (address of the bytes, which PADDING others follow, their number; samples; first
-    time in ms; last time in ms); samples are -1 where it is damaged. The last chunk of a file is copied to `copy`
-    u8[]."""
-    base = np.int64(columns[BASE])
-    data = bytes_at(columns[SAMPLES] + np.uint64(chunk) * np.uint64(2), 2)
-    count = np.int64(data[0]) | np.int64(data[1]) << 8
-    first_ts = base + number_at(columns[MINTS], columns[TIME_WIDTH], chunk)
-    last_ts = base + number_at(columns[MAXTS], columns[TIME_WIDTH], chunk)
-    start = number_at(columns[OFFSETS], columns[OFFSET_WIDTH], chunk)
-    past = number_at(columns[OFFSETS], columns[OFFSET_WIDTH], chunk + 1)
-    size = np.int64(columns[CHUNKS_SIZE])
-    chunks = bytes_at(columns[CHUNKS], size)
-    if not is_sound(chunks, start, past, first_ts, last_ts, count, form_of(columns, chunk), header):
-        return np.uint64(0), np.int64(0), np.int64(-1), first_ts, last_ts
-    address = columns[CHUNKS] + np.uint64(start + 4)
-    if past + PADDING > size:
-        for k in range(past - start - 4):
-            copy[k] = chunks[start + 4 + k]
-        address = np.uint64(copy.ctypes.data)
-    return address, past - start - 4, count, first_ts, last_ts
+                    ) -> tuple[int, int, int, int]:
+    """Where a chunk of histograms is: (address of its bytes, which PADDING others follow; 0: it is damaged; how many
+    there are; samples; first time in ms). The last chunk of a file is copied to `copy` u8[]."""
+    start, size, count, _, first_ts, _ = chunk_place(columns, chunk, header)
+    if start == 0:
+        return np.uint64(0), size, count, first_ts
+    if start + size + PADDING <= np.int64(columns[CHUNKS_SIZE]):
+        return columns[CHUNKS] + np.uint64(start), size, count, first_ts
+    data = bytes_at(columns[CHUNKS] + np.uint64(start), size)
+    for k in range(size):
+        copy[k] = data[k]
+    return np.uint64(copy.ctypes.data), size, count, first_ts
 
 
 @kernel(types.UniTuple(int64, 3)(TABLE, I64, I32, I64, I64, int64, int64, U8, U8, I64), stage="query")
@@ -134,8 +118,8 @@ def histogram_needs(columns: NDArray[np.uint64], offsets: NDArray[np.int64], blo
             for chunk in range(begin[i], end[i]):
                 if form_of(columns[b], chunk) != HISTOGRAMS:
                     continue
-                address, size, count, _, _ = histogram_chunk(columns[b], chunk, header, copy)
-                if count < 0:
+                address, size, count, _ = histogram_chunk(columns[b], chunk, header, copy)
+                if address == 0:
                     return np.int64(DAMAGED), b, chunk
                 payload, scratch = chunk_needs(bytes_at(address, size), 0, size, count)
                 if payload < 0:
@@ -163,6 +147,7 @@ def decode_kinds(columns: NDArray[np.uint64], offsets: NDArray[np.int64], block:
     """
     position = np.int64(0)
     used = np.int64(0)
+    words[LOADED_BLOCK] = np.uint64(0)
     for row in range(first, past):
         out_begin[row - first] = position
         for i in range(offsets[row], offsets[row + 1]):
@@ -174,8 +159,8 @@ def decode_kinds(columns: NDArray[np.uint64], offsets: NDArray[np.int64], block:
                     if state_of != SOUND:
                         return np.int64(state_of), b, chunk
                     continue
-                address, size, count, first_ts, _ = histogram_chunk(columns[b], chunk, header, copy)
-                if count < 0:
+                address, size, count, first_ts = histogram_chunk(columns[b], chunk, header, copy)
+                if address == 0:
                     return np.int64(DAMAGED), b, chunk
                 if position + count > out_ts.size:
                     return np.int64(TOO_MANY), b, chunk

@@ -19,6 +19,8 @@ class Stats:
     samples: int = 0
     series: int = 0
     chunks: int = 0
+    histograms: int = 0
+    """Samples that are histograms; 0: it has no chunk of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,11 @@ class BlockMeta:
             made_of["parents"] = [
                 {"ulid": each.ulid, "minTime": each.mint, "maxTime": each.maxt} for each in compaction.parents
             ]
+        held = {"numSamples": stats.samples, "numSeries": stats.series, "numChunks": stats.chunks}
+        if stats.histograms:
+            held |= {"numFloatSamples": stats.samples - stats.histograms, "numHistogramSamples": stats.histograms}
         return {
-            "ulid": self.ulid, "minTime": self.mint, "maxTime": self.maxt,
-            "stats": {"numSamples": stats.samples, "numSeries": stats.series, "numChunks": stats.chunks},
+            "ulid": self.ulid, "minTime": self.mint, "maxTime": self.maxt, "stats": held,
             "compaction": made_of, "version": VERSION,
         }
 
@@ -93,7 +97,8 @@ class BlockMeta:
         )
         return cls(
             str(document["ulid"]), int(document["minTime"]), int(document["maxTime"]),
-            Stats(int(stats["numSamples"]), int(stats["numSeries"]), int(stats["numChunks"])),
+            Stats(int(stats["numSamples"]), int(stats["numSeries"]), int(stats["numChunks"]),
+                  int(stats.get("numHistogramSamples", 0))),
             Compaction(
                 int(made_of["level"]), tuple(map(str, made_of["sources"])), parents,
                 tuple(map(str, made_of.get("hints", ()))),

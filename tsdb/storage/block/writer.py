@@ -15,6 +15,7 @@ from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.storage.block.chunk_kernels import copy_chunks, copy_columns
 from tsdb.storage.block.dictionary import read_only, sort_series, take_series
 from tsdb.storage.block.folders import remove_block, remove_files
+from tsdb.storage.block.histogram_chunk_kernels import HISTOGRAMS
 from tsdb.storage.block.layout import (
     ALIGNMENT,
     CHUNKS_HEADER_BYTES,
@@ -102,7 +103,9 @@ def _write_files(fs: FileSystem, folder: Path, source: BlockSource, meta: BlockM
         per_series = per_series[per_series > 0]
     sections: Columns = {**dictionary.sections(), **columns}
     sections["series_chunk"] = np.concatenate(([0], np.cumsum(per_series))).astype(np.uint32)
-    stats = Stats(int(columns["chunk_samples"].sum(dtype=np.int64)), per_series.size, columns["chunk_form"].size)
+    samples, form = columns["chunk_samples"], columns["chunk_form"]
+    histograms = int(samples[form == HISTOGRAMS].sum(dtype=np.int64))
+    stats = Stats(int(samples.sum(dtype=np.int64)), per_series.size, form.size, histograms)
     meta = dataclasses.replace(meta, stats=stats)
     text = meta.to_json()
     sections[META_COPY] = np.frombuffer(text, np.uint8)

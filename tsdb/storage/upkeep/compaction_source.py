@@ -6,6 +6,7 @@ In memory are the labels of all series, four bytes for each series and block, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from tsdb.kernels.hash_kernels import new_secret
 from tsdb.storage.block import Block, ChunkRanges, Chunks, SeriesLabels, TimeColumns
 from tsdb.storage.block.dictionary import read_only
 from tsdb.storage.block.encoding import DenseEncoder
+from tsdb.storage.block.histogram_encoding import encode_kinds
+from tsdb.storage.block.histogram_reading import Decoded
 from tsdb.storage.block.text_kernels import sort_texts
 from tsdb.storage.blocks import precedence
 from tsdb.storage.reading.join import Join
 from tsdb.storage.reading.merge_kernels import drop_deleted, merge
 from tsdb.storage.upkeep.compaction_kernels import number_texts
+from tsdb.storage.upkeep.stored_histograms import SAMPLES_AT_ONCE, gathered
 
 ROWS = 4096
 """Series whose chunks are looked up at once."""
@@ -72,6 +76,8 @@ class CompactionSource:
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
         encoder = DenseEncoder(self.mint, self.maxt)
+        some_histograms = any(block.meta.stats.histograms for block in self._blocks)
+        most = SAMPLES_AT_ONCE if some_histograms else TILE_SAMPLES
         for start in range(0, order.size, ROWS):
             part = order[start : start + ROWS]
             sources = [_Rows(block, rows[part]) for block, rows in zip(self._blocks, self._rows, strict=True)]
@@ -79,15 +85,18 @@ class CompactionSource:
             first = 0
             while first < part.size:
                 before = int(ends[first - 1]) if first else 0
-                past = max(int(np.searchsorted(ends, before + TILE_SAMPLES, side="right")), first + 1)
-                yield encoder.encode(*_merged([source.tile(first, past) for source in sources]))
+                past = max(int(np.searchsorted(ends, before + most, side="right")), first + 1)
+                tiles = [source.tile(first, past) for source in sources]
+                begin, end, ts, values = _merged(tiles)
+                payload = gathered(begin, end, values) if any(tile.payload is not None for tile in tiles) else None
+                yield encode_kinds(begin, end, ts, values, payload, encoder.encode)
                 self._pause()
                 first = past
         yield encoder.columns()
 
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
-"""begin i64[rows], end i64[rows], ts i64[] ms, values u64[] bits."""
+"""begin i64[rows], end i64[rows], ts i64[] ms, values u64[] bits, boxed ones with addresses."""
 
 
 class _Rows:
@@ -103,30 +112,30 @@ class _Rows:
         """i64[n]"""
         self.samples[self._there] = self._ranges.samples
 
-    def tile(self, first: int, past: int) -> Columns:
+    def tile(self, first: int, past: int) -> Decoded:
         """The samples of series first:past that are not deleted."""
         low, high = np.searchsorted(self._there, (first, past)).tolist()
-        begin, end, ts, values = self._block.decode(self._ranges, low, high)
+        found = self._block.decode_kinds(self._ranges, low, high)
         tombstones = self._block.tombstones
         if len(tombstones):
-            drop_deleted(begin, end, ts, values, *tombstones.of(self._rows[low:high]), tombstones.mint,
-                         tombstones.maxt)
+            drop_deleted(found.begin, found.end, found.ts, found.values, *tombstones.of(self._rows[low:high]),
+                         tombstones.mint, tombstones.maxt)
         all_begin, all_end = np.zeros(past - first, np.int64), np.zeros(past - first, np.int64)
         at = self._there[low:high] - first
-        all_begin[at], all_end[at] = begin, end
-        return all_begin, all_end, ts, values
+        all_begin[at], all_end[at] = found.begin, found.end
+        return replace(found, begin=all_begin, end=all_end)
 
 
-def _merged(tiles: Sequence[Columns]) -> Columns:
-    tiles = [tile for tile in tiles if tile[2].size] or list(tiles[:1])
+def _merged(tiles: Sequence[Decoded]) -> Columns:
+    tiles = [tile for tile in tiles if tile.ts.size] or list(tiles[:1])
     if len(tiles) == 1:
-        return tiles[0]
-    begin, end = np.stack([tile[0] for tile in tiles]), np.stack([tile[1] for tile in tiles])
-    rows, room = begin.shape[1], sum(tile[2].size for tile in tiles)
+        return tiles[0].begin, tiles[0].end, tiles[0].ts, tiles[0].values
+    begin, end = np.stack([tile.begin for tile in tiles]), np.stack([tile.end for tile in tiles])
+    rows, room = begin.shape[1], sum(tile.ts.size for tile in tiles)
     out_begin, out_end = np.empty(rows, np.int64), np.empty(rows, np.int64)
     ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
     at, source = np.empty(len(tiles), np.int64), np.empty(len(tiles), np.int64)
-    merge(begin, end, _addresses([tile[2] for tile in tiles]), _addresses([tile[3] for tile in tiles]), at, source,
+    merge(begin, end, _addresses([tile.ts for tile in tiles]), _addresses([tile.values for tile in tiles]), at, source,
           out_begin, out_end, ts, values)
     return out_begin, out_end, ts, values
 

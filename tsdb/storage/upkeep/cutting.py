@@ -25,6 +25,7 @@ from tsdb.storage.head.windows import Window
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep import cutting_kernels
 from tsdb.storage.upkeep.statistics import chunk_bytes, chunk_ms, chunk_samples
+from tsdb.storage.upkeep.stored_histograms import SAMPLES_AT_ONCE, encode_stored, payloads_of
 from tsdb.wal.files import FileSystem
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,15 @@ class SealedChunks(Protocol):
 
 
 class WindowSource:
-    """The series and chunks of a complete window; chunks are taken over as they are. In the head nothing that has a
-    chunk in a window is freed meanwhile."""
+    """The series and chunks of a complete window; chunks without histograms are taken over as they are. In the head
+    nothing that has a chunk in a window is freed meanwhile."""
 
     def __init__(self, head: Head, window: SealedChunks, mint: int, maxt: int, go_on: GoOn = lambda: None) -> None:
         """The block's range is mint <= ts < maxt (ms), and what the chunks need beyond."""
         self._go_on = go_on
         self._table = head.table
         self._window = window
+        self._payloads = payloads_of(head)
         self.slots: NDArray[np.int32] = np.flatnonzero(window.chain[: head.table.size]).astype(np.int32)
         """i32[n]: those with a chunk; in the order of the block once its chunks were given."""
         self._counts = np.empty(self.slots.size, np.int64)
@@ -84,7 +86,7 @@ class WindowSource:
         for start in range(0, every.size, SLOTS_AT_ONCE):
             some = every[start : start + SLOTS_AT_ONCE]
             counts = self._counts[some]
-            mint, maxt, *_ = self._columns(self.slots[some], counts)
+            mint, maxt = self._columns(self.slots[some], counts)[:2]
             first = np.cumsum(counts) - counts
             oldest, newest = np.minimum.reduceat(mint, first), np.maximum.reduceat(maxt, first)
             found = tombstones_of_rows(tombstones, self.slots[some], self.mint, self.maxt)
@@ -101,19 +103,64 @@ class WindowSource:
         for start in range(0, order.size, SLOTS_AT_ONCE):
             self._go_on()
             counts = self._counts[start : start + SLOTS_AT_ONCE]
-            mint, maxt, samples, where, length = self._columns(self.slots[start : start + SLOTS_AT_ONCE], counts)
-            yield Chunks(counts, mint, maxt, samples, np.full(mint.size, FLOATS, np.uint8), where, length,
-                         self._window.array)
+            mint, maxt, samples, where, length, kind = self._columns(
+                self.slots[start : start + SLOTS_AT_ONCE], counts)
+            chunks = Chunks(counts, mint, maxt, samples, np.full(mint.size, FLOATS, np.uint8), where, length,
+                            self._window.array)
+            if kind.any():
+                yield from self._of_kinds(chunks, kind != 0)
+            else:
+                yield chunks
 
     def _columns(self, slots: NDArray[np.int32], counts: NDArray[np.int64]) -> tuple[
-            NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-        """Of the chunks of some slots: oldest and newest time, samples, where it is and its length."""
+            NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64],
+            NDArray[np.uint8]]:
+        """Of the chunks of some slots: oldest and newest time, samples, where it is, its length and kind."""
         total = int(counts.sum())
         mint, maxt, samples, length = (np.empty(total, np.int64) for _ in range(4))
-        where = np.empty(total, np.uint64)
+        where, kind = np.empty(total, np.uint64), np.empty(total, np.uint8)
         cutting_kernels.chunk_columns(slots, self._window.chain, self._window.address, counts, mint, maxt, samples,
-                                      where, length)
-        return mint, maxt, samples, where, length
+                                      where, length, kind)
+        return mint, maxt, samples, where, length, kind
+
+    def _of_kinds(self, chunks: Chunks, boxed: NDArray[np.bool_]) -> Iterator[Chunks]:
+        """Chunks with histograms (bool[k]) are encoded anew, those of a series that follow each other together; the
+        others stay as they are."""
+        series = np.repeat(np.arange(chunks.series.size), chunks.series)
+        decoded = np.bincount(series, np.where(boxed, chunks.samples, 0), chunks.series.size).cumsum()
+        first = 0
+        while first < decoded.size:
+            before = decoded[first - 1] if first else 0
+            past = max(first + 1, int(np.searchsorted(decoded, before + SAMPLES_AT_ONCE, side="right")))
+            low, high = np.searchsorted(series, (first, past)).tolist()
+            yield self._encoded(series[low:high] - first, past - first, boxed[low:high], chunks, slice(low, high))
+            self._go_on()
+            first = past
+
+    def _encoded(self, series: NDArray[np.int64], count: int, boxed: NDArray[np.bool_], chunks: Chunks, part: slice,
+                 ) -> Chunks:
+        """Some of the `chunks`; `series` i64[k] says which of `count` they are of."""
+        mint, maxt, samples, where, length = (
+            chunks.mint[part], chunks.maxt[part], chunks.samples[part], chunks.address[part], chunks.length[part])
+        some, rest = np.flatnonzero(boxed), np.flatnonzero(~boxed)
+        begins = (np.diff(some, prepend=-2) > 1) | (np.diff(series[some], prepend=-1) > 0)
+        runs = np.flatnonzero(begins)
+        ends = samples[some].cumsum()
+        begin, end = (ends - samples[some])[runs], np.append(ends[runs[1:] - 1], ends[-1:])
+        total = int(samples[some].sum())
+        ts, values = np.empty(total, np.int64), np.empty(total, np.uint64)
+        cutting_kernels.decode_sealed(where[some], samples[some], mint[some], ts, values)
+        made, damaged = encode_stored(begin, end, ts, values, self._payloads)
+        self.damaged += damaged.size
+        # in the order of the chunks that they were made of
+        of = np.concatenate((rest, np.repeat(some[runs], made.series)))
+        order = np.argsort(of, kind="stable")
+        return Chunks(
+            np.bincount(series[of], minlength=count).astype(np.int64), np.concatenate((mint[rest], made.mint))[order],
+            np.concatenate((maxt[rest], made.maxt))[order], np.concatenate((samples[rest], made.samples))[order],
+            np.concatenate((chunks.form[part][rest], made.form))[order],
+            np.concatenate((where[rest], made.address))[order], np.concatenate((length[rest], made.length))[order],
+            (chunks.owner, made.owner))
 
 
 def series_labels(table: SeriesTable, slots: NDArray[np.int32]) -> SeriesLabels:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int32, int64, types, uint16, uint32, uint64
+from numba import int32, int64, types, uint8, uint16, uint32, uint64
 from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, prefetch, words_at
 from tsdb.kernels.registry import device, kernel
-from tsdb.storage.head.layout import CHUNK_BITS, SEALED_HEADER_WORDS, WINDOW_HEADER_BYTES
+from tsdb.storage.codecs.gorilla_kernels import decode_chunk
+from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, SEALED_HEADER_WORDS, WINDOW_HEADER_BYTES
 
-U16, U32, U64, I32, I64 = uint16[::1], uint32[::1], uint64[::1], int32[::1], int64[::1]
+U8, U16, U32, U64, I32, I64 = uint8[::1], uint16[::1], uint32[::1], uint64[::1], int32[::1], int64[::1]
 LOW32 = np.uint64(0xFFFFFFFF)
 LOW40 = np.uint64(0xFFFFFFFFFF)
 SHORT = np.uint64(0xFFFF)
@@ -78,12 +79,12 @@ def count_chunks(slots: NDArray[np.int32], chain: NDArray[np.uint64], address: i
     return total, damaged, least, greatest
 
 
-@kernel(types.void(I32, U64, uint64, I64, I64, I64, I64, U64, I64), stage="later")
+@kernel(types.void(I32, U64, uint64, I64, I64, I64, I64, U64, I64, U8), stage="later")
 def chunk_columns(slots: NDArray[np.int32], chain: NDArray[np.uint64], address: int, counts: NDArray[np.int64],
                   mint: NDArray[np.int64], maxt: NDArray[np.int64], samples: NDArray[np.int64],
-                  where: NDArray[np.uint64], length: NDArray[np.int64]) -> None:
-    """The chunks that `count_chunks` found, as columns [chunks] of `block.source.Chunks`; those of a slot in time
-    order."""
+                  where: NDArray[np.uint64], length: NDArray[np.int64], kind: NDArray[np.uint8]) -> None:
+    """The chunks that `count_chunks` found, as columns [chunks] of `block.source.Chunks`, and their kinds in the head;
+    those of a slot in time order."""
     past = 0
     for i in range(slots.size):
         past += counts[i]
@@ -95,4 +96,17 @@ def chunk_columns(slots: NDArray[np.int32], chain: NDArray[np.uint64], address: 
             samples[k] = np.int64(header[0] >> np.uint64(48))
             where[k] = address + np.uint64(at + SEALED_HEADER_WORDS * 8)
             length[k] = (np.int64((header[3] >> np.uint64(32)) & SHORT) + 7) // 8
+            kind[k] = np.uint8((header[0] >> np.uint64(32)) & np.uint64(0xFF))
             at = np.int64(header[4] & LOW40)
+
+
+@kernel(int64(U64, I64, I64, I64, U64), stage="later")
+def decode_sealed(where: NDArray[np.uint64], samples: NDArray[np.int64], mint: NDArray[np.int64],
+                  ts: NDArray[np.int64], values: NDArray[np.uint64]) -> int:
+    """Decodes sealed chunks one after the other, columns [chunks] of which `chunk_columns` gave: their samples to `ts`
+    and `values`, which have room for them. How many."""
+    position = np.int64(0)
+    for k in range(where.size):
+        position = decode_chunk(words_at(where[k], CHUNK_WORDS + 1), samples[k], mint[k], np.int64(-0x8000000000000000),
+                                np.int64(0x7FFFFFFFFFFFFFFF), ts, values, position)
+    return position

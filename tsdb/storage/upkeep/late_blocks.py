@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.errors import TsdbError
+from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.appender import Appender
 from tsdb.storage.block import Block, Chunks, SeriesLabels, write_block
-from tsdb.storage.block.encoding import encode
 from tsdb.storage.block.meta import OUT_OF_ORDER
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import WINDOW_MS
 from tsdb.storage.late.late import Run
+from tsdb.storage.upkeep import stored_histograms
 from tsdb.storage.upkeep.cutting import GoOn, series_labels
+from tsdb.storage.upkeep.stored_histograms import encode_stored, payloads_of
 from tsdb.wal import Wal
 from tsdb.wal.files import FileSystem
 
@@ -43,6 +45,8 @@ class LateSource:
         self._table = head.table
         inside = np.flatnonzero((run.ts >= mint) & (run.ts < maxt))
         self._ts, self._values = run.ts[inside], run.values[inside]
+        self._payloads = payloads_of(head) if is_boxed(self._values).any() else None
+        self._at_once = SAMPLES_AT_ONCE if self._payloads is None else stored_histograms.SAMPLES_AT_ONCE
         slots = run.slots[inside]
         self._begin = np.flatnonzero(np.diff(slots, prepend=-1))
         self._end = np.append(self._begin[1:], slots.size)
@@ -58,8 +62,11 @@ class LateSource:
         while first < order.size:
             self._go_on()
             before = int(samples[first - 1]) if first else 0
-            past = max(first + 1, int(np.searchsorted(samples, before + SAMPLES_AT_ONCE, side="right")))
-            yield encode(begin[first:past], end[first:past], self._ts, self._values)
+            past = max(first + 1, int(np.searchsorted(samples, before + self._at_once, side="right")))
+            chunks, damaged = encode_stored(begin[first:past], end[first:past], self._ts, self._values, self._payloads)
+            if damaged.size:
+                log.error("late samples of %d series are lost: histograms among them are damaged or gone", damaged.size)
+            yield chunks
             first = past
 
 
