@@ -68,7 +68,8 @@ def test_a_server_with_limits(start_tsdb: StartTsdb, tmp_path: Path) -> None:
         assert metrics(client, "tsdb_ingest_rejected_samples_total")['{reason="label value limit exceeded"}'] == 2
         assert server.log.read_text().count("new series are refused: the metric") == 1
 
-        printed = CliRunner().invoke(cli, ["analyze", "--url", f"http://127.0.0.1:{server.port}", "--limit", "1"]).output
+        url = f"http://127.0.0.1:{server.port}"
+        printed = CliRunner().invoke(cli, ["analyze", "--url", url, "--limit", "1"]).output
         assert "Highest cardinality metric names:\nSERIES  NAME\n    20  paths\n" in printed
         assert "created and removed in the last hour:\nCREATED  REMOVED  METRIC\n     20        0  paths" in printed
 

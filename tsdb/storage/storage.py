@@ -42,9 +42,9 @@ from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.limits import LimitState, SeriesLimits
 from tsdb.storage.head.windows import Windows
+from tsdb.storage.reading.analysis import Analysis, analyze_all
 from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.opening import Opened, open_head, save_head
-from tsdb.storage.reading.analysis import Analysis, analyze_all
 from tsdb.storage.restart.recovery import Report
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
