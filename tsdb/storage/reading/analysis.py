@@ -68,7 +68,7 @@ def analyze_block(block: Block, matcher_sets: Sequence[Sequence[Matcher]], most:
 
 def analyze_all(head: Head, index: Index, blocks: Blocks, matcher_sets: Sequence[Sequence[Matcher]], most: int,
                 ) -> Analysis:
-    """Likewise, of the head and of all blocks: a series that several have is one. Some 300 bytes of memory for each.
+    """Likewise, of the head and of all blocks: a series that several have is one. Some 600 bytes of memory for each.
     Raises Corruption, BadData."""
     views = Views(head, blocks)
     while True:
