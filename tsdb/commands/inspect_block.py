@@ -80,14 +80,58 @@ def summary(block: Block) -> dict[str, Any]:
         "path": str(block.path), "ulid": meta.ulid, "minTime": meta.mint, "maxTime": meta.maxt,
         "firstSample": meta.mint + int(first.min()) if first.size else None,
         "lastSample": meta.mint + int(last.max()) if last.size else None,
-        "samples": stats.samples, "series": stats.series, "chunks": stats.chunks,
+        "samples": stats.samples, "histograms": stats.histograms, "series": stats.series, "chunks": stats.chunks,
         "level": made.level, "sources": list(made.sources), "parents": [each.ulid for each in made.parents],
         "hints": list(made.hints), "windows": list(made.windows), "border": made.border,
         "tombstones": len(block.tombstones),
         "bytes": {"index": size, "chunks": chunks, "perSample": (size + chunks) / max(stats.samples, 1),
                   "chunksPerSample": chunks / max(stats.samples, 1), "indexPerSeries": size / max(stats.series, 1)},
-        "sections": sections, **_largest(block), "chunkSamples": _histogram(index["chunk_samples"].all()),
+        "sections": sections, **_largest(block), "forms": _forms(block), "schemas": _schemas(block),
+        "chunkSamples": _histogram(index["chunk_samples"].all()),
     }
+
+
+def _forms(block: Block) -> list[dict[str, Any]]:
+    """Chunks, samples and bytes of each kind and codec."""
+    import numpy as np
+
+    from tsdb.storage.block.layout import CODECS, KINDS
+
+    index = block.index
+    forms = index["chunk_form"].all()
+    sizes, samples = np.diff(index["chunk_offset"].all().astype(np.int64)), index["chunk_samples"].all()
+    out = []
+    for form in np.unique(forms).tolist():
+        own = forms == form
+        kind, codec = form & 7, form >> 3 & 15
+        out.append({"kind": KINDS.get(kind, str(kind)), "codec": CODECS.get(codec, str(codec)),
+                    "chunks": int(np.count_nonzero(own)), "samples": int(samples[own].sum(dtype=np.int64)),
+                    "bytes": int(sizes[own].sum())})
+    return out
+
+
+def _schemas(block: Block) -> list[dict[str, Any]]:
+    """What chunks of histograms begin with: how many have which schema, and the buckets of one at the most."""
+    import numpy as np
+
+    from tsdb.storage.block.layout import HISTOGRAMS
+
+    chunks = np.flatnonzero(block.index["chunk_form"].all() == HISTOGRAMS)
+    if not chunks.size:
+        return []
+    data, at = block.chunks, block.index["chunk_offset"].all()[chunks].astype(np.int64) + 5
+    buckets = np.zeros(at.size, np.int64)
+    for number in range(5):  # bytes of payload, histograms, layouts, buckets, bytes of the first layout
+        unread, shift = np.arange(at.size), 0
+        while unread.size and shift < 64:
+            byte = data[np.minimum(at[unread], data.size - 1)].astype(np.int64)
+            at[unread] += 1
+            if number == 3:
+                buckets[unread] |= (byte & 127) << shift
+            unread, shift = unread[byte > 127], shift + 7
+    schemas = data[np.minimum(at, data.size - 1)].view(np.int8)
+    return [{"schema": schema, "chunks": int(np.count_nonzero(schemas == schema)),
+             "buckets": int(buckets[schemas == schema].max())} for schema in np.unique(schemas).tolist()]
 
 
 def _largest(block: Block) -> dict[str, Any]:
@@ -156,7 +200,8 @@ def text(found: dict[str, Any]) -> str:
         *([("samples", f"from {time_text(found['firstSample'])} to {time_text(found['lastSample'])}")]
           if found["firstSample"] is not None else []),
         ("holds", f"{amount(found['samples'])} samples in {amount(found['chunks'])} chunks of "
-                  f"{amount(found['series'])} series"),
+                  f"{amount(found['series'])} series"
+                  + (f"; {amount(found['histograms'])} samples are histograms" if found["histograms"] else "")),
         ("takes", f"{size(total)}: chunks {size(sizes['chunks'])}, index {size(sizes['index'])}"),
         ("", f"{sizes['perSample']:.2f} bytes per sample, {sizes['chunksPerSample']:.2f} of them in chunks; "
              f"{sizes['indexPerSeries']:.0f} bytes of index per series"),
@@ -174,6 +219,14 @@ def text(found: dict[str, Any]) -> str:
     rows.append(["chunks (the file)", "", amount(found["chunks"]), size(sizes["chunks"]),
                  f"{sizes['chunks'] / total:.1%}"])
     out += ["", table(["section", "type", "items", "size", "share"], rows, "llrrr")]
+    out += ["", table(["kind of chunks", "codec", "chunks", "samples", "size", "bytes per sample"],
+                      [[each["kind"], each["codec"], amount(each["chunks"]), amount(each["samples"]),
+                        size(each["bytes"]), f"{each['bytes'] / max(each['samples'], 1):.2f}"]
+                       for each in found["forms"]], "llrrrr")]
+    if found["schemas"]:
+        out += ["", table(["schema of histograms", "chunks", "most buckets"],
+                          [[str(each["schema"]), amount(each["chunks"]), amount(each["buckets"])]
+                           for each in found["schemas"]], "rrr")]
     out += ["", table(["largest metrics", "series", "chunks"],
                       [[each["name"], amount(each["series"]), size(each["chunkBytes"])] for each in found["metrics"]],
                       "lrr")]
@@ -210,10 +263,10 @@ def _list(block: Block, matches: tuple[str, ...], samples: bool, as_json: bool, 
     for each in _series(block, rows):
         row = each.pop("row")
         if samples and as_json:
-            yield json.dumps({"labels": each["labels"], "samples": [[t, repr(v)] for t, v in _samples(block, row)]})
+            yield json.dumps({"labels": each["labels"], "samples": [[t, v] for t, v in _samples(block, row)]})
         elif samples:
             yield format_series(each["labels"].items())
-            yield from (f"  {time_text(t):<24}  {v!r}" for t, v in _samples(block, row))
+            yield from (f"  {time_text(t):<24}  {v}" for t, v in _samples(block, row))
         elif as_json:
             yield json.dumps(each)
         else:
@@ -244,10 +297,18 @@ def _series(block: Block, rows: NDArray[np.int32]) -> Iterator[dict[str, Any]]:
                    **dict(zip(("chunks", "samples", "bytes", "minTime", "maxTime"), numbers, strict=True))}
 
 
-def _samples(block: Block, row: int) -> Iterator[tuple[int, float]]:
-    """Times (ms) and values of a row, deleted ones included."""
+def _samples(block: Block, row: int) -> Iterator[tuple[int, str]]:
+    """Times (ms) and values of a row, deleted ones included; of histograms what they count."""
     import numpy as np
 
+    from tsdb.model.native_histograms import decode, is_boxed, offsets
+
     ranges = block.chunk_ranges(np.array([row], np.int32), -(1 << 63), (1 << 63) - 1)
-    _, _, ts, values = block.decode(ranges, 0, 1)
-    return zip(ts.tolist(), values.view(np.float64).tolist(), strict=True)
+    found = block.decode_kinds(ranges, 0, 1)
+    texts = list(map(repr, found.values.view(np.float64).tolist()))
+    if found.payload is not None:
+        places = offsets(found.values) - found.payload.__array_interface__["data"][0]
+        for place in np.flatnonzero(is_boxed(found.values)).tolist():
+            one = decode(found.payload, int(places[place]))
+            texts[place] = f"histogram: schema {one.schema}, count {one.count}, sum {one.sum!r}"
+    return zip(found.ts.tolist(), texts, strict=True)

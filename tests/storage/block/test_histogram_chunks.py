@@ -31,9 +31,9 @@ from tsdb.model.native_histograms import (
 from tsdb.storage.block import Chunks
 from tsdb.storage.block.chunk_kernels import SCRATCH_WORDS
 from tsdb.storage.block.encoding import encode
-from tsdb.storage.block.histogram_chunk_kernels import HISTOGRAMS, PAYLOAD, SCRATCH, decode_kinds, histogram_needs
+from tsdb.storage.block.histogram_chunk_kernels import PAYLOAD, SCRATCH, decode_kinds, histogram_needs
 from tsdb.storage.block.histogram_encoding import encode_histograms, encode_kinds
-from tsdb.storage.block.layout import MAX_CHUNK_BYTES
+from tsdb.storage.block.layout import HISTOGRAMS, MAX_CHUNK_BYTES
 from tsdb.storage.codecs.histogram_kernels import PADDING
 
 FIRST_TS = 1_700_000_000_000

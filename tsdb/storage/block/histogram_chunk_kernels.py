@@ -20,7 +20,7 @@ from tsdb.storage.block.chunk_kernels import (
     chunk_place,
     decode_one,
 )
-from tsdb.storage.block.layout import form
+from tsdb.storage.block.layout import HISTOGRAMS
 from tsdb.storage.codecs.histogram_encoding_kernels import encode_histograms
 from tsdb.storage.codecs.histogram_kernels import PADDING, chunk_needs, decode_histograms
 
@@ -28,9 +28,6 @@ BYTES = types.Array(uint8, 1, "C", readonly=True)
 U8, U64, I32, I64 = uint8[::1], uint64[::1], int32[::1], int64[::1]
 TABLE, LONGS = uint64[:, ::1], int64[:, ::1]
 
-KIND_HISTOGRAM = 1
-CODEC_HISTOGRAM = 3
-HISTOGRAMS = form(KIND_HISTOGRAM, CODEC_HISTOGRAM)
 PAYLOAD, SCRATCH = range(2)
 """Places in what `histogram_needs` writes."""
 

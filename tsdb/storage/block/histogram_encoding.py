@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption
 from tsdb.model.native_histograms import MAX_BYTES, is_boxed
-from tsdb.storage.block.histogram_chunk_kernels import HISTOGRAMS, encode_histogram_rows
+from tsdb.storage.block.histogram_chunk_kernels import encode_histogram_rows
+from tsdb.storage.block.layout import HISTOGRAMS
 from tsdb.storage.block.source import Chunks
 from tsdb.storage.codecs.histogram_columns_kernels import CODES
 from tsdb.storage.codecs.histogram_encoding_kernels import LAYOUTS, MATRIX, SHARED

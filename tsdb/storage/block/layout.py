@@ -65,8 +65,11 @@ MAX_CHUNK_BYTES = 1 << 20
 MAX_ITEMS = (1 << 32) - 1
 """Labels, or chunks, of a block."""
 
-KIND_FLOAT = 0
-CODEC_GORILLA, CODEC_DENSE = 1, 2
+KIND_FLOAT, KIND_HISTOGRAM = range(2)
+CODEC_GORILLA, CODEC_DENSE, CODEC_HISTOGRAM = 1, 2, 3
+KINDS = {KIND_FLOAT: "floats", KIND_HISTOGRAM: "histograms"}
+CODECS = {CODEC_GORILLA: "gorilla", CODEC_DENSE: "dense", CODEC_HISTOGRAM: "columns"}
+"""What people call them."""
 START_TIMES = 0x80
 
 
@@ -77,6 +80,7 @@ def form(kind: int, codec: int, *, start_times: bool = False) -> int:
 
 FLOATS = form(KIND_FLOAT, CODEC_GORILLA)
 DENSE_FLOATS = form(KIND_FLOAT, CODEC_DENSE)
+HISTOGRAMS = form(KIND_HISTOGRAM, CODEC_HISTOGRAM)
 
 
 def narrowest(greatest: int) -> np.dtype[np.unsignedinteger]:

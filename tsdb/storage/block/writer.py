@@ -15,7 +15,6 @@ from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.storage.block.chunk_kernels import copy_chunks, copy_columns
 from tsdb.storage.block.dictionary import read_only, sort_series, take_series
 from tsdb.storage.block.folders import remove_block, remove_files
-from tsdb.storage.block.histogram_chunk_kernels import HISTOGRAMS
 from tsdb.storage.block.layout import (
     ALIGNMENT,
     CHUNKS_HEADER_BYTES,
@@ -26,6 +25,7 @@ from tsdb.storage.block.layout import (
     ENTRY,
     FOOTER,
     HEADER,
+    HISTOGRAMS,
     INDEX_HEADER_BYTES,
     INDEX_MAGIC,
     INDEX_NAME,

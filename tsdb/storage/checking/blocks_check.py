@@ -22,6 +22,8 @@ from tsdb.storage.upkeep.quarantine import damaged_chunks, named, series_of, tim
 from tsdb.wal.files import FileSystem
 
 SAMPLES_AT_ONCE = 1 << 19
+HISTOGRAMS_AT_ONCE = 1 << 15
+"""Samples, where there are histograms among them."""
 ROWS_AT_ONCE = 4096
 EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
 FROM_SNAPSHOT = ("Put the block of a snapshot in its place if there is one. Else the server replaces it by what is "
@@ -144,17 +146,18 @@ def _check_chunks(block: Block, report: Report, progress: Callable[[int], None])
             FROM_SNAPSHOT, tuple(named(block, hit, NAMED)), hit.size, mint, maxt, Repair.SET_ASIDE), "blocks")
         rows = np.setdiff1d(rows, hit).astype(np.int32)
     wrong = 0
+    at_once = HISTOGRAMS_AT_ONCE if block.meta.stats.histograms else SAMPLES_AT_ONCE
     for start in range(0, rows.size, ROWS_AT_ONCE):
         ranges = block.chunk_ranges(rows[start : start + ROWS_AT_ONCE], EARLIEST, LATEST)
         ends = np.cumsum(ranges.samples)
         first = 0
         while first < ends.size:
             before = int(ends[first - 1]) if first else 0
-            past = max(int(np.searchsorted(ends, before + SAMPLES_AT_ONCE, side="right")), first + 1)
-            begin, end, ts, _ = block.decode(ranges, first, past)
-            wrong += int((end - begin != ranges.samples[first:past]).sum())
-            falling = np.flatnonzero(ts[1:] <= ts[:-1]) + 1
-            wrong += int((~np.isin(falling, begin)).sum())
+            past = max(int(np.searchsorted(ends, before + at_once, side="right")), first + 1)
+            found = block.decode_kinds(ranges, first, past)
+            wrong += int((found.end - found.begin != ranges.samples[first:past]).sum())
+            falling = np.flatnonzero(found.ts[1:] <= found.ts[:-1]) + 1
+            wrong += int((~np.isin(falling, found.begin)).sum())
             first = past
         progress(int(block.bytes * min(start + ROWS_AT_ONCE, rows.size) / max(rows.size, 1)))
     if wrong:

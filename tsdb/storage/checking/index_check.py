@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tsdb.storage.block import Block
 from tsdb.storage.block.derived import fingerprints_of
-from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FINGERPRINT_BYTES
+from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FINGERPRINT_BYTES, HISTOGRAMS
 from tsdb.storage.block.sections import Index
 
 
@@ -25,6 +25,10 @@ def index_problems(block: Block) -> Iterator[str]:
     if there != (stats.samples, stats.series, stats.chunks):
         yield (f"meta.json says {stats.samples} samples, {stats.series} series and {stats.chunks} chunks, the index "
                f"has {there[0]}, {there[1]} and {there[2]}")
+    samples, form = index["chunk_samples"].all(), index["chunk_form"].all()
+    histograms = int(samples[form == HISTOGRAMS].sum(dtype=np.int64))
+    if histograms != stats.histograms:
+        yield f"meta.json says {stats.histograms} histograms, the index has {histograms}"
 
 
 def _first(problems: Iterator[str]) -> Iterator[str]:
