@@ -23,6 +23,8 @@ NameEscaping = Literal["", "allow-utf-8", "underscores", "dots", "values"]
 PROTOCOLS: tuple[Protocol, ...] = ("OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0",
                                    "PrometheusText0.0.4")
 """What is asked for where neither job nor global section say it, best first."""
+NATIVE_PROTOCOLS: tuple[Protocol, ...] = ("PrometheusProto", *PROTOCOLS)
+"""The same where native histograms are wanted."""
 
 
 class GlobalConfig(Section, frozen=True):
@@ -55,11 +57,11 @@ class GlobalConfig(Section, frozen=True):
     keep_dropped_targets: Annotated[int, key("For jobs without this key.")] = 0
     metric_name_validation_scheme: Annotated[NameValidation, key("For jobs without this key.")] = ""
     metric_name_escaping_scheme: Annotated[NameEscaping, key("For jobs without this key.")] = ""
-    scrape_native_histograms: Annotated[bool | None, key("For jobs without this key.", built=False)] = None
+    scrape_native_histograms: Annotated[
+        bool | None, key("For jobs without this key. Default: the feature `native-histograms`.")
+    ] = None
     convert_classic_histograms_to_nhcb: Annotated[bool, key("For jobs without this key.", built=False)] = False
-    always_scrape_classic_histograms: Annotated[bool, key("For jobs without this key. They always are, for now.")] = (
-        False
-    )
+    always_scrape_classic_histograms: Annotated[bool, key("For jobs without this key.")] = False
     extra_scrape_metrics: Annotated[bool | None, key("For jobs without this key.")] = None
 
     def checked(self, place: Place) -> GlobalConfig:
@@ -113,9 +115,11 @@ class ScrapeConfig(DiscoveryConfig, frozen=True, kw_only=True):
     fallback_scrape_protocol: Annotated[
         Protocol | None, key("Format of answers whose Content-Type is missing or unknown.")
     ] = None
-    scrape_native_histograms: Annotated[bool | None, key("Take native histograms.", built=False)] = None
+    scrape_native_histograms: Annotated[
+        bool | None, key("Take native histograms. Only `PrometheusProto` has them; `scrape_protocols` begin with it.")
+    ] = None
     always_scrape_classic_histograms: Annotated[
-        bool | None, key("Take classic histograms beside native ones. They always are, for now.")
+        bool | None, key("Take the classic histogram beside a native one, too, not only without it.")
     ] = None
     convert_classic_histograms_to_nhcb: Annotated[
         bool | None, key("Make native histograms of classic ones.", built=False)
@@ -139,10 +143,11 @@ class ScrapeConfig(DiscoveryConfig, frozen=True, kw_only=True):
         int | None, key("Longest label value, bytes; a longer one fails the scrape. 0: no limit.")
     ] = None
     native_histogram_bucket_limit: Annotated[
-        int, key("Most buckets of a native histogram. 0: no limit.", built=False, protects=True)
+        int, key("Most buckets of a native histogram: one with more is made coarser; where that does not help, the "
+                 "scrape fails. 0: no limit.")
     ] = 0
     native_histogram_min_bucket_factor: Annotated[
-        float, key("Least growth from bucket to bucket of a native histogram.", built=False)
+        float, key("Least growth from bucket to bucket of a native histogram: a finer one is made coarser.")
     ] = 0.0
     keep_dropped_targets: Annotated[
         int | None, key("How many targets that relabeling dropped are kept for display. 0: all.")
@@ -178,9 +183,11 @@ class ScrapeConfig(DiscoveryConfig, frozen=True, kw_only=True):
         limits = {name: getattr(self, name) or getattr(base, name) for name in _FROM_GLOBAL}
         choices = {name: getattr(base, name) if getattr(self, name) is None else getattr(self, name)
                    for name in _CHOICES_FROM_GLOBAL}
+        protocols = self.scrape_protocols or base.scrape_protocols or PROTOCOLS
+        if choices["scrape_native_histograms"] and not self.scrape_protocols and protocols == PROTOCOLS:
+            protocols = NATIVE_PROTOCOLS
         return msgspec.structs.replace(
-            self, scrape_interval=self.interval(base), scrape_timeout=self.timeout(base),
-            scrape_protocols=self.scrape_protocols or base.scrape_protocols or PROTOCOLS,
+            self, scrape_interval=self.interval(base), scrape_timeout=self.timeout(base), scrape_protocols=protocols,
             metric_name_validation_scheme=validation,
             metric_name_escaping_scheme=escaping or ("underscores" if validation == "legacy" else "allow-utf-8"),
             **limits, **choices,

@@ -199,6 +199,7 @@ class TargetLoop:
         return TargetSeries(
             self._context.secret, self.target.labels, reports=job.settings.reports,
             honor_labels=job.settings.config.honor_labels, limits=job.limits,
+            histograms=job.settings.histograms,
             relabel=relabeling.apply if relabeling is not None else None,
         )
 
@@ -276,6 +277,8 @@ class TargetLoop:
         statistics = self._context.statistics
         if error.startswith("sample limit"):
             statistics.exceeded_sample_limit += 1
+        elif error.startswith("histogram bucket limit"):
+            statistics.exceeded_bucket_limit += 1
         elif "label_" in error and "limit exceeded" in error:
             statistics.exceeded_label_limits += 1
 

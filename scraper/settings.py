@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scraper.config import GlobalConfig, ScrapeConfig
+from scraper.config import NATIVE_PROTOCOLS, PROTOCOLS, GlobalConfig, ScrapeConfig
+from tsdb.ingest.exposition.metric_families import HistogramOptions
 from tsdb.model.settings import Duration
 
 REPORTS = ("up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling",
@@ -49,16 +50,22 @@ class JobSettings:
     legacy_names: bool
     extra_metrics: bool
     failure_log: Path | None
+    histograms: HistogramOptions
 
     @classmethod
     def of(cls, base: GlobalConfig, job: ScrapeConfig, folder: Path, features: frozenset[str]) -> JobSettings:
         config = job.effective(base)
+        native = config.scrape_native_histograms
+        protocols = config.scrape_protocols
+        if native is None and "native-histograms" in features:
+            native = True
+            protocols = NATIVE_PROTOCOLS if protocols == PROTOCOLS else protocols
         return cls(
             config=config,
             folder=folder,
             interval=config.interval(base),
             timeout=config.timeout(base),
-            accept=accept_header(config.scrape_protocols, config.metric_name_escaping_scheme),
+            accept=accept_header(protocols, config.metric_name_escaping_scheme),
             body_size_limit=int(config.body_size_limit or 0),
             sample_limit=config.sample_limit or 0,
             target_limit=config.target_limit or 0,
@@ -69,6 +76,11 @@ class JobSettings:
             legacy_names=config.metric_name_validation_scheme == "legacy",
             extra_metrics=bool(config.extra_scrape_metrics) or "extra-scrape-metrics" in features,
             failure_log=folder / config.scrape_failure_log_file if config.scrape_failure_log_file else None,
+            histograms=HistogramOptions(
+                native=bool(native), classic=bool(config.always_scrape_classic_histograms),
+                bucket_limit=config.native_histogram_bucket_limit,
+                min_bucket_factor=config.native_histogram_min_bucket_factor,
+            ),
         )
 
     @property
@@ -80,7 +92,8 @@ class JobSettings:
         """What decides which series a scraped line becomes. Where a reload does not touch it, what is remembered of a
         target's series is kept."""
         return (self.config.honor_labels, self.config.metric_relabel_configs, self.sample_limit, self.label_limit,
-                self.label_name_length_limit, self.label_value_length_limit, self.legacy_names, self.extra_metrics)
+                self.label_name_length_limit, self.label_value_length_limit, self.legacy_names, self.extra_metrics,
+                self.histograms)
 
     @property
     def discovery(self) -> tuple[Any, ...]:

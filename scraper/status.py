@@ -98,6 +98,8 @@ class ScraperStatistics:
     exceeded_label_limits: int = 0
     """Scrapes over a limit on labels."""
     exceeded_sample_limit: int = 0
+    exceeded_bucket_limit: int = 0
+    """Scrapes with a native histogram of too many buckets."""
     exceeded_series_limit: int = 0
     """Scrapes with new series that storage refused."""
     exceeded_body_size_limit: int = 0

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from tsdb import config
+from tsdb.model import document, settings
 from tsdb.model.errors import ConfigError
+from tsdb.model.settings import Section, key
 
 
 def test_names_of_files_are_joined_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +96,8 @@ remote_write:
 - url: http://a
   write_relabel_configs: [{target_label: x}]
 scrape_configs:
-- {job_name: a, consul_sd_configs: [{server: x}], scrape_native_histograms: true}
-- {job_name: b, consul_sd_configs: [{server: x}], scrape_native_histograms: false}
+- {job_name: a, consul_sd_configs: [{server: x}], convert_classic_histograms_to_nhcb: true}
+- {job_name: b, consul_sd_configs: [{server: x}], convert_classic_histograms_to_nhcb: false}
 - {job_name: c, consul_sd_configs: []}
 otlp: {translation_strategy: UnderscoreEscapingWithSuffixes}
 """)
@@ -102,16 +105,17 @@ otlp: {translation_strategy: UnderscoreEscapingWithSuffixes}
         f"{file}:2:1: rule_files: not built yet: no rule is evaluated, no alert fires",
         f"{file}:3:1: remote_write: not built yet: nothing is sent",
         f"{file}:7:17 and 1 more: scrape_configs[].consul_sd_configs: not built yet: no targets come from it",
-        f"{file}:7:51: scrape_configs[].scrape_native_histograms: not built yet: ignored",
+        f"{file}:7:51: scrape_configs[].convert_classic_histograms_to_nhcb: not built yet: ignored",
     )
 
 
-@pytest.mark.parametrize("text", [
-    "scrape_configs: [{job_name: a, native_histogram_bucket_limit: 5}]",
-])
-def test_keys_that_protect_and_are_not_built_are_errors(text: str) -> None:
+class Fence(Section, frozen=True):
+    height: Annotated[int, key("Of the fence.", built=False, protects=True)] = 0
+
+
+def test_keys_that_protect_and_are_not_built_are_errors() -> None:
     with pytest.raises(ConfigError, match=r"^config:1:\d+: .*not built yet, and ignoring it would not be safe"):
-        config.parse(text)
+        settings.build(document.parse("height: 5", "config"), Fence)
 
 
 def test_what_the_global_section_says_holds_where_a_job_says_nothing() -> None:

@@ -13,7 +13,7 @@ class Meaning(Enum):
     NOT_BUILT = "not built"
 
 
-_ACTED = "auto-reload-config extra-scrape-metrics promql-delayed-name-removal"
+_ACTED = "auto-reload-config extra-scrape-metrics native-histograms promql-delayed-name-removal"
 _ALWAYS = """
     auto-gomaxprocs auto-gomemlimit exemplar-storage expand-external-labels metadata-wal-records
     new-service-discovery-manager no-default-scrape-port promql-at-modifier promql-binop-fill-modifiers
@@ -23,7 +23,7 @@ _ALWAYS = """
 """
 _NOT_BUILT = """
     agent concurrent-rule-eval created-timestamp-zero-ingestion delayed-compaction fast-startup
-    memory-snapshot-on-shutdown native-histograms old-ui ooo-native-histograms otlp-deltatocumulative
+    memory-snapshot-on-shutdown old-ui ooo-native-histograms otlp-deltatocumulative
     otlp-native-delta-ingestion otlp-write-receiver promql-per-step-stats st-storage type-and-unit-labels
     use-start-timestamps use-uncached-io xor2-encoding
 """

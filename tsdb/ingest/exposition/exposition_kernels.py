@@ -82,7 +82,7 @@ those of `line_kernels`."""
 NEW_ROW = np.uint32(1 << 31)
 """Set in sample_row of samples of new rows, which are numbered apart."""
 SAMPLE_RECORD, METADATA_RECORD, EXEMPLAR_RECORD = SERIES_LINE, METADATA_LINE, METADATA_LINE + 1
-"""Kinds of records in PROTOBUF."""
+"""Kinds of records in PROTOBUF; those with more exemplars than one follow."""
 
 
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64, uint64[::1], uint8[::1], int32[:, ::1], uint64[::1],"
@@ -215,23 +215,24 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
         # Value, time, exemplar
         time = default_time
         own = False
-        exemplar = False
+        exemplar = 0
+        if format_ == PROTOBUF and kind >= EXEMPLAR_RECORD:
+            exemplar = kind - EXEMPLAR_RECORD + 1
         odd_value = odds
-        if odds + ODD_OF_LINE > odd.shape[0] or examples == exemplars.shape[0]:
+        if odds + ODD_OF_LINE > odd.shape[0] or examples + max(exemplar, 1) > exemplars.shape[0]:
             result = np.int64(MORE_ROOM)
             break
         if format_ == PROTOBUF:
-            exemplar = kind == EXEMPLAR_RECORD
-            if size - at < (57 if exemplar else 17):
+            if size - at < 17 + 40 * exemplar:
                 result = np.int64(BAD_RECORD)
                 break
             bits = load_u64(body, at)
             time = np.int64(load_u64(body, at + 8))
             own = body[at + 16] != 0
             at += 17
-            if exemplar:
+            for example in range(examples, examples + exemplar):
                 for column in range(1, EXEMPLAR_COLUMNS):
-                    exemplars[examples, column] = np.int64(load_u64(body, at + 8 * column - 8))
+                    exemplars[example, column] = np.int64(load_u64(body, at + 8 * column - 8))
                 at += 40
         else:
             if format_ == TEXT:
@@ -256,9 +257,10 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                     odd_value = note_odd(odd, odd_value, np.int64(ODD_VALUE), np.int64(-1), token, at)
             if format_ == OPENMETRICS:
                 if at < size and body[at] == 0x20:
-                    at, time, own, exemplar, odd_value = read_openmetrics_rest(
+                    at, time, own, shown, odd_value = read_openmetrics_rest(
                         body, at, size, odd, odd_value, exemplars, examples
                     )
+                    exemplar = 1 if shown else 0
                 if at >= size:
                     at = np.int64(NO_EOF)
             else:
@@ -322,7 +324,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
             if odd[odds, 0] == ODD_VALUE or (odd[odds, 0] == ODD_TIME and own):
                 odd[odds, 1] = sample
             odds += 1
-        if exemplar:
+        for _ in range(exemplar):
             exemplars[examples, ROW] = sample
             examples += 1
     if result == DONE and format_ == OPENMETRICS and not ended:

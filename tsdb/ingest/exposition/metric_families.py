@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tsdb.ingest import protobuf_kernels as protobuf
 from tsdb.ingest.exposition import metric_family_kernels as kernels
+from tsdb.ingest.exposition import native_histogram_kernels as native
+from tsdb.ingest.exposition import record_kernels as records
+from tsdb.ingest.exposition.series_cache import resized
+from tsdb.ingest.histogram_kernels import DETAILS, FIELDS, SIDE
+from tsdb.ingest.histogram_messages import problem_detail
 from tsdb.model.errors import ScrapeRefused
 
 _REASONS = {
@@ -16,21 +25,66 @@ _REASONS = {
     protobuf.BAD_WIRE_TYPE: "a field has the wrong wire type",
     protobuf.GROUP: "groups are not supported",
     kernels.BAD_TYPE: "unknown metric type",
-    kernels.NOT_UTF8: "a name or label value is not valid UTF-8",
+    records.NOT_UTF8: "a name or label value is not valid UTF-8",
 }
 
 
-def transcoded(body: bytes) -> bytes:
-    """The records of a body of MetricFamily messages, each behind its length (`metric_family_kernels`). Raises
-    ScrapeRefused where it is malformed."""
+@dataclass(frozen=True, slots=True)
+class HistogramOptions:
+    """What is taken of histograms."""
+
+    native: bool = False
+    """Native ones: where a target has both kinds, instead of the classic one."""
+    classic: bool = False
+    """That one too."""
+    bucket_limit: int = 0
+    """Native histograms with more buckets are made coarser; where that does not help, the scrape fails. 0: no limit."""
+    min_bucket_factor: float = 0.0
+    """Those whose buckets grow by less are made coarser."""
+
+    @property
+    def max_schema(self) -> int:
+        """The finest that `min_bucket_factor` allows, as Prometheus rounds it."""
+        factor = self.min_bucket_factor if self.min_bucket_factor > 1 else 1.00271
+        if factor == math.inf:
+            return native.COARSEST_SCHEMA
+        return max(native.COARSEST_SCHEMA, min(native.FINEST_SCHEMA, math.floor(-math.log2(math.log2(factor)))))
+
+
+@dataclass(frozen=True, slots=True)
+class Transcoded:
+    """A body of MetricFamily messages."""
+
+    records: bytes
+    """For `read_lines`."""
+    payload: NDArray[np.uint8] | None
+    """Native histograms. None: there are none."""
+    over_limit: int
+    """Histograms that have too many buckets whatever their schema."""
+
+
+def transcoded(body: bytes, options: HistogramOptions) -> Transcoded:
+    """Reads a body of MetricFamily messages, each behind its length. Raises ScrapeRefused where it is malformed, or a
+    native histogram is invalid."""
     data = np.frombuffer(body, np.uint8)
     labels = np.empty(2 * len(body), np.uint8)
     out = np.empty(8 * len(body) + 1024, np.uint8)
+    wanted = np.array([options.native, options.classic, options.max_schema, options.bucket_limit], np.int64)
+    capacity = min(len(body), native.MOST_BYTES) if options.native else 0
+    payload = np.empty(2 * len(body) + 1024 if options.native else 0, np.uint8)
+    fields, details = np.empty(FIELDS, np.int64), np.zeros(DETAILS, np.int64)
+    spans, lists, runs = (np.empty(shape, np.int64) for shape in ((2, capacity, 2), (3, capacity), (capacity, 2)))
     state = np.zeros(kernels.STATE, np.int64)
-    while (code := kernels.write_records(data, labels, out, state)) == kernels.MORE_OUTPUT:
+    while (code := kernels.write_records(data, wanted, labels, fields, spans, lists, runs, details, out, payload,
+                                         state)) == kernels.MORE_OUTPUT:
         larger = np.empty(2 * out.size, np.uint8)
         larger[: state[kernels.OUT]] = out[: state[kernels.OUT]]
         out = larger
-    if code != kernels.DONE:
-        raise ScrapeRefused(f"metric family {state[kernels.FAMILY] + 1} at byte {state[kernels.AT]}: {_REASONS[code]}")
-    return out[: state[kernels.OUT]].tobytes()
+        payload = resized(payload, 2 * payload.size)
+    if code != records.DONE:
+        reason = problem_detail(int(state[kernels.PROBLEM]), *details[SIDE:].tolist()) \
+            if code == kernels.BAD_HISTOGRAM else _REASONS[code]
+        raise ScrapeRefused(f"metric family {state[kernels.FAMILY] + 1} at byte {state[kernels.AT]}: {reason}")
+    size = int(state[kernels.PAYLOAD])
+    return Transcoded(out[: state[kernels.OUT]].tobytes(), payload[:size].copy() if size else None,
+                      int(state[kernels.REFUSED]))

@@ -1,13 +1,7 @@
 """Prometheus' protobuf exposition to records, which `exposition_kernels` reads as it reads lines.
 
-A body is MetricFamily messages (io/prometheus/client/metrics.proto), each behind its length. A record is its kind (u8),
-the length of its text (u32), and the text; those of samples go on with the value's bits (u64), the time (i64, ms) and
-whether there is one (u8); those with an exemplar with its position, length, value's bits, time and whether it has one
-(5 i64). Of native histograms what classic ones have too is taken.
-
-Text of metadata: H, name, 0xff, help; T, name, 0xff, digit of the type; U, name, 0xff, unit, 0xff, digit of the type.
-Of samples: name, then for each label 0xff, name, 0xff, value. Bounds of buckets and quantiles are 0xfe and the bits in
-hex.
+A body is MetricFamily messages (io/prometheus/client/metrics.proto), each behind its length. What records
+are, `record_kernels` says. Where native histograms are not taken, what classic ones have too is.
 """
 # mypy: disable-error-code="operator,assignment,return-value,arg-type,no-any-return"
 
@@ -16,8 +10,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.exposition.exposition_kernels import EXEMPLAR_RECORD, METADATA_RECORD, SAMPLE_RECORD
-from tsdb.ingest.exposition.label_kernels import RAW_BOUND, SEPARATOR
+from tsdb.ingest.exposition.native_histogram_kernels import (
+    CLASSIC,
+    NATIVE,
+    OVER_LIMIT,
+    add_histogram,
+    read_native,
+    room_of,
+)
+from tsdb.ingest.exposition.record_kernels import (
+    BUCKET,
+    COUNT,
+    DONE,
+    LE,
+    NO_ROOM,
+    NOT_UTF8,
+    PLAIN,
+    QUANTILE,
+    ROOM,
+    SUM,
+    add_exemplar,
+    has_mark,
+    write_labels,
+    write_metadata,
+    write_native_exemplars,
+    write_sample,
+)
 from tsdb.ingest.float_kernels import INFINITY
 from tsdb.ingest.protobuf_kernels import (
     BAD_WIRE_TYPE,
@@ -32,183 +50,19 @@ from tsdb.kernels.intrinsics import float_bits, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 
 # `state`, i64[STATE].
-AT, OUT, FAMILY, STATE = range(4)
-"""Next byte of the body; bytes written; families read."""
+AT, OUT, FAMILY, PAYLOAD, PAYLOAD_NEXT, REFUSED, PROBLEM, STATE = range(8)
+"""Next byte of the body; bytes written; families read; bytes of the payload, and with those of a family that is not
+complete; native histograms with too many buckets; what is wrong, of `histogram_kernels`, with the one of
+BAD_HISTOGRAM."""
 
-DONE, MORE_OUTPUT = range(2)
-"""Results; negative ones are errors in the family at AT: those of `protobuf_kernels`, or"""
-BAD_TYPE, NOT_UTF8, NO_ROOM = -20, -21, -22
+MORE_OUTPUT = 1
+"""A result beside DONE; negative ones are errors in the family at AT: those of `protobuf_kernels`, NOT_UTF8, or"""
+BAD_TYPE, BAD_HISTOGRAM = -20, -23
 
 COUNTER, GAUGE, SUMMARY, UNTYPED, HISTOGRAM, GAUGE_HISTOGRAM = range(6)
 """MetricType."""
 _FIELD_OF_TYPE = np.array([3, 2, 4, 5, 7, 7])
 """Field of Metric with the value, by type."""
-
-PLAIN, COUNT, SUM, BUCKET, LE, QUANTILE = range(6)
-"""Endings of names, and names of labels, in"""
-_WORDS = np.zeros((6, 8), np.uint8)
-_WORD_LENGTHS = np.zeros(6, np.int64)
-for _row, _word in ((COUNT, b"_count"), (SUM, b"_sum"), (BUCKET, b"_bucket"), (LE, b"le"), (QUANTILE, b"quantile")):
-    _WORDS[_row, : len(_word)] = np.frombuffer(_word, np.uint8)
-    _WORD_LENGTHS[_row] = len(_word)
-
-_LOW_BITS = np.uint64(0x0101010101010101)
-
-ROOM = 5 + 8 + 8 + 20 + 17 + 40
-"""Bytes of a record of a sample besides its name and labels."""
-
-
-@device
-def write_u32(out: NDArray[np.uint8], at: int, value: int) -> None:
-    for i in range(4):
-        out[at + i] = np.uint8(value >> 8 * i & 0xFF)
-
-
-@device
-def copy(data: NDArray[np.uint8], begin: int, end: int, out: NDArray[np.uint8], at: int) -> int:
-    """Copies data[begin:end] to out[at:]; returns the position behind it."""
-    while begin + 8 <= end:
-        store_u64(out, at, load_u64(data, begin))
-        begin += 8
-        at += 8
-    while begin < end:
-        out[at] = data[begin]
-        begin += 1
-        at += 1
-    return at
-
-
-@device
-def has_mark(data: NDArray[np.uint8], begin: int, end: int) -> bool:
-    """Whether there is a byte that marks something in records, which UTF-8 has not."""
-    while begin + 8 <= end:
-        word = ~(load_u64(data, begin) | _LOW_BITS)  # 0 where a byte is 0xfe or 0xff
-        if (word - _LOW_BITS) & ~word & (_LOW_BITS << np.uint64(7)) != np.uint64(0):
-            return True
-        begin += 8
-    while begin < end:
-        if data[begin] >= RAW_BOUND:
-            return True
-        begin += 1
-    return False
-
-
-@device
-def write_metadata(letter: int, body: NDArray[np.uint8], name: int, name_end: int, text: int, text_end: int, type_: int,
-                   out: NDArray[np.uint8], at: int) -> int:
-    """A record of metadata; `type_` -1: without. Returns the position behind it."""
-    out[at] = METADATA_RECORD
-    begin = at + 5
-    out[begin] = letter
-    end = copy(body, name, name_end, out, begin + 1)
-    out[end] = SEPARATOR
-    end = copy(body, text, text_end, out, end + 1)
-    if type_ >= 0:
-        if letter == 0x55:
-            out[end] = SEPARATOR
-            end += 1
-        out[end] = 0x30 + type_
-        end += 1
-    write_u32(out, at + 1, end - begin)
-    return end
-
-
-@device
-def write_labels(body: NDArray[np.uint8], at: int, end: int, out: NDArray[np.uint8], to: int) -> tuple[int, int]:
-    """(position behind the labels of the Metric body[at:end] in out[to:], DONE or an error)."""
-    while at < end:
-        number, wire, begin, at = read_field(body, at, end)
-        if at < 0:
-            return to, at
-        if number != 1:
-            continue
-        name = name_end = value = value_end = begin
-        inner = begin
-        while inner < at:
-            part, wire, start, inner = read_field(body, inner, at)
-            if inner < 0:
-                return to, inner
-            if part <= 2 and (wire != LENGTH or has_mark(body, start, inner)):
-                return to, np.int64(BAD_WIRE_TYPE if wire != LENGTH else NOT_UTF8)
-            if part == 1:
-                name, name_end = start, inner
-            elif part == 2:
-                value, value_end = start, inner
-        out[to] = SEPARATOR
-        to = copy(body, name, name_end, out, to + 1)
-        out[to] = SEPARATOR
-        to = copy(body, value, value_end, out, to + 1)
-    return to, np.int64(DONE)
-
-
-@device
-def write_word(word: int, out: NDArray[np.uint8], at: int) -> int:
-    for i in range(_WORD_LENGTHS[word]):
-        out[at + i] = _WORDS[word, i]
-    return at + _WORD_LENGTHS[word]
-
-
-@device
-def write_sample(body: NDArray[np.uint8], name: int, name_end: int, ending: int, labels: NDArray[np.uint8],
-                 labels_size: int, label: int, bound: int, bits: int, ts: int, out: NDArray[np.uint8], at: int) -> int:
-    """A record of a sample without exemplar, with labels[:labels_size] and, if `label` is LE or QUANTILE, a bound (u64
-    bits). Returns the position behind it."""
-    out[at] = SAMPLE_RECORD
-    begin = at + 5
-    end = write_word(ending, out, copy(body, name, name_end, out, begin))
-    end = copy(labels, np.int64(0), labels_size, out, end)
-    if label != PLAIN:
-        out[end] = SEPARATOR
-        end = write_word(label, out, end + 1)
-        out[end] = SEPARATOR
-        out[end + 1] = RAW_BOUND
-        end += 2
-        for shift in range(60, -4, -4):
-            digit = np.int64(bound >> np.uint64(shift) & np.uint64(15))
-            out[end] = 0x30 + digit if digit < 10 else 0x57 + digit
-            end += 1
-    write_u32(out, at + 1, end - begin)
-    store_u64(out, end, bits)
-    store_u64(out, end + 8, np.uint64(ts))
-    out[end + 16] = 1 if ts != 0 else 0
-    return end + 17
-
-
-@device
-def add_exemplar(body: NDArray[np.uint8], at: int, end: int, out: NDArray[np.uint8], record: int, to: int) -> int:
-    """Adds the exemplar body[at:end] to the record at `record`, which ends at `to`. Returns the position behind it, or
-    an error."""
-    begin = at
-    bits = np.uint64(0)
-    ts = np.int64(0)
-    has_ts = np.int64(0)
-    while at < end:
-        number, wire, start, at = read_field(body, at, end)
-        if at < 0:
-            return at
-        if number == 2:
-            if wire != FIXED64:
-                return np.int64(BAD_WIRE_TYPE)
-            bits = load_u64(body, start)
-        elif number == 3:
-            if wire != LENGTH:
-                return np.int64(BAD_WIRE_TYPE)
-            has_ts = 1
-            inner = start
-            while inner < at:
-                number, wire, start, inner = read_field(body, inner, at)
-                if inner < 0:
-                    return inner
-                if number <= 2 and wire == VARINT:
-                    value, _ = read_varint(body, start, inner)
-                    ts += np.int64(value) * 1000 if number == 1 else np.int64(value) // 1_000_000
-    out[record] = EXEMPLAR_RECORD
-    store_u64(out, to, np.uint64(begin))
-    store_u64(out, to + 8, np.uint64(end - begin))
-    store_u64(out, to + 16, bits)
-    store_u64(out, to + 24, np.uint64(ts))
-    store_u64(out, to + 32, np.uint64(has_ts))
-    return to + 40
 
 
 @device
@@ -224,9 +78,12 @@ def number_bits(body: NDArray[np.uint8], wire: int, begin: int, end: int) -> tup
 
 @device
 def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: int, name_end: int,
-                 labels: NDArray[np.uint8], out: NDArray[np.uint8], to: int) -> int:
-    """Records of the Metric body[at:end]; labels: scratch. Returns the position behind them, an error, or NO_ROOM where
-    they do not fit."""
+                 options: NDArray[np.int64], labels: NDArray[np.uint8], fields: NDArray[np.int64],
+                 spans: NDArray[np.int64], lists: NDArray[np.int64], runs: NDArray[np.int64],
+                 details: NDArray[np.int64], out: NDArray[np.uint8], to: int, payload: NDArray[np.uint8],
+                 state: NDArray[np.int64]) -> int:
+    """Records of the Metric body[at:end]; labels and what follows: scratch. Returns the position behind them, an error,
+    or NO_ROOM where they do not fit."""
     begin = at
     value = value_end = at
     ts = np.int64(0)
@@ -247,7 +104,7 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
     if problem != DONE:
         return problem
     room = ROOM + name_end - name + labels_size
-    if out.size - to < 4 * room:
+    if out.size - to < 5 * room:
         return NO_ROOM
 
     # Of all types: count or value, sum, and what repeats
@@ -257,6 +114,28 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
     histogram = distribution and type_ != SUMMARY
     first = second = float_count = np.uint64(0)
     exemplar = exemplar_end = np.int64(-1)
+    if histogram and options[NATIVE]:
+        native = read_native(body, value, value_end, type_ == GAUGE_HISTOGRAM, fields, spans, lists)
+        if native < 0:
+            return native
+        if native:
+            if payload.size - state[PAYLOAD_NEXT] < room_of(value_end - value):
+                return NO_ROOM
+            problem, bits, end = add_histogram(fields, spans, lists, value_end - value, options, payload,
+                                               state[PAYLOAD_NEXT], runs, details)
+            if problem > 0:
+                state[PROBLEM] = problem
+                return np.int64(BAD_HISTOGRAM)
+            state[REFUSED] += 1 if problem == OVER_LIMIT else 0
+            state[PAYLOAD_NEXT] = end
+            record = to
+            to = write_sample(body, name, name_end, plain, labels, labels_size, plain, first, first, ts, out, to)
+            store_u64(out, to - 17, bits)
+            to, classic = write_native_exemplars(body, value, value_end, out, record, to)
+            if to < 0 or not classic or not options[CLASSIC]:
+                return to
+            if out.size - to < 4 * room:
+                return NO_ROOM
     at = value
     while at < value_end:
         number, wire, start, at = read_field(body, at, value_end)
@@ -279,7 +158,7 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
     if not distribution:
         record = to
         to = write_sample(body, name, name_end, plain, labels, labels_size, plain, first, first, ts, out, to)
-        return to if exemplar < 0 else add_exemplar(body, exemplar, exemplar_end, out, record, to)
+        return to if exemplar < 0 else add_exemplar(body, exemplar, exemplar_end, False, out, record, to)
     if float_count << np.uint64(1) != np.uint64(0):
         first = float_count
     to = write_sample(body, name, name_end, np.int64(COUNT), labels, labels_size, plain, first, first, ts, out, to)
@@ -326,7 +205,7 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
             count = float_count
         to = write_sample(body, name, name_end, bucket, labels, labels_size, le, bound, count, ts, out, to)
         if exemplar >= 0:
-            to = add_exemplar(body, exemplar, exemplar_end, out, record, to)
+            to = add_exemplar(body, exemplar, exemplar_end, False, out, record, to)
             if to < 0:
                 return to
     if not infinite:
@@ -334,12 +213,16 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
     return to
 
 
-@kernel("int64(Array(uint8, 1, 'C', readonly=True), uint8[::1], uint8[::1], int64[::1])", stage="query")
-def write_records(body: NDArray[np.uint8], labels: NDArray[np.uint8], out: NDArray[np.uint8],
-                  state: NDArray[np.int64]) -> int:
-    """Writes the records of a body (u8). labels u8[twice the body]: scratch. state i64[STATE]: zeros.
+@kernel("int64(Array(uint8, 1, 'C', readonly=True), int64[::1], uint8[::1], int64[::1], int64[:, :, ::1],"
+        " int64[:, ::1], int64[:, ::1], int64[::1], uint8[::1], uint8[::1], int64[::1])", stage="query")
+def write_records(body: NDArray[np.uint8], options: NDArray[np.int64], labels: NDArray[np.uint8],
+                  fields: NDArray[np.int64], spans: NDArray[np.int64], lists: NDArray[np.int64],
+                  runs: NDArray[np.int64], details: NDArray[np.int64], out: NDArray[np.uint8],
+                  payload: NDArray[np.uint8], state: NDArray[np.int64]) -> int:
+    """Writes the records of a body (u8). labels u8[twice the body] and, of `native_histogram_kernels`, fields to
+    `details` are scratch, runs i64[capacity, 2]. state i64[STATE]: zeros. `details` say more of BAD_HISTOGRAM.
 
-    Returns DONE; MORE_OUTPUT: call again with a larger `out`, it goes on; or an error.
+    Returns DONE; MORE_OUTPUT: call again with a larger `out` and `payload`, it goes on; or an error.
     """
     size = body.size
     while state[AT] < size:
@@ -382,16 +265,21 @@ def write_records(body: NDArray[np.uint8], labels: NDArray[np.uint8], out: NDArr
             if unit_end > unit:
                 to = write_metadata(np.int64(0x55), body, name, name_end, unit, unit_end, type_, out, to)
             to = write_metadata(np.int64(0x54), body, name, name_end, name, name, type_, out, to)
+            refused = state[REFUSED]
+            state[PAYLOAD_NEXT] = state[PAYLOAD]
             at = begin
             while at < end:
                 number, _, start, at = read_field(body, at, end)
                 if number == 4:
-                    to = write_metric(body, start, at, type_, name, name_end, labels, out, to)
+                    to = write_metric(body, start, at, type_, name, name_end, options, labels, fields, spans, lists,
+                                      runs, details, out, to, payload, state)
                     if to == NO_ROOM:
+                        state[REFUSED] = refused
                         return MORE_OUTPUT
                     if to < 0:
                         return to
             state[OUT] = to
+            state[PAYLOAD] = state[PAYLOAD_NEXT]
             state[FAMILY] += 1
         state[AT] = end
     return DONE

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tsdb.ingest.exposition import exposition_kernels as kernels
 from tsdb.ingest.exposition import line_kernels as lines
+from tsdb.ingest.exposition.record_kernels import MOST_EXEMPLARS
 from tsdb.ingest.exposition.series_cache import resized
 from tsdb.ingest.exposition.series_keys import KeyedRows
 from tsdb.model.batch import Metadata
@@ -58,11 +59,11 @@ class ScrapeArrays:
         self.new = _doubled(self.new, state[kernels.NEW])
         self.lines = _doubled(self.lines, state[kernels.LINES])
         self.odd = _doubled(self.odd, state[kernels.ODD])
-        self.exemplars = _doubled(self.exemplars, state[kernels.EXEMPLARS])
+        self.exemplars = _doubled(self.exemplars, state[kernels.EXEMPLARS], MOST_EXEMPLARS)
 
 
-def _doubled(array: NDArray[np.int64], used: np.int64) -> NDArray[np.int64]:
-    return resized(array, 2 * array.shape[0] + 64) if used + 4 >= array.shape[0] else array
+def _doubled(array: NDArray[np.int64], used: np.int64, room: int = 4) -> NDArray[np.int64]:
+    return resized(array, 2 * array.shape[0] + 16 * room) if used + room >= array.shape[0] else array
 
 
 @dataclass(slots=True)
@@ -121,6 +122,8 @@ class Scrape:
     keyed: KeyedRows | None = None
     """None: no series is new."""
     keyed_entries: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    payload: NDArray[np.uint8] | None = None
+    """Native histograms."""
     new_exemplars: Sequence[NewExemplar] = ()
     exemplars_known_by: NDArray[np.uint64] | None = None
     """What `scrape_exemplars` knows all of its exemplars by."""

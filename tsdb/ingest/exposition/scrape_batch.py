@@ -45,5 +45,6 @@ def join(scrape: Scrape | None, known: Sequence[KnownRows], keyed: Sequence[Keye
         ts=np.concatenate([times, np.full(gone + lost + reports.size, ts, np.int64)]),
         values=np.concatenate([values, np.full(gone + lost, STALE_NAN, np.uint64), reports]),
         metadata=[] if scrape is None else scrape.metadata,
+        payload=None if scrape is None else scrape.payload,
         known=KnownRows(slots, np.concatenate([rows.ref for rows in known])),
     )

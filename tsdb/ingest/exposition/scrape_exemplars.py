@@ -12,8 +12,9 @@ from tsdb.ingest.exposition.formats import Format
 from tsdb.ingest.exposition.scrape import Exemplars, NewExemplar
 from tsdb.ingest.exposition.series_cache import SeriesCache
 from tsdb.ingest.exposition.series_cache_kernels import OFFSET
-from tsdb.ingest.protobuf import fields
+from tsdb.ingest.protobuf import MalformedMessage, fields
 from tsdb.kernels.hash_kernels import hash_rows
+from tsdb.model.errors import ScrapeRefused
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -66,11 +67,13 @@ def _unescaped(text: bytes) -> str:
 
 
 def _of_message(message: bytes) -> Labels:
-    """Labels of an io.prometheus.client.Exemplar, whose form has been checked; where they are no UTF-8, as they can be
-    read."""
+    """Labels of an io.prometheus.client.Exemplar; no UTF-8 is read as it can be. Raises ScrapeRefused."""
     labels = []
-    for number, _, content in fields(message):
-        if number == 1 and isinstance(content, bytes):
-            texts = {each: text for each, _, text in fields(content) if isinstance(text, bytes)}
-            labels.append((texts.get(1, b"").decode(errors="replace"), texts.get(2, b"").decode(errors="replace")))
+    try:
+        for number, _, content in fields(message):
+            if number == 1 and isinstance(content, bytes):
+                texts = {each: text for each, _, text in fields(content) if isinstance(text, bytes)}
+                labels.append((texts.get(1, b"").decode(errors="replace"), texts.get(2, b"").decode(errors="replace")))
+    except MalformedMessage as problem:
+        raise ScrapeRefused(f"labels of an exemplar: {problem}") from problem
     return tuple(labels)

@@ -18,7 +18,7 @@ from tsdb.ingest.exposition import exposition_kernels as kernels
 from tsdb.ingest.exposition.formats import Format
 from tsdb.ingest.exposition.label_kernels import read_series
 from tsdb.ingest.exposition.metadata_lines import cached_lines, families, metadata_of, read_line
-from tsdb.ingest.exposition.metric_families import transcoded
+from tsdb.ingest.exposition.metric_families import HistogramOptions, Transcoded, transcoded
 from tsdb.ingest.exposition.metric_family_kernels import write_records
 from tsdb.ingest.exposition.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
 from tsdb.ingest.exposition.scrape_batch import join
@@ -78,13 +78,14 @@ class TargetSeries:
     """What is remembered of one target between scrapes. For one scrape at a time, from any thread."""
 
     def __init__(self, secret: NDArray[np.uint64], labels: Mapping[str, str], *, reports: Sequence[str],
-                 honor_labels: bool, limits: SeriesLimits,
+                 honor_labels: bool, limits: SeriesLimits, histograms: HistogramOptions | None = None,
                  relabel: Callable[[dict[str, str]], dict[str, str] | None] | None = None) -> None:
         """`secret` u64[2] is that of the storage. `labels` are the target's and go to each series; of a label that both
         have, the series' goes on as ``exported_<name>``, or wins with `honor_labels`. `reports`: names of the series
         about scrapes, with the target's labels only. `relabel`: metric_relabel_configs, called once for each new text
         of a series with all its labels; None drops it."""
         self._sample_limit = limits.sample_limit
+        self._histograms = histograms or HistogramOptions()
         self._keys = SeriesKeys(secret, labels, honor_labels, limits, relabel)
         self._cache = SeriesCache(secret)
         self._lock = threading.Lock()
@@ -125,7 +126,8 @@ class TargetSeries:
             self._begin(format)
             self._track_staleness = track_staleness
             first_new = self._cache.count
-            lines = transcoded(body) if format is Format.PROTOBUF else body
+            made = transcoded(body, self._histograms) if format is Format.PROTOBUF else Transcoded(body, None, 0)
+            lines = made.records
             arrays, code = self._read(lines, ts, honor_timestamps)
             state = arrays.state.tolist()
             if code == kernels.DONE and not state[kernels.NEW] and not state[kernels.LINES] \
@@ -138,6 +140,7 @@ class TargetSeries:
                 state[kernels.SCRAPED], state[kernels.KEPT], state[kernels.ADDED] + self._carried_added,
                 state[kernels.REPEATED], None, self._carried_metadata + metadata, self._number, state[kernels.SAMPLES],
                 state[kernels.KNOWN], state[kernels.EXPLICIT], state[kernels.AGAIN], state[kernels.LIVE], arrays,
+                payload=made.payload,
             )
             if keyed is not None:
                 self._add_new(scrape, keyed)
@@ -148,6 +151,9 @@ class TargetSeries:
                 )
             if self._sample_limit:
                 self._check_sample_limit(scrape, first_new)
+            if made.over_limit:
+                raise ScrapeRefused("histogram bucket limit exceeded", scraped=scrape.scraped, kept=scrape.kept,
+                                    added=scrape.added)
             self._carried_added, self._carried_metadata = 0, []
             return scrape
 
@@ -387,7 +393,8 @@ class TargetSeries:
         arrays.values[begin:end] = reports
         none = _NO_ROWS
         return Batch(none.keys, none.row_hash, none.row_offset, none.row_length, arrays.row[:end], arrays.ts[:end],
-                     arrays.values[:end], scrape.metadata, KnownRows(arrays.slot[:end], arrays.ref[:end]))
+                     arrays.values[:end], scrape.metadata, KnownRows(arrays.slot[:end], arrays.ref[:end]),
+                     payload=scrape.payload)
 
     def _composed(self, scrape: Scrape | None, gone: NDArray[np.int64], ts: int, reports: NDArray[np.uint64]) -> Batch:
         """Any batch: samples of a scrape, stale markers of entries that are gone, reports (bits)."""

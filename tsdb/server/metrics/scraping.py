@@ -88,6 +88,8 @@ SCRAPING: tuple[Row[Scraping], ...] = (
         "Scrapes with too many, or too long, labels.", lambda s: s.statistics.exceeded_label_limits),
     Row("prometheus_target_scrapes_exceeded_sample_limit_total", "counter", "Scrapes with too many samples.",
         lambda s: s.statistics.exceeded_sample_limit),
+    Row("prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total", "counter",
+        "Scrapes with a native histogram of too many buckets.", lambda s: s.statistics.exceeded_bucket_limit),
     Row("tsdb_target_scrapes_exceeded_series_limit_total", "counter",
         "Scrapes with new series that `storage.limits` refused; their other samples were taken.",
         lambda s: s.statistics.exceeded_series_limit),
