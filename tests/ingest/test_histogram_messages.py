@@ -15,6 +15,7 @@ from tests.ingest.messages import V1, V2, Message, histogram_message
 from tests.ingest.wire import WireError
 from tests.native_histograms import histograms
 from tsdb.ingest.histogram_messages import MalformedHistogram, decode_histograms
+from tsdb.model.batch import STALE_NAN
 from tsdb.model.errors import TooLarge
 from tsdb.model.native_histograms import (
     CUSTOM_SCHEMA,
@@ -52,6 +53,16 @@ def test_what_prometheus_sends(given_ones: list[NativeHistogram], types: dict[st
     found, problems = read(messages)
     assert problems == []
     assert found == [(NOW + i, one.encode()) for i, one in enumerate(given_ones)]
+
+
+def test_a_stale_marker_is_that_of_floats() -> None:
+    message = histogram_message(NativeHistogram(0, 0.0, 0), NOW)
+    message.sum = float(np.array([STALE_NAN], np.uint64).view(np.float64)[0])
+    raw = message.SerializeToString()
+    ts, values = np.zeros(1, np.int64), np.zeros(1, np.uint64)
+    data, places = np.frombuffer(raw + bytes(8), np.uint8).copy(), np.array([[0, len(raw), 0]])
+    payload, wrong, _ = decode_histograms(data, places, ts, values, 1 << 20)
+    assert (values.tolist(), wrong.tolist(), payload.size) == ([STALE_NAN], [0], 0)
 
 
 @settings(max_examples=300, deadline=None)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, FIXED64, LENGTH, TRUNCATED, VARINT, read_field, read_varint
 from tsdb.kernels.intrinsics import bits_float, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
+from tsdb.model.batch import STALE_NAN
 from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, HEADER_BYTES, HINT_SHIFT, MAX_BYTES
 
 TS, SCHEMA, FLOATS, HINT, SUM, COUNT, ZERO_COUNT, ZERO_THRESHOLD, POSITIVE_SPANS, NEGATIVE_SPANS, POSITIVE_BUCKETS, \
@@ -320,7 +321,7 @@ def decode_histograms(data: NDArray[np.uint8], histograms: NDArray[np.int64], ts
                       details: NDArray[np.int64], problems: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Decodes histograms i64[n, 3], begin and end of each message in `data` and its sample, into ts and values of the
     samples and into `payload`, where there is room. `fields`, `spans`, `lists` and `details` are scratch, of a capacity
-    of the longest message up to MAX_BYTES.
+    of the longest message up to MAX_BYTES. A stale marker, the histogram whose sum is one, becomes that of floats.
 
     wrong u8[n] takes what is wrong with each, problems i64[HISTOGRAM_PROBLEMS, 1 + DETAILS] of each problem the first
     histogram's number, -1 before, and details. Call with state i64[HISTOGRAM_STATE] zeros.
@@ -338,7 +339,9 @@ def decode_histograms(data: NDArray[np.uint8], histograms: NDArray[np.int64], ts
                 return status
             ts[sample] = fields[TS]
             code = check_histogram(fields, spans, lists, details)
-        if code == VALID_HISTOGRAM:
+        if code == VALID_HISTOGRAM and np.uint64(fields[SUM]) == np.uint64(STALE_NAN):
+            values[sample] = np.uint64(STALE_NAN)
+        elif code == VALID_HISTOGRAM:
             values[sample] = np.uint64(BOX) | np.uint64(state[PAYLOAD_END])
             state[PAYLOAD_END] = write_histogram(fields, spans, lists, payload, state[PAYLOAD_END])
         elif problems[code, 0] < 0:
