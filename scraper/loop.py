@@ -65,7 +65,8 @@ class TargetLoop:
         """Where not empty, scrapes fail with it."""
         self.status = TargetStatus(
             pool=job.name, url=target.url, labels=target.labels, discovered_labels=target.discovered,
-            interval_ms=target.interval_ms, timeout_ms=target.timeout_ms, read_metadata=lambda: self._series.metadata,
+            interval_ms=target.interval_ms, timeout_ms=target.timeout_ms,
+            read_metadata=lambda known: self._series.read_metadata(known),
         )
         self._context = context
         self._fetcher = Fetcher(target, context.executor)

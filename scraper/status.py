@@ -37,12 +37,8 @@ class TargetStatus:
     last_duration_s: float = 0.0
     metadata_count: int = 0
     """Families with metadata in the last scrapes."""
-    read_metadata: Callable[[], Mapping[str, Metadata]] = dict
-
-    @property
-    def metadata(self) -> Mapping[str, Metadata]:
-        """By family, of the last scrapes. Made when asked for."""
-        return self.read_metadata()
+    read_metadata: Callable[[dict[bytes, Mapping[str, Metadata]]], Mapping[str, Metadata]] = lambda known: {}
+    """Metadata by family, of the last scrapes. Made when asked for; given is what was made for other targets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ BELOW: dict[str, set[str]] = {
 """What each part may import, besides itself. A new part gets a row, and a place in docs/architecture.md."""
 
 WITHIN_STORAGE: tuple[set[str], ...] = (
-    {"codecs", "regexes", "query_symbols", "tombstones", "damage", "exemplars", "late"},
+    {"codecs", "regexes", "query_symbols", "tombstones", "damage", "exemplars", "family_metadata", "late"},
     {"head", "directory"},
     {"block"},
     {"blocks"},

@@ -38,8 +38,8 @@ def scraped(running: Running) -> None:
     labels = {"instance": "a:1", "job": "node"}
     up = TargetStatus("node", "http://a:1/metrics", labels, {"__address__": "a:1", "job": "node"}, 15_000, 10_000,
                       health="up", last_scrape_ms=1_700_000_000_120, last_duration_s=0.25,
-                      read_metadata=lambda: {"b": Metadata("b", "gauge", "B.", "s"),
-                                             "a": Metadata("a", "counter", "A.", "")})
+                      read_metadata=lambda _: {"b": Metadata("b", "gauge", "B.", "s"),
+                                               "a": Metadata("a", "counter", "A.", "")})
     new = TargetStatus("node", "http://b:1/metrics", {"instance": "b:1", "job": "node"}, {"__address__": "b:1"}, 90_000,
                        10_000)
     pools = [PoolStatus("node", [up, new], [], 0),

@@ -110,10 +110,11 @@ EXEMPLAR_REASONS = (
     "out of order exemplar",
     "label length for exemplar exceeds maximum of 128 UTF-8 characters",
     "unknown series for exemplar",
+    "out of bounds",
 )
 """Why the appender refuses an exemplar, by code; 0 is accepted. The words are Prometheus'."""
 
-EXEMPLAR_OUT_OF_ORDER, EXEMPLAR_TOO_LONG, EXEMPLAR_UNKNOWN = range(1, 4)
+EXEMPLAR_OUT_OF_ORDER, EXEMPLAR_TOO_LONG, EXEMPLAR_UNKNOWN, EXEMPLAR_TOO_NEW = range(1, 5)
 EXEMPLAR_CHARACTERS = 128
 """That names and values of an exemplar's labels may have together."""
 

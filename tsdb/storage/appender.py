@@ -338,7 +338,7 @@ class Appender:
         offered = [(self._key_of_row(batches[number], keyed[number], each.row), each) for number in numbers
                    for each in batches[number].exemplars]
         store = self._head.exemplars
-        codes, taken = judge(store, offered)
+        codes, taken = judge(store, offered, int(self._clock() * 1000) + NEWEST_AHEAD_MS)
         store.out_of_order += int(np.count_nonzero(codes == EXEMPLAR_OUT_OF_ORDER))
         ends = np.cumsum([len(batches[number].exemplars) for number in numbers])
         return dict(zip(numbers, np.split(codes, ends[:-1]), strict=True)), taken

@@ -36,6 +36,7 @@ from tsdb.storage.damage import Damage
 from tsdb.storage.directory import FORMAT_NAME, check_format, refuse_what_is_not_ours
 from tsdb.storage.exemplars.circular import ExemplarStatistics
 from tsdb.storage.exemplars.selecting import SeriesExemplars, select_exemplars
+from tsdb.storage.family_metadata import FamilyMetadata
 from tsdb.storage.head.cardinality import Cardinality, HeadChurn, cardinality, churn
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -152,7 +153,7 @@ class Storage:
         self._lock = lock
         self._read_only = lock is None
         self._damage = damage
-        self._metadata: dict[str, Metadata] = {}
+        self._metadata: dict[str, Metadata] = FamilyMetadata()
         self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
         self._head.exemplars.resize(options.max_exemplars)
         self._index = Index(self._head.table)

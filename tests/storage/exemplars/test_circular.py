@@ -15,6 +15,7 @@ from tsdb.model.batch import (
     ACCEPTED,
     EXEMPLAR_OUT_OF_ORDER,
     EXEMPLAR_TOO_LONG,
+    EXEMPLAR_TOO_NEW,
     EXEMPLAR_UNKNOWN,
     Exemplar,
 )
@@ -24,6 +25,7 @@ from tsdb.storage.exemplars.circular import CircularExemplars
 from tsdb.storage.exemplars.judging import judge
 from tsdb.wal import ExemplarColumns
 
+LATEST = 1000
 Offer = tuple[str, int, float, str]
 """Series, ms, value, trace id."""
 
@@ -34,7 +36,7 @@ def key(series: str) -> bytes:
 
 def offer(store: CircularExemplars, offers: Iterable[Offer]) -> list[int]:
     codes, taken = judge(store, [(key(series), Exemplar(0, (("trace_id", trace),), value, ts))
-                                 for series, ts, value, trace in offers])
+                                 for series, ts, value, trace in offers], LATEST)
     if taken is not None:
         store.append(taken)
     return [int(code) for code in codes]
@@ -117,14 +119,19 @@ def test_those_of_one_commit_see_each_other() -> None:
     ((("x" * 200, ""),), ACCEPTED),
 ])
 def test_lengths(labels: tuple[tuple[str, str], ...], code: int) -> None:
-    codes, taken = judge(CircularExemplars(1), [(key("a"), Exemplar(0, labels, 1.0, 1))])
+    codes, taken = judge(CircularExemplars(1), [(key("a"), Exemplar(0, labels, 1.0, 1))], LATEST)
     assert codes.tolist() == [code] and (taken is None) == bool(code)
+
+
+def test_far_ahead() -> None:
+    store = CircularExemplars(10)
+    assert offer(store, [("a", LATEST, 1.0, "x"), ("a", LATEST + 1, 1.0, "x")]) == [ACCEPTED, EXEMPLAR_TOO_NEW]
 
 
 def test_of_no_series_and_where_none_are_kept() -> None:
     exemplar = Exemplar(0, (), 1.0, 1)
-    assert judge(CircularExemplars(1), [(None, exemplar)])[0].tolist() == [EXEMPLAR_UNKNOWN]
-    codes, taken = judge(CircularExemplars(0), [(key("a"), exemplar), (None, exemplar)])
+    assert judge(CircularExemplars(1), [(None, exemplar)], LATEST)[0].tolist() == [EXEMPLAR_UNKNOWN]
+    codes, taken = judge(CircularExemplars(0), [(key("a"), exemplar), (None, exemplar)], LATEST)
     assert codes.tolist() == [ACCEPTED] * 2 and taken is None
 
 

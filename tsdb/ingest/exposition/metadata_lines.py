@@ -39,11 +39,21 @@ class MetadataLine(NamedTuple):
 
 def cached_lines(cache: SeriesCache, since: int) -> list[MetadataLine]:
     """Lines seen after the scrape with number `since`, the newest last."""
+    return read_lines(*cached_texts(cache, since))
+
+
+def cached_texts(cache: SeriesCache, since: int) -> tuple[list[bytes], bytes]:
+    """Their texts, and the format of each."""
     entries = np.flatnonzero(cache.flagged(METADATA))
     entries = entries[cache.fields[entries, SEEN] > since]
     entries = entries[np.argsort(cache.fields[entries, SEEN], kind="stable")]
     formats = cache.fields[entries, FLAGS] >> FORMAT_SHIFT & FORMAT_MASK
-    return [read_line(text, Format(number)) for text, number in zip(cache.text(entries), formats.tolist(), strict=True)]
+    return cache.text(entries), formats.astype(np.uint8).tobytes()
+
+
+def read_lines(texts: list[bytes], formats: bytes) -> list[MetadataLine]:
+    """Lines that have been read without an error before."""
+    return [read_line(text, Format(number)) for text, number in zip(texts, formats, strict=True)]
 
 
 def families(lines: Iterable[MetadataLine]) -> dict[str, Metadata]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tsdb.ingest.exposition import exposition_kernels as kernels
 from tsdb.ingest.exposition.formats import Format
 from tsdb.ingest.exposition.label_kernels import read_series
-from tsdb.ingest.exposition.metadata_lines import cached_lines, families, metadata_of, read_line
+from tsdb.ingest.exposition.metadata_lines import cached_texts, families, metadata_of, read_line, read_lines
 from tsdb.ingest.exposition.metric_families import HistogramOptions, Transcoded, transcoded
 from tsdb.ingest.exposition.metric_family_kernels import write_records
 from tsdb.ingest.exposition.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
@@ -112,8 +112,16 @@ class TargetSeries:
     @property
     def metadata(self) -> Mapping[str, Metadata]:
         """By family, as lines of the last scrapes have it."""
+        return self.read_metadata({})
+
+    def read_metadata(self, known: dict[bytes, Mapping[str, Metadata]]) -> Mapping[str, Metadata]:
+        """The same; `known` is what lines of other targets were found to say, for them all: most have the same."""
         with self._lock:
-            return families(cached_lines(self._cache, self._last - METADATA_SCRAPES))
+            texts, formats = cached_texts(self._cache, self._last - METADATA_SCRAPES)
+        key = b"\n".join([formats, *texts])
+        if key not in known:
+            known[key] = families(read_lines(texts, formats))
+        return known[key]
 
     def parse(self, body: bytes, format: Format, ts: int, *, honor_timestamps: bool = True,
               track_staleness: bool = False) -> Scrape:

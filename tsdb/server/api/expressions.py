@@ -16,7 +16,7 @@ from tsdb.promql.tree import tree
 from tsdb.server.api import parameters
 from tsdb.server.api.json_result import time_text, value_text
 from tsdb.server.api.queries import in_query_thread, new_context
-from tsdb.server.http.answer import Answer, success, success_sorted
+from tsdb.server.http.answer import Answer, success, success_parts, success_sorted
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
 
@@ -54,8 +54,9 @@ async def query_exemplars(services: Services, request: Request) -> Answer:
         if not selectors:
             return Answer(204)
         found = services.storage.exemplars(selectors, start, end, context)
-        return success([{"seriesLabels": series.labels, "exemplars": [_shape(each) for each in series.exemplars]}
-                        for series in found])
+        shapes = [{"seriesLabels": series.labels, "exemplars": [_shape(each) for each in series.exemplars]}
+                  for series in found]
+        return success_parts([orjson.dumps(shapes)])
 
     return await in_query_thread(services, context, work)
 

@@ -1,4 +1,4 @@
-"""/api/v1/labels, /api/v1/label/<name>/values, /api/v1/series and /api/v1/metadata: what there is to query."""
+"""/api/v1/labels, /api/v1/label/<name>/values and /api/v1/series: what there is to query."""
 
 from __future__ import annotations
 
@@ -74,15 +74,3 @@ async def series(services: Services, request: Request) -> Answer:
         return success_parts(parts, [TRUNCATED] if cut else ())
 
     return await in_query_thread(services, context, work)
-
-
-async def metadata(services: Services, request: Request) -> Answer:
-    limit = parameters.number(request, "limit")
-    per_metric = parameters.number(request, "limit_per_metric")
-    families: dict[str, list[dict[str, str]]] = {}
-    for family, entries in sorted(services.storage.metadata(request.value("metric") or None).items()):
-        if 0 <= limit <= len(families):
-            break
-        kept = entries[:per_metric] if per_metric > 0 else entries
-        families[family] = [{"type": entry.type, "unit": entry.unit, "help": entry.help} for entry in kept]
-    return success(families)

@@ -10,6 +10,7 @@ from tsdb.server.api import (
     federate,
     lifecycle,
     lookups,
+    metadata,
     openapi,
     queries,
     rules,
@@ -77,8 +78,9 @@ ROUTES: tuple[Route, ...] = (
         (_REQUIRED_MATCH, _START, _END, _LIMIT),
     ),
     Route(
-        ("GET",), "/api/v1/metadata", Permission.READ, lookups.metadata,
-        "Type, unit and help of metrics.",
+        ("GET",), "/api/v1/metadata", Permission.READ, metadata.metadata,
+        "Type, unit and help of metrics: as the targets that are scraped now have them; of others, what came last "
+        "by a scrape or remote_write.",
         (
             Parameter("metric", "text", "Only this metric family."),
             Parameter("limit", "integer", "Most metrics in the answer."),
@@ -103,7 +105,7 @@ ROUTES: tuple[Route, ...] = (
         ),
     ),
     Route(
-        ("GET",), "/api/v1/targets/metadata", Permission.READ, targets.metadata,
+        ("GET",), "/api/v1/targets/metadata", Permission.READ, metadata.targets_metadata,
         "Type, unit and help of metrics, target by target.",
         (
             Parameter("match_target", "selector", "Only targets whose labels it selects."),

@@ -9,12 +9,10 @@ import orjson
 
 from tsdb import flags
 from tsdb.model.durations import format_duration
-from tsdb.model.errors import BadData, ConfigError, ParseError
-from tsdb.model.matchers import Matcher
+from tsdb.model.errors import BadData, ConfigError
 from tsdb.relabel.config import RelabelConfig
 from tsdb.server.api import parameters
 from tsdb.server.api.global_url import global_url
-from tsdb.server.api.matching import all_hold
 from tsdb.server.http.answer import Answer, rfc3339, success
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
@@ -49,31 +47,6 @@ async def targets(services: Services, request: Request) -> Answer:
             for pool in chosen for target in pool.dropped
         ]
     return success({"activeTargets": active, "droppedTargets": dropped, "droppedTargetCounts": counts})
-
-
-async def metadata(services: Services, request: Request) -> Answer:
-    """Metadata of families, target by target. The limit is looked at before each target, as in Prometheus."""
-    limit = parameters.number(request, "limit")
-    family = request.value("metric")
-    matchers = _target_matchers(request)
-    found: list[Shape] = []
-    for pool in _pools(services):
-        for target in pool.active:
-            if 0 <= limit <= len(found):
-                return success(found)
-            if not all_hold(matchers, target.labels):
-                continue
-            labels = _labels(target.labels)
-            if family:
-                entry = target.metadata.get(family)
-                if entry is not None:
-                    found.append({"target": labels, "type": entry.type, "help": entry.help, "unit": entry.unit})
-            else:
-                found += [
-                    {"target": labels, "metric": name, "type": entry.type, "help": entry.help, "unit": entry.unit}
-                    for name, entry in list(target.metadata.items())
-                ]
-    return success(found)
 
 
 async def relabel_steps(services: Services, request: Request) -> Answer:
@@ -131,16 +104,6 @@ def _active(target: TargetStatus, external: str, listen: str) -> Shape:
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:
     return dict(sorted(labels.items()))
-
-
-def _target_matchers(request: Request) -> Sequence[Matcher]:
-    from tsdb.promql.parser import parse_selector
-
-    text = request.value("match_target")
-    try:
-        return parse_selector(text, checked=False) if text else ()
-    except ParseError as problem:
-        raise parameters.invalid("match_target", str(problem)) from None
 
 
 def _pool_parameter(request: Request) -> str:

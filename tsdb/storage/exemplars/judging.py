@@ -13,6 +13,7 @@ from tsdb.model.batch import (
     EXEMPLAR_CHARACTERS,
     EXEMPLAR_OUT_OF_ORDER,
     EXEMPLAR_TOO_LONG,
+    EXEMPLAR_TOO_NEW,
     EXEMPLAR_UNKNOWN,
     Exemplar,
 )
@@ -24,11 +25,12 @@ _FLOAT = struct.Struct("<d")
 _BITS = struct.Struct("<Q")
 
 
-def judge(store: CircularExemplars, offered: Iterable[tuple[bytes | None, Exemplar]],
+def judge(store: CircularExemplars, offered: Iterable[tuple[bytes | None, Exemplar]], latest: int,
           ) -> tuple[NDArray[np.uint8], ExemplarColumns | None]:
     """Codes of all (`tsdb.model.batch.EXEMPLAR_REASONS`), and those to be stored, which is not done here: a repeated
     one is accepted and not stored. Each comes with its series' canonical key, or None where there is no such series;
-    they see each other. Of labels with one name the last counts."""
+    they see each other. Of labels with one name the last counts. `latest`: what is later (ms) is refused, since nothing
+    could follow it; Prometheus does so only where it comes by remote_write."""
     codes: list[int] = []
     numbers: dict[bytes, int] = {}
     newest: list[Place | None] = []  # of each series in `numbers`
@@ -39,6 +41,9 @@ def judge(store: CircularExemplars, offered: Iterable[tuple[bytes | None, Exempl
             continue
         if key is None:
             codes.append(EXEMPLAR_UNKNOWN)
+            continue
+        if exemplar.ts > latest:
+            codes.append(EXEMPLAR_TOO_NEW)
             continue
         labels = {name: value for name, value in exemplar.labels if value}
         if sum(len(name) + len(value) for name, value in labels.items()) > EXEMPLAR_CHARACTERS:
