@@ -73,9 +73,10 @@ def test_a_server_with_limits(start_tsdb: StartTsdb, tmp_path: Path) -> None:
         assert "Highest cardinality metric names:\nSERIES  NAME\n    20  paths\n" in printed
         assert "created and removed in the last hour:\nCREATED  REMOVED  METRIC\n     20        0  paths" in printed
 
-        write_config("{max_series_per_metric: 40}")
+        write_config("{max_series_per_metric: 60}")
         assert client.request("POST", "/-/reload").status == 200
-        wait_until(lambda: len(client.query("paths", time.time())) == 40, "the new limit")
+        wait_until(lambda: len(client.query("paths", time.time())) == 50, "the new limit")
+        wait_until(lambda: client.data("targets")["activeTargets"][0]["lastError"] == "", "nothing refused any more")
         assert client.write([({"__name__": "m", "user": "9"}, [(now, 1.0)])]).status == 204
         assert label not in metrics(client, "tsdb_series_limit")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -82,6 +83,8 @@ class Series:
             assert set(found.tolist()) == {
                 other for has, other in self.slots.items() if set(labels) <= set(has)}
         pairs = {pair for labels in self.slots for pair in labels}
+        values = {name: int(table.name_values[table.find_symbol(name)]) for name, _ in pairs}
+        assert values == Counter(name for name, _ in pairs)
         for name in {name for name, _ in pairs} | {"host", "nobody"}:
             assert self.names.every(name) == sorted(value for has, value in pairs if has == name)
             for kind, wanted in ((MatchType.REGEX, True), (MatchType.NOT_REGEX, False)):
