@@ -18,6 +18,7 @@ from tsdb.storage.block.dictionary import read_only
 from tsdb.storage.block.encoding import DenseEncoder
 from tsdb.storage.block.histogram_encoding import encode_kinds
 from tsdb.storage.block.histogram_reading import Decoded
+from tsdb.storage.block.layout import HISTOGRAMS
 from tsdb.storage.block.text_kernels import sort_texts
 from tsdb.storage.blocks import precedence
 from tsdb.storage.reading.join import Join
@@ -29,6 +30,7 @@ ROWS = 4096
 """Series whose chunks are looked up at once."""
 TILE_SAMPLES = 1 << 18
 """Samples decoded, merged and encoded at once, unless a series has more: some milliseconds of each kernel."""
+HISTOGRAM_WEIGHT = TILE_SAMPLES // SAMPLES_AT_ONCE
 EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
 
 
@@ -76,16 +78,14 @@ class CompactionSource:
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
         encoder = DenseEncoder(self.mint, self.maxt)
-        some_histograms = any(block.meta.stats.histograms for block in self._blocks)
-        most = SAMPLES_AT_ONCE if some_histograms else TILE_SAMPLES
         for start in range(0, order.size, ROWS):
             part = order[start : start + ROWS]
             sources = [_Rows(block, rows[part]) for block, rows in zip(self._blocks, self._rows, strict=True)]
-            ends = np.cumsum(sum((source.samples for source in sources), np.zeros(part.size, np.int64)))
+            ends = np.cumsum(sum((source.weights for source in sources), np.zeros(part.size, np.int64)))
             first = 0
             while first < part.size:
                 before = int(ends[first - 1]) if first else 0
-                past = max(int(np.searchsorted(ends, before + most, side="right")), first + 1)
+                past = max(int(np.searchsorted(ends, before + TILE_SAMPLES, side="right")), first + 1)
                 tiles = [source.tile(first, past) for source in sources]
                 begin, end, ts, values = _merged(tiles)
                 payload = gathered(begin, end, values) if any(tile.payload is not None for tile in tiles) else None
@@ -108,9 +108,20 @@ class _Rows:
         self._there = np.flatnonzero(rows >= 0)
         self._rows = rows[self._there]
         self._ranges: ChunkRanges = block.chunk_ranges(self._rows, EARLIEST, LATEST)
-        self.samples = np.zeros(rows.size, np.int64)
-        """i64[n]"""
-        self.samples[self._there] = self._ranges.samples
+        self.weights = np.zeros(rows.size, np.int64)
+        """i64[n]: samples; where histograms are among them, as many as take the same memory."""
+        self.weights[self._there] = self._ranges.samples * np.where(self._some_histograms(), HISTOGRAM_WEIGHT, 1)
+
+    def _some_histograms(self) -> NDArray[np.bool_]:
+        """Which of the series that the block has have chunks of histograms."""
+        begin, end = self._ranges.begin, self._ranges.end
+        if not self._block.meta.stats.histograms or not begin.size:
+            return np.zeros(begin.size, np.bool_)
+        low = int(begin.min())
+        sums = np.zeros(int(end.max()) - low + 1, np.int64)
+        np.cumsum(self._block.index["chunk_form"].part(low, low + sums.size - 1) == HISTOGRAMS, out=sums[1:])
+        found: NDArray[np.bool_] = sums[end - low] > sums[begin - low]
+        return found
 
     def tile(self, first: int, past: int) -> Decoded:
         """The samples of series first:past that are not deleted."""
