@@ -70,6 +70,15 @@ def test_everything(text: str, expected: str | None) -> None:
     assert (None if found is None else "".join(block.ulid for block in found.blocks)) == expected
 
 
+def test_what_the_head_encoded_is_encoded_anew_where_everything_is_asked_for() -> None:
+    fresh = {"a", "c"}
+    assert plan(blocks("a0,2:10 b2,4:4"), RANGES, fresh=fresh) is None
+    for text, expected in (("a0,2:10 b2,4:4", "a"), ("a0,2:10 b2,4:5", "ab"), ("b0,2:10 c2,4:4", "c"), ("b0,2", None)):
+        found = plan(blocks(text), RANGES, everything=True, fresh=fresh)
+        assert (None if found is None else "".join(block.ulid for block in found.blocks)) == expected
+    assert plan(blocks("a0,2"), RANGES, everything=True, fresh=fresh, failed=fresh) is None
+
+
 def test_what_failed_is_left_alone() -> None:
     assert plan(blocks("a0,2 b2,4 c4,6 d6,8"), RANGES, failed={"b"}) is None
     found = plan(blocks("a0,1 b0,2 c4,6 d4,6"), RANGES, failed={"b"})

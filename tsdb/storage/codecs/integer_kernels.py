@@ -323,40 +323,41 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64
         bit = at * 8
         if bit + count * low > limit:
             return BAD
-        if low == 0:
-            for i in range(count):
-                out[first + i] = 0
-        elif low <= 57:
-            mask = (ONE << np.uint64(low)) - ONE
-            for i in range(count):
-                place = bit + i * low
-                out[first + i] = np.int64((load_u64(data, place >> 3) >> np.uint64(place & 7)) & mask)
-        else:
-            for i in range(count):
-                out[first + i] = np.int64(take(data, bit + i * low, low))
-        bit += count * low
+        mask = (ONE << np.uint64(low)) - ONE
         shift = np.uint64(low)
-        window, unread = np.uint64(0), np.int64(0)
+        near = low <= 57
+        # Of the window, ones are cleared from below: each ends a quotient.
+        base, last, window = bit + count * low, -1, np.uint64(0)
         for i in range(count):
-            if unread <= ESCAPE:
-                if bit > limit:
+            if window == 0:
+                base += last + 1
+                if base > limit:
                     return BAD
-                window = load_u64(data, bit >> 3) >> np.uint64(bit & 7)
-                unread = np.int64(57)
-            quotient = min(trailing_zeros(window), ESCAPE)
-            window >>= np.uint64(quotient + 1)
-            unread -= quotient + 1
-            bit += quotient + 1
-            number = np.uint64(quotient) << shift | np.uint64(out[first + i])
-            if quotient == ESCAPE:
-                if bit > limit:
+                window = load_u64(data, base >> 3) >> np.uint64(base & 7)
+                if window == 0:
                     return BAD
-                length = np.int64(take(data, bit, 6)) + 1
-                number = take(data, bit + 6, length)
-                bit += 6 + length
-                unread = 0
+                last = -1
+            place = trailing_zeros(window)
+            quotient = place - last - 1
+            last = place
+            window &= window - ONE
+            if near:
+                below = load_u64(data, bit >> 3) >> np.uint64(bit & 7) & mask
+            else:
+                below = take(data, bit, low)
+            bit += low
+            number = np.uint64(quotient) << shift | below
+            if quotient >= ESCAPE:
+                base += last + 1
+                if base > limit:
+                    return BAD
+                length = np.int64(take(data, base, 6)) + 1
+                number = take(data, base + 6, length)
+                base += 6 + length
+                last, window = -1, np.uint64(0)
             out[first + i] = reference + unzigzag(number)
-        return (bit + 7) >> 3 if bit <= limit else BAD
+        base += last + 1
+        return (base + 7) >> 3 if base <= limit else BAD
     if form != SPARSE or at > end:
         return BAD
     found, at = take_varint(data, at)

@@ -14,6 +14,7 @@ from tsdb.model.errors import Corruption, FormatTooNew, StorageError, Unavailabl
 from tsdb.model.histogram import Histogram
 from tsdb.storage.block import Block, BlockMeta, Parent, write_block
 from tsdb.storage.block.folders import remove_block
+from tsdb.storage.block.layout import FLOATS
 from tsdb.storage.block.meta import OUT_OF_ORDER
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.upkeep.compaction_source import CompactionSource
@@ -68,7 +69,8 @@ class Compaction:
         Raises OSError (no space, too), Unavailable where it was told to end, StorageError; all is as before then.
         """
         metas = [block.meta for block in self._blocks.every]
-        found = plan(metas, block_ranges(retention_ms), failed=self._failed, everything=everything)
+        fresh = {block.meta.ulid for block in self._blocks.every if everything and self._is_fresh(block)}
+        found = plan(metas, block_ranges(retention_ms), failed=self._failed, everything=everything, fresh=fresh)
         if found is None and beyond is not None:
             found = plan([meta for meta in metas if meta.maxt <= beyond[0]], block_ranges(beyond[1]),
                          failed=self._failed, everything=everything)
@@ -95,6 +97,13 @@ class Compaction:
             self.failed += 1
             raise
         return True
+
+    def _is_fresh(self, block: Block) -> bool:
+        """Whether it has chunks as the head encodes them, as far as the index tells."""
+        try:
+            return bool((block.index["chunk_form"].all() == FLOATS).any())
+        except Corruption:
+            return False  # whoever needs what is damaged there reports it
 
     def _compact(self, blocks: Sequence[Block], found: Plan) -> None:
         began = time.perf_counter()

@@ -32,12 +32,13 @@ def block_ranges(retention_ms: int) -> list[int]:
 
 
 def plan(blocks: Sequence[BlockMeta], ranges: Sequence[int], *, failed: Collection[str] = (),
-         everything: bool = False) -> Plan | None:
+         everything: bool = False, fresh: Collection[str] = ()) -> Plan | None:
     """What to compact next; None: nothing. Groups with a block among `failed` (ULIDs) are left alone.
 
     Blocks that overlap come first. Others become one where they fill a range, or a later block tells that no more will
     come into it; the newest block waits. With `everything` neither is waited for: small blocks are added to a large one
-    once they are half as large together, so that asking for it often does not cost much.
+    once they are half as large together, so that asking for it often does not cost much; those that are `fresh`
+    (ULIDs: their chunks are still as the head encoded them) are encoded anew at the end, each for itself.
     """
     blocks = sorted(blocks, key=lambda block: (block.mint, block.maxt, block.ulid))
     for group in _overlapping(blocks):
@@ -55,6 +56,9 @@ def plan(blocks: Sequence[BlockMeta], ranges: Sequence[int], *, failed: Collecti
                 samples = [block.stats.samples for block in group]
                 if 3 * max(samples) <= 2 * sum(samples):
                     return Plan(group, "everything is asked for")
+    for block in blocks if everything else ():
+        if block.ulid in fresh and block.ulid not in failed:
+            return Plan((block,), "its chunks are those of the head, and everything is asked for")
     return None
 
 
