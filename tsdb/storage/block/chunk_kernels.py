@@ -171,10 +171,12 @@ def is_sound(chunks: NDArray[np.uint8], start: int, end: int, mint: int, maxt: i
 """Places in what `Block.columns` gives: addresses of the file of chunks and of columns of the index, the file's size,
 widths, the time (ms) that `MINTS` and `MAXTS` are since, and how many columns of times there are."""
 CHUNK_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
-TIMES_AT = 2 * CHUNK_WORDS
-LOADED_BLOCK, LOADED_COLUMN = TIMES_AT + LONGEST + 1, TIMES_AT + LONGEST + 2
-SCRATCH_WORDS = TIMES_AT + LONGEST + 3
-"""Of the scratch of who decodes: bytes of a chunk, those of a column of times, the times, and whose they are."""
+LOADED_AT = 2 * CHUNK_WORDS
+LOADED, LOADED_TIMES = 16, 1024
+LONG_AT = LOADED_AT + LOADED * (LOADED_TIMES + 2)
+SCRATCH_WORDS = LONG_AT + LONGEST + 1
+"""Of the scratch of who decodes: bytes of a chunk; those of a column of times; LOADED columns that were decoded last,
+each behind the block's address and its own number; and a column that is too long for these."""
 
 
 @device
@@ -262,20 +264,33 @@ def copy_bytes(columns: NDArray[np.uint64], start: int, size: int, words: NDArra
 
 
 @device
-def load_times(columns: NDArray[np.uint64], column: int, header: NDArray[np.uint8], words: NDArray[np.uint64]) -> int:
-    """Decodes a column of times to the scratch, unless it is there; how many times, or BAD."""
-    count = short_at(columns[TIME_SAMPLES], column) if column < np.int64(columns[TIMES]) else 0
-    if words[LOADED_BLOCK] == columns[CHUNKS] and words[LOADED_COLUMN] == np.uint64(column):
-        return count
-    words[LOADED_BLOCK] = np.uint64(0)
+def forget_times(words: NDArray[np.uint64]) -> None:
+    """Before the scratch is used for the first time."""
+    for k in range(LOADED):
+        words[LOADED_AT + k * (LOADED_TIMES + 2)] = np.uint64(0)
+
+
+@device
+def load_times(columns: NDArray[np.uint64], column: int, header: NDArray[np.uint8], words: NDArray[np.uint64],
+               ) -> tuple[int, int]:
+    """Decodes a column of times to the scratch, unless it is there: (where in it, how many times); (BAD, 0) where it is
+    damaged."""
+    at = LOADED_AT + column % LOADED * (LOADED_TIMES + 2)
+    if words[at] == columns[CHUNKS] and words[at + 1] == np.uint64(column):
+        return at + 2, short_at(columns[TIME_SAMPLES], column)
     start, size, count = column_place(columns, column, header)
     if start == 0:
-        return BAD
+        return BAD, 0
     copy_bytes(columns, start, size, words, CHUNK_WORDS, ZERO_WORDS)
-    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, words[TIMES_AT:].view(np.int64)) == BAD:
-        return BAD
-    words[LOADED_BLOCK], words[LOADED_COLUMN] = columns[CHUNKS], np.uint64(column)
-    return count
+    short = count <= LOADED_TIMES
+    place = at + 2 if short else LONG_AT
+    if short:
+        words[at] = np.uint64(0)
+    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, words[place:].view(np.int64)) == BAD:
+        return BAD, 0
+    if short:
+        words[at], words[at + 1] = columns[CHUNKS], np.uint64(column)
+    return place, count
 
 
 @device
@@ -293,10 +308,10 @@ def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: in
         return at if named == np.uint64(0) else BAD
     if named >> TWO >= columns[TIMES]:
         return BAD
-    total = load_times(columns, np.int64(named >> TWO), header, words)
-    if total == BAD:
+    place, total = load_times(columns, np.int64(named >> TWO), header, words)
+    if place == BAD:
         return BAD
-    times = words[TIMES_AT:].view(np.int64)
+    times = words[place:].view(np.int64)
     from_at, span = np.uint64(0), np.uint64(count)
     if way != WHOLE:
         from_at, at = take_varint(data, at)
@@ -398,7 +413,7 @@ def decode_rows(columns: NDArray[np.uint64], begin: NDArray[np.int64], end: NDAr
     `out_values`, which have room for what `chunk_ranges` counted. Returns (SOUND, -1), or what is wrong and the chunk.
     """
     position = 0
-    words[LOADED_BLOCK] = np.uint64(0)
+    forget_times(words)
     for row in range(begin.size):
         out_begin[row] = position
         for chunk in range(begin[row], end[row]):

@@ -18,6 +18,9 @@ from tsdb.storage.codecs.integer_kernels import (
     CONSTANT,
     LINE,
     choose,
+    minus,
+    plus,
+    product,
     put_column,
     put_varint,
     take_column,
@@ -152,9 +155,11 @@ def divide(numbers: NDArray[np.int64], count: int) -> tuple[int, int]:
     every = np.uint64(0)
     odd = np.uint64(0)
     for i in range(1, count):
-        distance = numbers[i] - base
+        distance = minus(numbers[i], base)
         numbers[i] = distance
-        size = np.uint64(distance) if distance >= 0 else np.uint64(-distance)
+        size = np.uint64(distance)
+        if distance < 0:
+            size = np.uint64(0) - size
         every |= size
         if odd != ONE and size != np.uint64(0):
             size >>= np.uint64(trailing_zeros(size))
@@ -299,21 +304,21 @@ def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, needed
         if kind == DECIMAL and power == 0:
             if divisor == 1:
                 for i in range(first, first + wanted):
-                    out[i] = np.int64(float_bits(np.float64(out[i] + base)))
+                    out[i] = np.int64(float_bits(np.float64(plus(out[i], base))))
             else:
                 for i in range(first, first + wanted):
-                    out[i] = np.int64(float_bits(np.float64(out[i] * divisor + base)))
+                    out[i] = np.int64(float_bits(np.float64(plus(product(out[i], divisor), base))))
         elif kind == DECIMAL:
             unit = POWERS[power]
             for i in range(first, first + wanted):
-                out[i] = np.int64(float_bits(np.float64(out[i] * divisor + base) / unit))
+                out[i] = np.int64(float_bits(np.float64(plus(product(out[i], divisor), base)) / unit))
         elif kind == BINARY:
             unit = scale(power)
             for i in range(first, first + wanted):
-                out[i] = np.int64(float_bits(np.float64(out[i] * divisor + base) * unit))
+                out[i] = np.int64(float_bits(np.float64(plus(product(out[i], divisor), base)) * unit))
         else:
             for i in range(first, first + wanted):
-                bits = np.uint64(out[i] * divisor + base)
+                bits = np.uint64(plus(product(out[i], divisor), base))
                 out[i] = np.int64(bits >> ONE | bits << np.uint64(63))
     if strange > 0:
         expand(data, listed, count, strange, out, first)

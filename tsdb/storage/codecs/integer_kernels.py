@@ -29,15 +29,32 @@ SAMPLED = 15
 BAD = -1
 """Instead of a place: the bytes are no such column."""
 
-ONE, SIX, SEVEN, LOW6 = np.uint64(1), np.uint64(6), np.uint64(7), np.uint64(63)
-FAR = np.uint64(57)
-"""Bits that one unaligned load has at least."""
+MOST_LOW = 57
+"""Low bits of a Rice code: as many as one unaligned load has at least."""
+
+ONE, SEVEN = np.uint64(1), np.uint64(7)
+
+
+@device
+def plus(number: int, other: int) -> int:
+    """The sum of two i64 modulo 2^64. (Signed arithmetic may not overflow: LLVM takes it that it does not.)"""
+    return np.int64(np.uint64(number) + np.uint64(other))
+
+
+@device
+def minus(number: int, other: int) -> int:
+    return np.int64(np.uint64(number) - np.uint64(other))
+
+
+@device
+def product(number: int, other: int) -> int:
+    return np.int64(np.uint64(number) * np.uint64(other))
 
 
 @device
 def zigzag(number: int) -> int:
     """i64 to u64: 0, -1, 1, -2 … to 0, 1, 2, 3 …"""
-    return np.uint64(number << 1) ^ np.uint64(number >> 63)
+    return np.uint64(number) << ONE ^ np.uint64(number >> 63)
 
 
 @device
@@ -119,14 +136,14 @@ def rice_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, in
     """(bits of low parts and quotients, low bits of each) that left[:count] take around `center`, the best of them."""
     total = np.int64(0)
     for i in range(count):
-        total += bit_length(zigzag(left[i] - center))
-    first = max(min(np.int64(total // count), 60) - 2, 0)
+        total += bit_length(zigzag(minus(left[i], center)))
+    first = max(min(np.int64(total // count), MOST_LOW) - 2, 0)
     best, low = np.int64(1) << 60, np.int64(0)
     a, b, c = np.int64(0), np.int64(0), np.int64(0)
     shift = np.uint64(first)
     escape = np.uint64(ESCAPE)
     for i in range(count):
-        number = zigzag(left[i] - center)
+        number = zigzag(minus(left[i], center))
         quotient = number >> shift
         if quotient < escape:
             a += np.int64(quotient)
@@ -149,7 +166,7 @@ def rice_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, in
 @device
 def rice_low(total: int, count: int) -> int:
     """Low bits for numbers with this sum of bit lengths."""
-    return max(min(np.int64(total // max(count, 1)), 60) - 1, 0)
+    return max(min(np.int64(total // max(count, 1)), MOST_LOW) - 1, 0)
 
 
 @device
@@ -195,7 +212,7 @@ def sparse_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, 
         else:
             many += 1
             gaps += bit_length(np.uint64(gap))
-            sizes += bit_length(zigzag(left[i] - center) - ONE)
+            sizes += bit_length(zigzag(minus(left[i], center)) - ONE)
             gap = 0
     gap_low, size_low = rice_low(gaps, many), rice_low(sizes, many)
     bits = np.int64(8) + varint_bits(np.uint64(many))
@@ -204,7 +221,7 @@ def sparse_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, 
         if left[i] == center:
             gap += 1
         else:
-            bits += code_bits(np.uint64(gap), gap_low) + code_bits(zigzag(left[i] - center) - ONE, size_low)
+            bits += code_bits(np.uint64(gap), gap_low) + code_bits(zigzag(minus(left[i], center)) - ONE, size_low)
             gap = 0
     return bits, many, gap_low, size_low
 
@@ -229,18 +246,18 @@ def put_frame(left: NDArray[np.int64], count: int, out: NDArray[np.uint8], at: i
         distance = np.int64(0)
         for i in range(count):
             many += left[i] != center
-            distance += bit_length(zigzag(left[i] - center))
+            distance += bit_length(zigzag(minus(left[i], center)))
         # The mean of those that are not far away.
-        far = np.uint64(1) << np.uint64(min(distance // count + 3, 61))
+        far = ONE << np.uint64(min(distance // count + 3, 61))
         sum_near, near = np.int64(0), np.int64(0)
         for i in range(count):
-            beside = left[i] - center
-            if np.uint64(beside + np.int64(far)) <= far + far:
+            beside = minus(left[i], center)
+            if np.uint64(beside) + far <= far + far:
                 sum_near += beside
                 near += 1
         mean = center
         if near > 0:
-            mean += np.int64(np.floor(np.float64(sum_near) / np.float64(near) + 0.5))
+            mean = plus(mean, np.int64(np.floor(np.float64(sum_near) / np.float64(near) + 0.5)))
         for k in range(2):
             around = center if k == 0 else mean
             if k == 0 or mean != center:
@@ -267,7 +284,7 @@ def put_frame(left: NDArray[np.int64], count: int, out: NDArray[np.uint8], at: i
                 gap += 1
             else:
                 bit = put_code(out, bit, np.uint64(gap), low)
-                bit = put_code(out, bit, zigzag(left[i] - reference) - ONE, size_low)
+                bit = put_code(out, bit, zigzag(minus(left[i], reference)) - ONE, size_low)
                 gap = 0
         return (bit + 7) >> 3
     bit = at * 8
@@ -279,9 +296,9 @@ def put_frame(left: NDArray[np.int64], count: int, out: NDArray[np.uint8], at: i
     if low > 0:
         mask = (ONE << np.uint64(low)) - ONE
         for i in range(count):
-            bit = put(out, bit, zigzag(left[i] - reference) & mask, low)
+            bit = put(out, bit, zigzag(minus(left[i], reference)) & mask, low)
     for i in range(count):
-        number = zigzag(left[i] - reference)
+        number = zigzag(minus(left[i], reference))
         quotient = number >> np.uint64(low)
         if quotient < np.uint64(ESCAPE):
             bit = put(out, bit, ONE << quotient, np.int64(quotient) + 1)
@@ -314,18 +331,17 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64
             for i in range(count):
                 place = bit + i * width
                 window = load_u64(data, place >> 3) >> np.uint64(place & 7)
-                out[first + i] = np.int64(window & mask) + reference
+                out[first + i] = plus(np.int64(window & mask), reference)
         else:
             for i in range(count):
-                out[first + i] = np.int64(take(data, bit + i * width, width)) + reference
+                out[first + i] = plus(np.int64(take(data, bit + i * width, width)), reference)
         return (bit + count * width + 7) >> 3
     if form == RICE:
         bit = at * 8
-        if bit + count * low > limit:
+        if bit + count * low > limit or low > MOST_LOW:
             return BAD
         mask = (ONE << np.uint64(low)) - ONE
         shift = np.uint64(low)
-        near = low <= 57
         # Of the window, ones are cleared from below: each ends a quotient.
         base, last, window = bit + count * low, -1, np.uint64(0)
         for i in range(count):
@@ -341,10 +357,7 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64
             quotient = place - last - 1
             last = place
             window &= window - ONE
-            if near:
-                below = load_u64(data, bit >> 3) >> np.uint64(bit & 7) & mask
-            else:
-                below = take(data, bit, low)
+            below = load_u64(data, bit >> 3) >> np.uint64(bit & 7) & mask
             bit += low
             number = np.uint64(quotient) << shift | below
             if quotient >= ESCAPE:
@@ -355,7 +368,7 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64
                 number = take(data, base + 6, length)
                 base += 6 + length
                 last, window = -1, np.uint64(0)
-            out[first + i] = reference + unzigzag(number)
+            out[first + i] = plus(reference, unzigzag(number))
         base += last + 1
         return (base + 7) >> 3 if base <= limit else BAD
     if form != SPARSE or at > end:
@@ -377,7 +390,7 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64
             return BAD
         place += np.int64(gap)
         number, bit = take_code(data, bit, size_low)
-        out[place] = reference + unzigzag(number + ONE)
+        out[place] = plus(reference, unzigzag(number + ONE))
         place += 1
     return (bit + 7) >> 3 if bit <= limit else BAD
 
@@ -395,16 +408,16 @@ def residues(numbers: NDArray[np.int64], first: int, count: int, prediction: int
     is 0."""
     if prediction == DELTA:
         for i in range(count):
-            left[i] = numbers[first + i] - numbers[first + i - 1]
+            left[i] = minus(numbers[first + i], numbers[first + i - 1])
     elif prediction == DELTA_OF_DELTA:
-        before = numbers[first - 1] - numbers[first - 2] if first > 1 else np.int64(0)
+        before = minus(numbers[first - 1], numbers[first - 2]) if first > 1 else np.int64(0)
         for i in range(count):
-            delta = numbers[first + i] - numbers[first + i - 1]
-            left[i] = delta - before
+            delta = minus(numbers[first + i], numbers[first + i - 1])
+            left[i] = minus(delta, before)
             before = delta
     elif prediction == LINE:
         for i in range(count):
-            left[i] = numbers[first + i] - slope * (first + i)
+            left[i] = minus(numbers[first + i], product(slope, first + i))
     else:
         for i in range(count):
             left[i] = numbers[first + i]
@@ -434,7 +447,7 @@ def choose(numbers: NDArray[np.int64], count: int, left: NDArray[np.int64], samp
             residues(numbers, first, size, prediction, slope, left)
             center = middle(left, size, sample)
             for i in range(size):
-                bits += bit_length(zigzag(left[i] - center))
+                bits += bit_length(zigzag(minus(left[i], center)))
             first += size
         if bits < least:
             best, least = prediction, bits
@@ -487,15 +500,15 @@ def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, cou
     if prediction == DELTA:
         number = np.int64(0)
         for i in range(first + 1, first + needed):
-            number += out[i]
+            number = plus(number, out[i])
             out[i] = number
     elif prediction == DELTA_OF_DELTA:
         number, delta = np.int64(0), np.int64(0)
         for i in range(first + 1, first + needed):
-            delta += out[i]
-            number += delta
+            delta = plus(delta, out[i])
+            number = plus(number, delta)
             out[i] = number
     elif prediction == LINE:
         for i in range(1, needed):
-            out[first + i] += slope * i
+            out[first + i] = plus(out[first + i], product(slope, i))
     return at

@@ -18,6 +18,9 @@ from tsdb.storage.codecs.integer_kernels import (
     FRAME_BYTES,
     LINE,
     choose,
+    minus,
+    plus,
+    product,
     put_column,
     put_varint,
     take_column,
@@ -46,7 +49,7 @@ def put_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uint
     count = past - first
     at = put_varint(out, at, zigzag(ts[first]))
     for i in range(count):
-        numbers[i] = ts[first + i] - ts[first]
+        numbers[i] = minus(ts[first + i], ts[first])
     _, divisor = divide(numbers, count)
     prediction, _ = choose(numbers, count, left, sample)
     out[at] = np.uint8(prediction | (DIVISOR if divisor != 1 else 0))
@@ -78,7 +81,7 @@ def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, out: NDAr
     if at == BAD:
         return BAD
     for i in range(count):
-        out[i] = base + out[i] * divisor
+        out[i] = plus(base, product(out[i], divisor))
     return at
 
 

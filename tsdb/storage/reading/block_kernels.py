@@ -8,7 +8,7 @@ from numba import int32, int64, types, uint8, uint64
 from numpy.typing import NDArray
 
 from tsdb.kernels.registry import kernel
-from tsdb.storage.block.chunk_kernels import LOADED_BLOCK, SOUND, decode_one
+from tsdb.storage.block.chunk_kernels import SOUND, decode_one, forget_times
 
 U8, U64, I32, I64 = uint8[::1], uint64[::1], int32[::1], int64[::1]
 TABLE = uint64[:, ::1]
@@ -57,7 +57,7 @@ def decode_blocks(columns: NDArray[np.uint64], offsets: NDArray[np.int64], block
     wrong, the block and the chunk.
     """
     position = 0
-    words[LOADED_BLOCK] = np.uint64(0)
+    forget_times(words)
     for row in range(first, past):
         out_begin[row - first] = position
         for i in range(offsets[row], offsets[row + 1]):
