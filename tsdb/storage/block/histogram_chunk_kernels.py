@@ -14,11 +14,11 @@ from tsdb.storage.block.chunk_kernels import (
     CHUNKS_SIZE,
     DAMAGED,
     FORMS,
-    LOADED_BLOCK,
     SOUND,
     TOO_MANY,
     chunk_place,
     decode_one,
+    forget_times,
 )
 from tsdb.storage.block.layout import HISTOGRAMS
 from tsdb.storage.codecs.histogram_encoding_kernels import encode_histograms
@@ -144,7 +144,7 @@ def decode_kinds(columns: NDArray[np.uint64], offsets: NDArray[np.int64], block:
     """
     position = np.int64(0)
     used = np.int64(0)
-    words[LOADED_BLOCK] = np.uint64(0)
+    forget_times(words)
     for row in range(first, past):
         out_begin[row - first] = position
         for i in range(offsets[row], offsets[row + 1]):
