@@ -17,13 +17,14 @@ import cramjam
 
 from tests.client import REMOTE_WRITE_HEADERS
 from tests.crash.model import STALE, Model, Request, Series
+from tsdb.model.native_histograms import BOX
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 APART = 10 * MINUTE
 """Most that one client is ahead of another. So what is in flight is never too old."""
 HOSTILE = (
-    STALE, 0x7FF0000000000001, 0x7FF8000000000000, 0xFFF8000000000001, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF,
+    STALE, 0x7FF0000000000001, 0x7FF8000000000000, 0xFFF8000000000001, 0x7FFFFFFFFFFFFFFF, 0xFFFBFFFFFFFFFFFF,
     0x7FF0000000000000, 0xFFF0000000000000, 0x8000000000000000, 0, 1, 0x000FFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF,
 )
 
@@ -188,7 +189,7 @@ def _hostile(client: Client) -> Plan:
     while True:
         yield [
             (series, client.now + 10_000 * k + client.chance.randint(0, 9_999),
-             client.chance.choice(HOSTILE) if client.chance.random() < 0.3 else client.chance.getrandbits(64))
+             client.chance.choice(HOSTILE) if client.chance.random() < 0.3 else client.chance.randrange(BOX))
             for series in every if client.chance.random() < 0.8
             for k in range(client.chance.choice((1, 1, 10)))
         ]

@@ -21,6 +21,7 @@ from tests.wal.simulated import Killed, Operation, SimulatedFileSystem
 from tsdb.model.batch import Appended, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import Unavailable
+from tsdb.model.native_histograms import BOX
 from tsdb.model.tiles import Selection
 from tsdb.storage.appender import Appender, Waiting
 from tsdb.storage.blocks import Blocks
@@ -97,9 +98,9 @@ def commits(seed: int) -> list[list[tuple[int, int, int]]]:
             for _ in range(chance.choice((0, 1, 12))):
                 ts = max(now - HOUR // 4, clocks[n]) + chance.randint(1, 10_000)
                 clocks[n] = ts
-                batch.append((n, ts, chance.getrandbits(64)))
+                batch.append((n, ts, chance.randrange(BOX)))
         if len(out) % 3 == 2:
-            late = [(n, clocks[n] - chance.randint(1, HOUR), chance.getrandbits(64)) for n in (0, 1, 1)]
+            late = [(n, clocks[n] - chance.randint(1, HOUR), chance.randrange(BOX)) for n in (0, 1, 1)]
             batch += [*late, (1, late[1][1], 5)]
         if batch:
             out.append(batch)
@@ -205,7 +206,7 @@ def test_commits_while_windows_are_completed() -> None:
     storage = Unthreaded(fs)
     chance = random.Random(1)
     sent = [  # in each commit, every series fills a chunk
-        [(n, 10 * HOUR + (40 * i + k) * 10_000, chance.getrandbits(64)) for n in range(4) for k in range(40)]
+        [(n, 10 * HOUR + (40 * i + k) * 10_000, chance.randrange(BOX)) for n in range(4) for k in range(40)]
         for i in range(80)
     ]
     storage.arriving = deque(sent)

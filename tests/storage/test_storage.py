@@ -17,6 +17,7 @@ from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, STALE_NAN, TOO_N
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import DirectoryLocked, FormatTooNew, ReadOnly, StorageError, Unavailable
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.native_histograms import BOX
 from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.head.layout import WINDOW_MS
 
@@ -77,7 +78,7 @@ def test_all_is_there_after_opening_again(tmp_path_factory: pytest.TempPathFacto
             for _ in range(data.draw(st.integers(1, 60))):
                 row = data.draw(st.integers(0, len(SERIES) - 1))
                 ts = max(clocks[row] + data.draw(st.integers(1, HOUR)), newest - HOUR)
-                value = data.draw(st.integers(0, (1 << 64) - 1) | st.integers(0, 50).map(lambda n: bits(float(n))))
+                value = data.draw(st.integers(0, BOX - 1) | st.integers(0, 50).map(lambda n: bits(float(n))))
                 samples.append((row, ts, value))
                 clocks[row] = ts
                 expected.setdefault(labels_of(row), []).append((ts, value))

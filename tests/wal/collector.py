@@ -40,12 +40,12 @@ class Collector:
         self.sections = sections
         return self.border
 
-    def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        for ref, at, value in zip(refs.tolist(), ts.tolist(), values.tolist(), strict=True):
+    def samples(self, columns: SampleColumns) -> None:
+        for ref, at, value in samples_in(columns):
             self.samples_of.setdefault(ref, []).append((at, value))
 
-    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        for ref, at, value in zip(refs.tolist(), ts.tolist(), values.tolist(), strict=True):
+    def late(self, columns: SampleColumns) -> None:
+        for ref, at, value in samples_in(columns):
             self.late_of.setdefault(ref, []).append((at, value))
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
@@ -56,6 +56,11 @@ class Collector:
 
     def progress(self, at: ReplayProgress) -> None:
         self.told.append((at.done, at.total))
+
+
+def samples_in(columns: SampleColumns) -> list[tuple[int, int, int]]:
+    """(ref, ts in ms, float bits) of each."""
+    return list(zip(columns.refs.tolist(), columns.ts.tolist(), columns.values.tolist(), strict=True))
 
 
 def series_columns(keys: dict[int, bytes]) -> SeriesColumns:

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.wal.collector import sample_columns, series_columns
+from tests.wal.collector import sample_columns, samples_in, series_columns
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.batch import Metadata
-from tsdb.wal import File, FileSystem, TombstoneColumns, Wal, WalOptions, write_all
+from tsdb.wal import File, FileSystem, SampleColumns, TombstoneColumns, Wal, WalOptions, write_all
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.replay import Replayed, ReplayProgress
 
@@ -87,14 +87,14 @@ class ReferenceStore:
             self._scan(int(name))
         return self.border
 
-    def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        for ref, at, value in zip(refs.tolist(), ts.tolist(), values.tolist(), strict=True):
+    def samples(self, columns: SampleColumns) -> None:
+        for ref, at, value in samples_in(columns):
             if at < self.border or ref not in self.refs.values():
                 continue
             if at > self._newest_sealed(ref, at // WINDOW):
                 self._apply(ref, at, value)
 
-    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+    def late(self, columns: SampleColumns) -> None:
         raise AssertionError("this store logs no late samples")
 
     late_through = 0

@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.native_histograms import histograms
+from tests.storage.histograms.payload import Value, plain, with_payload
 from tests.wal.collector import sample_columns, series_columns
 from tsdb.model.batch import STALE_NAN, Metadata
 from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram
 from tsdb.wal.record_kernels import POWERS, RUN_BYTES, decode_samples, decode_series, encode_samples
-from tsdb.wal.records import Decoder, Encoder, SeriesColumns, TombstoneColumns, max_ts
+from tsdb.wal.records import Decoder, Encoder, SampleColumns, SeriesColumns, TombstoneColumns, max_ts
 
 U64 = (1 << 64) - 1
 
@@ -83,13 +88,47 @@ times = st.one_of(st.integers(-5, 5), st.integers(-(1 << 63), (1 << 63) - 1))
 def test_samples_agree_with_the_slow_twin_and_come_back(samples: list[tuple[int, int, int]]) -> None:
     columns = sample_columns(samples)
     out = np.empty((2 * RUN_BYTES + 9) * len(samples) + 16, np.uint8)
-    size = encode_samples(columns.refs, columns.ts.view(np.uint64), columns.values, out)
+    size = encode_samples(columns.refs, columns.ts.view(np.uint64), columns.values, np.empty(0, np.uint8), out)
     assert out[:size].tobytes() == slow_body(samples)
     if samples:
         payload = memoryview(Encoder().samples(columns))
         back = Decoder().samples(payload)
-        assert list(zip(back.refs.tolist(), back.ts.tolist(), back.values.tolist(), strict=True)) == samples
+        floats = [(ref, ts, NORMAL_NAN if word >= BOX else word) for ref, ts, word in samples]
+        assert back.payload is None
+        assert list(zip(back.refs.tolist(), back.ts.tolist(), back.values.tolist(), strict=True)) == floats
         assert max_ts(payload) == (len(samples), max(ts for _, ts, _ in samples))
+
+
+@given(st.lists(st.tuples(refs, times, words.filter(lambda word: word < BOX) | histograms()), max_size=12))
+def test_histograms_come_back(samples: list[tuple[int, int, Value]]) -> None:
+    """Behind what has been written so far: their bytes come first."""
+    values, payload = with_payload([value for _, _, value in samples])
+    plain_columns = sample_columns([(ref, ts, 0) for ref, ts, _ in samples])
+    columns = SampleColumns(plain_columns.refs, plain_columns.ts, values, payload)
+    if samples:
+        back = Decoder().samples(memoryview(Encoder().samples(columns)))
+        assert (back.refs == columns.refs).all() and (back.ts == columns.ts).all()
+        assert plain(back.values, back.payload) == [value for _, _, value in samples]
+        bytes_of = [value.encode() for _, _, value in samples if isinstance(value, NativeHistogram)]
+        assert back.payload is None or back.payload.tobytes() == b"".join(bytes_of)
+
+
+@given(st.lists(st.lists(st.integers(0, 5) | histograms(), min_size=1, max_size=4), min_size=1, max_size=4),
+       st.lists(st.booleans(), min_size=4, max_size=4))
+def test_columns_are_joined_and_cut(parts: list[list[Value]], twice: list[bool]) -> None:
+    columns = []
+    for values, shared in zip(parts, twice, strict=False):
+        words, payload = with_payload(values)
+        words = np.concatenate([words, words]) if shared else words  # the same histogram for two samples
+        zeros = np.zeros(words.size, np.uint64)
+        columns.append(SampleColumns(zeros, zeros.view(np.int64), words, payload if payload.size else None))
+    expected = [value for each, shared in zip(parts, twice, strict=False) for value in each * (1 + shared)]
+    joined = SampleColumns.joined(columns)
+    assert plain(joined.values, joined.payload) == expected
+    with patch("tsdb.wal.records._PAYLOAD_AT_ONCE", 150), patch("tsdb.wal.records.MAX_SAMPLES", 3):
+        pieces = list(joined.pieces())
+    assert all(piece.refs.size <= 3 for piece in pieces)
+    assert [value for piece in pieces for value in plain(piece.values, piece.payload)] == expected
 
 
 @given(st.dictionaries(st.integers(0, U64), st.binary(max_size=40), min_size=1, max_size=40), st.integers(0, 9))
@@ -113,19 +152,26 @@ def test_a_key_outside_of_the_buffer_is_refused() -> None:
             Encoder().series(wrong)
 
 
-@given(st.binary(max_size=200), st.integers(0, 30))
-def test_any_bytes_are_a_body_or_none(data: bytes, count: int) -> None:
+@given(st.binary(max_size=200), st.integers(0, 30), st.just(-1) | st.integers(0, 300))
+def test_any_bytes_are_a_body_or_none(data: bytes, count: int, histograms: int) -> None:
     body = np.frombuffer(data, np.uint8)
     columns = [np.empty(count, np.uint64) for _ in range(3)]
-    assert decode_samples(body, *columns) in (0, -1)
+    assert decode_samples(body, histograms, *columns) in (0, -1)
     if decode_series(body, *columns) == 0:
         assert (columns[1] + columns[2] <= body.size).all()
 
 
-@given(st.lists(st.tuples(refs, times, words), min_size=1, max_size=20), st.data())
-def test_damaged_payloads_crash_nothing(samples: list[tuple[int, int, int]], data: st.DataObject) -> None:
+@given(st.lists(st.tuples(refs, times, words), min_size=1, max_size=20), st.lists(histograms(), max_size=2), st.data())
+def test_damaged_payloads_crash_nothing(samples: list[tuple[int, int, int]], some: list[NativeHistogram],
+                                        data: st.DataObject) -> None:
     """Checksums come before this; here nothing may crash."""
-    payload = bytearray(Encoder().samples(sample_columns(samples)))
+    columns = sample_columns(samples)
+    if some:
+        values, histogram_bytes = with_payload(some)
+        columns.values[columns.values >= BOX] = 0
+        columns.values[: len(some)] = values[: len(samples)]
+        columns = replace(columns, payload=histogram_bytes)
+    payload = bytearray(Encoder().samples(columns))
     at = data.draw(st.integers(0, len(payload) - 1))
     payload[at] ^= data.draw(st.integers(1, 255))
     cut = data.draw(st.integers(0, len(payload)))
@@ -150,8 +196,8 @@ def test_announced_sizes_are_not_believed() -> None:
             Decoder().samples(memoryview(head))
     with pytest.raises(FormatTooNew, match="compression 2"):
         Decoder().samples(memoryview(struct.pack("<IBBHIq", 1, 0, 2, 0, 0, 0)))
-    with pytest.raises(FormatTooNew, match="no plain floats"):
-        Decoder().samples(memoryview(struct.pack("<IBBHIq", 1, 1, 0, 0, 0, 0)))
+    with pytest.raises(FormatTooNew, match="flags 2"):
+        Decoder().samples(memoryview(struct.pack("<IBBHIq", 1, 2, 0, 0, 0, 0)))
 
 
 @given(st.lists(st.tuples(st.integers(0, U64), st.integers(-(1 << 63), (1 << 63) - 1)), min_size=1, max_size=30),

@@ -181,21 +181,47 @@ def _print_samples(file: Path, data: NDArray[np.uint8], offset: int, as_json: bo
 
     from tsdb.model.errors import ConfigError
     from tsdb.model.times import time_text
-    from tsdb.storage.checking.window_kernels import SAMPLES, SCRATCH_WORDS, check_chunks
+    from tsdb.storage.checking.window_kernels import SAMPLES, SCRATCH_WORDS, TOTALS, check_chunks
     from tsdb.storage.head.layout import WINDOW_HEADER_BYTES
 
-    totals = np.zeros(7, np.int64)
+    totals = np.zeros(TOTALS, np.int64)
     ts, values = np.empty(1 << 16, np.int64), np.empty(1 << 16, np.uint64)
     if offset >= WINDOW_HEADER_BYTES and offset % 8 == 0:
         nothing = np.zeros(0, np.uint64)
-        check_chunks(data, offset, 1, nothing, nothing, np.empty(SCRATCH_WORDS, np.uint64), ts, values, totals)
+        check_chunks(data, offset, 1, nothing, nothing, np.empty(SCRATCH_WORDS, np.uint64), ts, values,
+                     np.zeros(1, np.uint64), totals)
     count = int(totals[SAMPLES])
     if count == 0:
         raise ConfigError(f"{file}: no sound chunk begins at byte {offset}: --chunks lists them")
-    floats = values[:count].view(np.float64).tolist()
+    texts = _texts(file, values[:count])
     if as_json:
-        click.echo(json.dumps({"offset": offset, "samples": [[t, repr(v)] for t, v
-                                                             in zip(ts[:count].tolist(), floats, strict=True)]}))
+        click.echo(json.dumps({"offset": offset,
+                               "samples": list(map(list, zip(ts[:count].tolist(), texts, strict=True)))}))
         return
-    for t, v in zip(ts[:count].tolist(), floats, strict=True):
-        click.echo(f"{time_text(t):<24}  {v!r}")
+    for t, text in zip(ts[:count].tolist(), texts, strict=True):
+        click.echo(f"{time_text(t):<24}  {text}")
+
+
+def _texts(file: Path, values: NDArray[np.uint64]) -> list[str]:
+    """Floats, and what a histogram counts."""
+    import numpy as np
+
+    from tsdb.model.native_histograms import decode, is_boxed
+    from tsdb.storage.head import payload_kernels
+    from tsdb.storage.head.payloads import Payloads
+    from tsdb.wal.files import LocalFileSystem
+
+    texts = list(map(repr, values.view(np.float64).tolist()))
+    payloads = Payloads(LocalFileSystem(), file.absolute().parent.parent / "histograms")
+    payloads.load()
+    for place in np.flatnonzero(is_boxed(values)).tolist():
+        row, value = (np.zeros(1, np.int64), np.ones(1, np.int64)), values[place : place + 1].copy()
+        if payload_kernels.resolve(*row, value, payloads.table) >= 0:
+            texts[place] = "a histogram that is gone or damaged"
+            continue
+        data = np.empty(payload_kernels.gather(*row, value, np.empty(0, np.uint8)), np.uint8)
+        payload_kernels.gather(*row, value, data)
+        found = decode(data, 0)
+        texts[place] = f"histogram: schema {found.schema}, count {found.count}, sum {found.sum!r}"
+    payloads.close()
+    return texts

@@ -145,11 +145,13 @@ def _name(kind: int) -> str:
 
 
 def _contents(decoder: Decoder, record: Record) -> dict[str, Any]:
+    from tsdb.model.native_histograms import is_boxed
     from tsdb.wal.records import RecordType, are_late
 
     if record.type == RecordType.SAMPLES:
         samples = decoder.samples(record.payload)
         return {"samples": samples.refs.size, "late": are_late(record.payload),
+                "histograms": 0 if samples.payload is None else int(is_boxed(samples.values).sum()),
                 "minTime": int(samples.ts.min()), "maxTime": int(samples.ts.max())}
     if record.type == RecordType.SERIES:
         return {"series": decoder.series(record.payload).refs.size}
@@ -231,7 +233,8 @@ def _line(name: str, row: dict[str, Any]) -> str:
         return f"{row['ref']:>10}  {row['series']}"
     about = []
     if "samples" in row:
-        about.append(f"{row['samples']} {'late ' if row['late'] else ''}samples")
+        about.append(f"{row['samples']} {'late ' if row['late'] else ''}samples"
+                     + (f", {row['histograms']} of them histograms" if row["histograms"] else ""))
     elif "series" in row:
         about.append(f"{row['series']} series")
     if "minTime" in row:

@@ -148,6 +148,13 @@ def is_boxed(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return values >= np.uint64(BOX)
 
 
+def only_floats(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The same (u64[n]) of floats: those whose bits would be a box become NORMAL_NAN."""
+    if not values.size or int(values.max()) < BOX:
+        return values
+    return np.where(is_boxed(values), np.uint64(NORMAL_NAN), values)
+
+
 def boxed(offset: int) -> int:
     """The value (u64) of a histogram at `offset`."""
     return BOX | offset

@@ -5,7 +5,7 @@ the samples, make room in the windows' files, log what was accepted, apply it. I
 nothing is applied and every batch of the commit gets the error.
 
 Samples in order go to the head; late ones, out of order or older than what the head takes, to the store of late
-samples.
+samples. The histograms of both go to the head's `Payloads` before they are logged: nothing refers to them until then.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.batch import EXEMPLAR_OUT_OF_ORDER, REASONS, Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
+from tsdb.model.native_histograms import is_boxed, only_floats
 from tsdb.storage.exemplars.judging import judge
+from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.churn import CREATED
-from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
+from tsdb.storage.head.head import FOREVER, NO_PAYLOAD, Bounds, Head, Judged, Samples, Unapplied
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
 from tsdb.storage.head.limits import Guard, Rules
@@ -59,6 +61,15 @@ CALL = Waiting(Future())
 """In the queue: look at the patient batches."""
 
 
+@dataclass(slots=True)
+class HistogramCounters:
+    """Which of the samples that the appender has counted are histograms."""
+
+    samples: int = 0
+    late: int = 0
+    rejected: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(REASONS), np.int64))
+
+
 class Counters:
     """What the appender has done since the start; read by metrics without a lock."""
 
@@ -70,6 +81,7 @@ class Counters:
         self.batches = 0
         self.rejected = np.zeros(len(REASONS), np.int64)
         """By code of `tsdb.model.batch.REASONS`."""
+        self.histograms = HistogramCounters()
         self.failed_commits = 0
 
 
@@ -110,8 +122,12 @@ class Appender:
         """Queues a batch; the future gets the codes of its samples once it is logged and can be queried. A `patient`
         one may wait for others for `PATIENCE_S`. Where there is too much of it, history waits in the caller's thread.
 
-        Raises Unavailable where too much waits already or the storage is closing.
+        Raises Unavailable where too much waits already or the storage is closing, ValueError where a boxed value leads
+        nowhere.
         """
+        wrong = -1 if batch.payload is None else payload_kernels.check(batch.values, batch.payload)
+        if wrong >= 0:
+            raise ValueError(f"the value of sample {wrong} leads to no histogram of the batch")
         if batch.history:
             self._wait_for_room()
         with self._lock:
@@ -288,22 +304,23 @@ class Appender:
             every = rows if batch.known is None else np.concatenate([batch.known.slot, rows])
             slots.append(every[batch.sample_row])
         if len(batches) == 1:
-            samples, ts, values = slots[0], batches[0].ts, batches[0].values
+            samples, ts = slots[0], batches[0].ts
         else:
             samples = np.concatenate(slots or [np.empty(0, np.int32)])
             ts = np.concatenate([np.empty(0, np.int64), *(batch.ts for batch in batches)])
-            values = np.concatenate([np.empty(0, np.uint64), *(batch.values for batch in batches)])
+        values, payload = _values(batches)
         together = _together(batches, bounds)
-        codes, judged = head.judge(samples, ts, values, together)
+        codes, judged = head.judge(samples, ts, values, together, payload)
         refusals = self._refuse(batches, refused, codes, rules) if refused else {}
         outdone = np.flatnonzero(codes)
         if outdone.size:
-            outdone = outdone[head.taken_alone(outdone, samples, ts, values, together)]
+            outdone = outdone[head.taken_alone(outdone, samples, ts, values, together, payload)]
         late = judged.late
         if late is not None and head.late.size + late.slots.size > 8 * head.late_enough():
             raise self._too_many_late()
         try:
             head.reserve(judged)
+            kept = head.keep(judged, payload)
         except OSError as problem:
             raise Unavailable(f"no space for sealed chunks: {problem}: free some space on the disk") from problem
         changed = self._changed_metadata(batches)
@@ -313,8 +330,8 @@ class Appender:
         if judged.slots.size or late is not None or new is not None or changed or exemplars is not None:
             self._wal.append(
                 exemplars=exemplars,
-                series=new, samples=SampleColumns(judged.refs, judged.ts, judged.values), metadata=changed,
-                late=None if late is None else SampleColumns(late.refs, late.ts, late.values),
+                series=new, samples=_columns(judged, payload), metadata=changed,
+                late=None if late is None else _columns(late, payload),
             )
         head.table.logged()
         head.table.churn.count(head.table, born, CREATED)
@@ -322,11 +339,8 @@ class Appender:
             head.exemplars.append(exemplars)
         for each in changed:
             self._metadata[each.family] = each
-        self._apply(judged, 0)
-        self.counters.samples += judged.slots.size
-        if late is not None:
-            self.counters.samples += late.slots.size
-            self.counters.late += late.slots.size
+        self._apply(kept, 0)
+        self._count(codes, values, judged, payload)
         return codes, keyed, outdone, refusals, exemplar_codes
 
     def _judge_exemplars(self, batches: list[Batch], keyed: list[NDArray[np.int32]],
@@ -348,6 +362,19 @@ class Appender:
         known = 0 if batch.known is None else batch.known.slot.size
         slot = int(batch.known.slot[row] if batch.known is not None and row < known else keyed[row - known])
         return None if slot < 0 else self._head.table.key(slot)
+
+    def _count(self, codes: NDArray[np.uint8], values: NDArray[np.uint64], judged: Judged,
+               payload: NDArray[np.uint8]) -> None:
+        counters, late = self.counters, judged.late
+        counters.samples += judged.slots.size
+        if late is not None:
+            counters.samples += late.slots.size
+            counters.late += late.slots.size
+        if payload.size:
+            histograms, of_late = counters.histograms, late.values if late is not None else values[:0]
+            histograms.rejected += np.bincount(codes[is_boxed(values)], minlength=len(REASONS))
+            histograms.late += int(np.count_nonzero(is_boxed(of_late)))
+            histograms.samples += int(np.count_nonzero(is_boxed(judged.values)) + np.count_nonzero(is_boxed(of_late)))
 
     def _refuse(self, batches: list[Batch], refused: dict[int, NDArray[np.int32]], codes: NDArray[np.uint8],
                 rules: Rules) -> dict[int, dict[int, str]]:
@@ -429,6 +456,26 @@ class Appender:
                     changed[each.family] = each
         return list(changed.values())
 
+
+def _columns(samples: Samples, payload: NDArray[np.uint8]) -> SampleColumns:
+    """For the log."""
+    return SampleColumns(samples.refs, samples.ts, samples.values, payload if payload.size else None)
+
+
+def _values(batches: list[Batch]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Of all samples, and the one payload of their histograms; empty if there are none. Where a batch has none, nothing
+    in it leads to one."""
+    values, payloads, base = [np.empty(0, np.uint64)], [NO_PAYLOAD], 0
+    for batch in batches:
+        if batch.payload is None:
+            values.append(only_floats(batch.values))
+        else:
+            values.append(np.where(is_boxed(batch.values), batch.values + np.uint64(base), batch.values) if base
+                          else batch.values)
+            payloads.append(batch.payload)
+            base += batch.payload.size
+    return (values[1] if len(batches) == 1 else np.concatenate(values),
+            payloads[1] if len(payloads) == 2 else np.concatenate(payloads))
 
 
 def _together(batches: list[Batch], bounds: list[Bounds]) -> list[tuple[int, Bounds]]:

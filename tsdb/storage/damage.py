@@ -29,14 +29,16 @@ NAMED = 3
 """Files that a notice names."""
 
 BLOCK, META, TOMBSTONES, FORMAT = "block", "meta.json", "file of deletes", "file FORMAT"
-CHUNKS = "file of sealed chunks"
+CHUNKS, HISTOGRAMS = "file of sealed chunks", "file of histograms"
 """What may be damaged."""
+FOLDERS = {"blocks": BLOCK, "histograms": HISTOGRAMS}
 NOTHING_LOST = {
     BLOCK: "nothing is lost, all that it has stands in another block",
     META: "nothing is lost, it is made anew from the copy in the index",
     TOMBSTONES: "nothing was deleted",
     FORMAT: "nothing is lost, the other files say their versions, too",
     CHUNKS: "nothing is lost as long as the log is whole, a start reads the samples there",
+    HISTOGRAMS: "nothing is lost as long as the log is whole, a start reads the samples there",
 }
 """What it means where no times are concerned."""
 REMEDY = {
@@ -63,8 +65,8 @@ class Damaged:
 
     @property
     def kind(self) -> str:
-        if self.path.parent.name == "blocks":
-            return BLOCK
+        if self.path.parent.name in FOLDERS:
+            return FOLDERS[self.path.parent.name]
         names = {"meta.json": META, "tombstones": TOMBSTONES, "FORMAT": FORMAT}
         return names.get(self.path.name, CHUNKS)
 

@@ -6,6 +6,7 @@
     <data>/LOCK              held by the process that writes
     <data>/wal/              tsdb.wal: segments and checkpoints
     <data>/chunks/           sealed chunks of the head, a file for every two hours
+    <data>/histograms/       histograms of the head
     <data>/blocks/           immutable blocks
     <data>/damaged/          what was found damaged and is left out, with a note about each
 """
@@ -29,7 +30,7 @@ from tsdb.model.errors import Corruption, ReadOnly, StorageError, TsdbError
 from tsdb.model.matchers import Matcher
 from tsdb.model.summary import Summarized, Summary
 from tsdb.model.tiles import Capture, Selection, SeriesSet
-from tsdb.storage.appender import Appender
+from tsdb.storage.appender import Appender, HistogramCounters
 from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
@@ -42,6 +43,7 @@ from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.limits import LimitState, SeriesLimits
+from tsdb.storage.head.payloads import Payloads
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.reading.analysis import Analysis, analyze_all
 from tsdb.storage.reading.reading import Reading
@@ -106,7 +108,7 @@ class StorageStatistics:
     chunks_removed: int
     """Since the start."""
     chunks_bytes: int
-    """Of the sealed ones."""
+    """Of the sealed ones, and of histograms."""
     dropped_windows: int
     """Over the retention."""
     min_ts: int | None
@@ -126,6 +128,7 @@ class StorageStatistics:
     upkeep: UpkeepStatistics = field(repr=False)
     late_appended: int = 0
     """Late samples among `samples_appended`."""
+    histograms: HistogramCounters = field(default_factory=HistogramCounters)
     late_stored: int = 0
     """Late samples that are not in blocks yet."""
     opening: Opened | None = None
@@ -154,7 +157,8 @@ class Storage:
         self._read_only = lock is None
         self._damage = damage
         self._metadata: dict[str, Metadata] = FamilyMetadata()
-        self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage))
+        self._head = Head(Windows(fs, path / "chunks", read_only=self._read_only, damage=damage),
+                          Payloads(fs, path / "histograms", read_only=self._read_only, damage=damage))
         self._head.exemplars.resize(options.max_exemplars)
         self._index = Index(self._head.table)
         self._blocks = Blocks.open(fs, path / "blocks", self._head.lock, damage, read_only=self._read_only)
@@ -397,7 +401,7 @@ class Storage:
         with head.lock:
             head.windows.settle()
             sealed = sum(window.sealed for window in head.windows.every)
-            sealed_bytes = sum(window.used for window in head.windows.every)
+            sealed_bytes = sum(window.used for window in head.windows.every) + head.payloads.used
             opened, ever = head.opened.tolist()
         return StorageStatistics(
             series=head.table.series,
@@ -423,6 +427,7 @@ class Storage:
             wal=self._wal.statistics(),
             upkeep=self._upkeep_statistics(),
             late_appended=counters.late if counters is not None else 0,
+            histograms=counters.histograms if counters is not None else HistogramCounters(),
             late_stored=head.late.size,
             opening=self.opened,
             retention=RetentionStatistics() if self._read_only else self._expiry.statistics(),
@@ -472,7 +477,7 @@ class Storage:
                 self._maintenance.close()
                 self._appender.close()
                 with self._head.lock:
-                    self._head.windows.sync()
+                    self._head.sync()
             self._wal.close()
             # after damage the log may have more than the head, but for that of FORMAT
             whole = all(found.path == self.path / FORMAT_NAME for found in self._damage.found)
@@ -482,7 +487,7 @@ class Storage:
             log.error("%s could not be closed cleanly: %s; the log is replayed at the next start", self.path, problem)
         finally:
             with self._head.lock:
-                self._head.windows.close()
+                self._head.close()
             self._blocks.close()
             if self._lock is not None:
                 self._lock.release()

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -304,10 +304,10 @@ class Wal:
                 payloads.append(Payload(RecordType.SERIES, self._encoder.series(piece)))
         if metadata:
             payloads.append(Payload(RecordType.METADATA, self._encoder.metadata(metadata)))
-        for part in _pieces(samples):
+        for part in samples.pieces() if samples is not None else ():
             payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part)))
             newest = max(newest, max_ts(payloads[-1].data)[1])
-        for part in _pieces(late):
+        for part in late.pieces() if late is not None else ():
             payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part, late=True)))
         if tombstones is not None:
             for start in range(0, tombstones.refs.size, MAX_SAMPLES):
@@ -469,11 +469,3 @@ class Wal:
 def _cannot_open(problem: OSError) -> StorageError:
     return StorageError(f"the write-ahead log cannot be opened ({problem}): check the disk; to start without "
                         "a file that cannot be read, move it away")
-
-
-def _pieces(samples: SampleColumns | None) -> Iterator[SampleColumns]:
-    """Those that fit into one record each."""
-    if samples is not None:
-        for start in range(0, samples.refs.size, MAX_SAMPLES):
-            rows = slice(start, start + MAX_SAMPLES)
-            yield SampleColumns(samples.refs[rows], samples.ts[rows], samples.values[rows])

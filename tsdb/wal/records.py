@@ -6,7 +6,7 @@ Layouts: docs/formats.md. Everything here may come from a damaged disk: sizes ar
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -18,8 +18,17 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.model.native_histograms import is_boxed, only_floats
 from tsdb.wal.exemplars import ExemplarColumns
-from tsdb.wal.record_kernels import RUN_BYTES, decode_samples, decode_series, encode_samples, encode_series
+from tsdb.wal.record_kernels import (
+    RUN_BYTES,
+    SIZE_BYTES,
+    decode_samples,
+    decode_series,
+    encode_samples,
+    encode_series,
+    histogram_lengths,
+)
 
 
 class RecordType(IntEnum):
@@ -46,8 +55,11 @@ _SAMPLES_HEAD = struct.Struct("<IBBHIq")
 _SERIES_HEAD = struct.Struct("<IBBHI")
 _INTERVAL = struct.Struct("<qq")
 _STORED, _ZSTD = 0, 1
-_LATE = 4
-"""Flag of SAMPLES: late ones."""
+_HISTOGRAMS, _LATE = 1, 4
+"""Flags of SAMPLES: there are histograms; late ones."""
+_NO_PAYLOAD = np.empty(0, np.uint8)
+_PAYLOAD_AT_ONCE = 64 << 20
+"""Bytes of histograms in one record, about."""
 _WORTH_COMPRESSING = 64
 
 
@@ -67,14 +79,46 @@ class SeriesColumns:
 
 @dataclass(frozen=True, slots=True)
 class SampleColumns:
-    """n float samples. Those of one series are in the order in which they were accepted."""
+    """n samples. Those of one series are in the order in which they were accepted."""
 
     refs: NDArray[np.uint64]
     """u64[n]"""
     ts: NDArray[np.int64]
     """i64[n], ms"""
     values: NDArray[np.uint64]
-    """u64[n], float bits"""
+    """u64[n], float bits; boxed ones lead to `payload` (`tsdb.model.native_histograms`)."""
+    payload: NDArray[np.uint8] | None = None
+    """u8[bytes]: histograms. None: all samples are floats."""
+
+    def pieces(self) -> Iterator[SampleColumns]:
+        """Those that fit into one record each."""
+        ends = set(range(MAX_SAMPLES, self.refs.size, MAX_SAMPLES))
+        if self.payload is not None:
+            lengths = np.empty(self.values.size, np.int64)
+            histogram_lengths(self.values, self.payload, lengths)
+            parts = lengths.cumsum() // _PAYLOAD_AT_ONCE
+            ends.update((np.flatnonzero(np.diff(parts)) + 1).tolist())
+        start = 0
+        for end in [*sorted(ends), self.refs.size]:
+            values = self.values[start:end]
+            payload = self.payload if self.payload is not None and is_boxed(values).any() else None
+            if end > start:
+                yield SampleColumns(self.refs[start:end], self.ts[start:end], values, payload)
+            start = end
+
+    @classmethod
+    def joined(cls, parts: Sequence[SampleColumns]) -> SampleColumns:
+        """One after the other. The values are the parts' no more."""
+        if len(parts) == 1:
+            return parts[0]
+        payloads = [part.payload for part in parts if part.payload is not None]
+        base = 0
+        for part in parts:
+            if part.payload is not None:
+                part.values[is_boxed(part.values)] += np.uint64(base)
+                base += part.payload.size
+        return cls(np.concatenate([part.refs for part in parts]), np.concatenate([part.ts for part in parts]),
+                   np.concatenate([part.values for part in parts]), np.concatenate(payloads) if payloads else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +154,17 @@ class Encoder:
 
     def samples(self, samples: SampleColumns, *, late: bool = False) -> bytes:
         """A SAMPLES payload; between 1 and MAX_SAMPLES samples."""
-        out = self._buffer((2 * RUN_BYTES + 9) * samples.refs.size + 16)
+        values, count = np.ascontiguousarray(samples.values), samples.refs.size
+        room = (2 * RUN_BYTES + 9) * count + 16 + SIZE_BYTES
+        payload = _NO_PAYLOAD if samples.payload is None else samples.payload
+        if payload.size:
+            room += histogram_lengths(values, payload, np.empty(count, np.int64))
+        out = self._buffer(room)
         size = encode_samples(np.ascontiguousarray(samples.refs), np.ascontiguousarray(samples.ts).view(np.uint64),
-                              np.ascontiguousarray(samples.values), out)
+                              values, payload, out)
         codec, body = self._pack(out[:size])
-        newest = int(samples.ts.max())
-        return _SAMPLES_HEAD.pack(samples.refs.size, _LATE if late else 0, codec, 0, size, newest) + body
+        flags = (_LATE if late else 0) | (_HISTOGRAMS if payload.size else 0)
+        return _SAMPLES_HEAD.pack(count, flags, codec, 0, size, int(samples.ts.max())) + body
 
     def tombstones(self, rows: TombstoneColumns) -> bytes:
         """A TOMBSTONES payload; at most MAX_SAMPLES rows."""
@@ -176,16 +225,22 @@ class Decoder:
         return SeriesColumns(refs, keys, offsets, lengths)
 
     def samples(self, payload: memoryview) -> SampleColumns:
+        """Floats whose bits would be a box become NORMAL_NAN."""
         count, flags, codec, _, size, _ = _unpack(_SAMPLES_HEAD, payload)
-        if flags & ~_LATE:
-            raise FormatTooNew("samples that are no plain floats, or have start times")
+        if flags & ~(_LATE | _HISTOGRAMS):
+            raise FormatTooNew(f"samples with flags {flags}")
         if count > MAX_SAMPLES:
             raise Corruption(f"{count} samples in one record")
         body = self._body(payload[_SAMPLES_HEAD.size :], codec, size)
         refs, ts, values = (np.empty(count, np.uint64) for _ in range(3))
-        if decode_samples(body, refs, ts, values) != 0:
+        histograms = -1
+        if flags & _HISTOGRAMS:
+            histograms = int.from_bytes(body[:SIZE_BYTES].tobytes(), "little")
+        if decode_samples(body, histograms, refs, ts, values) != 0:
             raise Corruption("malformed samples")
-        return SampleColumns(refs, ts.view(np.int64), values)
+        if histograms < 0:
+            return SampleColumns(refs, ts.view(np.int64), only_floats(values))
+        return SampleColumns(refs, ts.view(np.int64), values, body[SIZE_BYTES : SIZE_BYTES + histograms])
 
     def tombstones(self, payload: memoryview) -> TombstoneColumns:
         count, flags, codec, _, size = _unpack(_SERIES_HEAD, payload)

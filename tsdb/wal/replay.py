@@ -49,14 +49,14 @@ class ReplayHandler(Protocol):
         """
         ...
 
-    def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        """Accepted samples, in the order in which they were accepted: ts i64[n] in ms, values u64[n] float bits.
+    def samples(self, columns: SampleColumns) -> None:
+        """Accepted samples, in the order in which they were accepted.
 
         After damage, refs may be unknown: samples of a series whose own record is lost.
         """
         ...
 
-    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+    def late(self, columns: SampleColumns) -> None:
         """Late samples, likewise: of any time, in any order."""
         ...
 
@@ -231,7 +231,8 @@ class _Samples:
 
     @property
     def size(self) -> int:
-        return int(self.columns.refs.size)
+        payload = self.columns.payload
+        return int(self.columns.refs.size) + (0 if payload is None else payload.size // 24)
 
 
 class _Replay:
@@ -283,9 +284,7 @@ class _Replay:
 
     def _samples_step(self, samples: list[_Samples]) -> _Step:
         take = self._handler.late if samples[0].late else self._handler.samples
-        columns = [(each.columns.refs, each.columns.ts, each.columns.values) for each in samples]
-        joined = columns[0] if len(columns) == 1 else [np.concatenate(column) for column in zip(*columns, strict=True)]
-        return _Step(partial(take, *joined))
+        return _Step(partial(take, SampleColumns.joined([each.columns for each in samples])))
 
     def _read_checkpoint(self, checkpoint: _OpenSegment) -> Iterator[_Step | _Samples]:
         last = None

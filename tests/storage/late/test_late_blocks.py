@@ -13,6 +13,7 @@ import pytest
 from tests.storage.batches import make_batch, read
 from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, TOO_LATE, TOO_OLD
 from tsdb.model.errors import Unavailable
+from tsdb.model.native_histograms import BOX
 from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.block import BlockMeta, write_block
 from tsdb.storage.head import head as head_module
@@ -53,7 +54,7 @@ def test_history_in_any_order(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path)
     for step in range(40):
         start = NOW - chance.choice((1, 30, 400)) * 24 * HOUR + chance.randrange(HOUR)
-        batch = [(chance.randrange(5), start + chance.randrange(50) * 60_000, chance.getrandbits(64))
+        batch = [(chance.randrange(5), start + chance.randrange(50) * 60_000, chance.randrange(BOX))
                  for _ in range(chance.choice((1, 30, 300)))]
         codes = submit(storage, batch, history=True)
         assert set(codes) <= {ACCEPTED, DUPLICATE}

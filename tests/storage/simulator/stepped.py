@@ -16,6 +16,7 @@ from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.batch import Appended, Batch
 from tsdb.storage.appender import Appender
 from tsdb.storage.block import ulid
+from tsdb.storage.head.payloads import Payloads
 from tsdb.storage.head.windows import Windows
 from tsdb.storage.storage import Storage, StorageOptions
 from tsdb.storage.upkeep.maintenance import Maintenance
@@ -114,6 +115,7 @@ def stepped(seed: int) -> Iterator[None]:
         patches.enter_context(patch(here + "Appender", functools.partial(SteppedAppender, clock=lambda: NOW_S)))
         patches.enter_context(patch(here + "Maintenance", SteppedMaintenance))
         patches.enter_context(patch(here + "Windows", functools.partial(Windows, step=1 << 14)))
+        patches.enter_context(patch(here + "Payloads", functools.partial(Payloads, step=1 << 12)))
         patches.enter_context(patch(here + "WalOptions", functools.partial(WalOptions, segment_bytes=4000,
                                                                            sync_interval_s=0)))
         patches.enter_context(patch("tsdb.storage.upkeep.maintenance.lower_priority"))  # of the test

@@ -11,6 +11,7 @@ from tests.storage.batches import make_batch, read
 from tests.storage.simulator.stepped import FOLDER, open_storage, stepped
 from tests.wal.simulated import Killed, SimulatedFileSystem
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.native_histograms import BOX
 from tsdb.storage import Storage, StorageOptions
 
 HOUR = 3_600_000
@@ -29,7 +30,7 @@ def fill(storage: Storage) -> None:
         for n in range(4 if k < 20 else 2):
             for _ in range(8):
                 clocks[n] += chance.randint(1, 200_000)
-                batch.append((n, clocks[n], chance.getrandbits(64)))
+                batch.append((n, clocks[n], chance.randrange(BOX)))
         if k % 5 == 4:
             batch.append((k % 4, clocks[0] - 2 * HOUR - k, k))
         assert storage.submit(make_batch(storage.secret, SERIES, batch)).result(0).accepted == len(batch)

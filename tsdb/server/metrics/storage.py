@@ -11,8 +11,8 @@ from tsdb.server.metrics.table import Row, Value
 if TYPE_CHECKING:
     from tsdb.storage import StorageStatistics
 
-_FLOAT = ("float",)
-"""The only type of samples so far."""
+_FLOAT, _HISTOGRAM = ("float",), ("histogram",)
+"""Types of samples."""
 _LIMIT = ("limit", "label")
 
 
@@ -20,8 +20,15 @@ def _seconds(ms: int | None) -> float | None:
     return None if ms is None else ms / 1000
 
 
-def _floats(read: Callable[[StorageStatistics], int]) -> Callable[[StorageStatistics], dict[tuple[str, ...], Value]]:
-    return lambda s: {_FLOAT: read(s)}
+def _by_type(samples: Callable[[StorageStatistics], int], histograms: Callable[[StorageStatistics], int],
+             ) -> Callable[[StorageStatistics], dict[tuple[str, ...], Value]]:
+    """`histograms`: those among the samples."""
+    return lambda s: {_FLOAT: samples(s) - histograms(s), _HISTOGRAM: histograms(s)}
+
+
+def _rejected(code: int) -> Callable[[StorageStatistics], dict[tuple[str, ...], Value]]:
+    reason = REASONS[code]
+    return _by_type(lambda s: s.rejected[reason], lambda s: int(s.histograms.rejected[code]))
 
 
 STORAGE: tuple[Row[StorageStatistics], ...] = (
@@ -51,17 +58,17 @@ STORAGE: tuple[Row[StorageStatistics], ...] = (
     Row("prometheus_tsdb_head_chunks_storage_size_bytes", "gauge", "Bytes of the files of sealed chunks.",
         lambda s: s.chunks_bytes),
     Row("prometheus_tsdb_head_samples_appended_total", "counter", "Samples appended.",
-        _floats(lambda s: s.samples_appended), ("type",)),
+        _by_type(lambda s: s.samples_appended, lambda s: s.histograms.samples), ("type",)),
     Row("prometheus_tsdb_out_of_order_samples_total", "counter", "Samples rejected as out of order.",
-        _floats(lambda s: s.rejected[REASONS[OUT_OF_ORDER]]), ("type",)),
+        _rejected(OUT_OF_ORDER), ("type",)),
     Row("prometheus_tsdb_out_of_bound_samples_total", "counter", "Samples rejected as out of bounds.",
-        _floats(lambda s: s.rejected[REASONS[TOO_OLD]]), ("type",)),
+        _rejected(TOO_OLD), ("type",)),
     Row("prometheus_tsdb_too_old_samples_total", "counter",
         "Samples rejected as older than the window for samples out of order.",
-        _floats(lambda s: s.rejected[REASONS[TOO_LATE]]), ("type",)),
+        _rejected(TOO_LATE), ("type",)),
     Row("prometheus_tsdb_head_out_of_order_samples_appended_total", "counter",
         "Samples out of order that were appended.",
-        _floats(lambda s: s.late_appended), ("type",)),
+        _by_type(lambda s: s.late_appended, lambda s: s.histograms.late), ("type",)),
     Row("tsdb_late_samples", "gauge", "Samples out of order, or older than the head, that are not in blocks yet.",
         lambda s: s.late_stored),
     Row("prometheus_tsdb_exemplar_exemplars_in_storage", "gauge", "Exemplars that are kept now.",

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tsdb.model.errors import Corruption, FormatTooNew, StorageError
 from tsdb.model.times import time_text
 from tsdb.storage.checking.blocks_check import check_blocks
 from tsdb.storage.checking.findings import Finding, Progress, Repair, Report, Severity
+from tsdb.storage.checking.histograms_check import check_histograms
 from tsdb.storage.checking.log_check import check_log
 from tsdb.storage.checking.windows_check import check_windows
 from tsdb.storage.damage import FOLDER as DAMAGED
 from tsdb.storage.damage import damaged_before
 from tsdb.storage.directory import FORMAT, FORMAT_NAME, format_version, is_ours
 from tsdb.storage.head.layout import NO_TS
+from tsdb.storage.head.payloads import KnownPayloads
 from tsdb.storage.restart import saved_head
 from tsdb.wal.files import LOCK_NAME, FileSystem, read_file
 
 TEMPORARY = ".tmp"
-FOLDERS = {"wal": "log", "chunks": "windows", "blocks": "blocks", "head": "saved head", DAMAGED: "set aside",
-           "snapshots": "snapshots"}
+FOLDERS = {"wal": "log", "chunks": "windows", "histograms": "histograms", "blocks": "blocks", "head": "saved head",
+           DAMAGED: "set aside", "snapshots": "snapshots"}
 
 
 def check_directory(fs: FileSystem, data: Path, progress: Progress = lambda *_: None) -> Report:
@@ -39,9 +41,11 @@ def check_directory(fs: FileSystem, data: Path, progress: Progress = lambda *_: 
     borders = [meta.compaction.border for meta in metas if meta.compaction.border is not None]
     in_blocks = max(borders, default=NO_TS)
     saved = _check_saved_head(fs, data, report)
-    log = check_log(fs, data, report, progress, in_blocks, stopped=saved)
+    log = check_log(fs, data, report, progress, in_blocks, stopped=saved is not None)
     cut = {name for meta in metas for name in meta.compaction.windows}
-    check_windows(fs, data, report, progress, log, max(log.border, in_blocks), cut)
+    histograms = check_histograms(fs, data, report, saved)
+    check_windows(fs, data, report, progress, log, max(log.border, in_blocks), cut, histograms.view())
+    histograms.close()
     for found in damaged_before(fs, data):
         report.add(Finding(
             Severity.NOTICE, found.kept if found.kept != found.path else data / DAMAGED,
@@ -85,8 +89,8 @@ def _check_format(fs: FileSystem, data: Path, report: Report) -> None:
         raise FormatTooNew(f"{data} has format {version}, this tsdb reads up to {FORMAT}: use a newer tsdb")
 
 
-def _check_saved_head(fs: FileSystem, data: Path, report: Report) -> bool:
-    """Whether there is one, and it is sound."""
+def _check_saved_head(fs: FileSystem, data: Path, report: Report) -> Sequence[KnownPayloads] | None:
+    """If there is a sound one: the files of histograms that belong to it."""
     try:
         found = saved_head.read(fs, data)
     except (Corruption, FormatTooNew) as problem:
@@ -95,12 +99,12 @@ def _check_saved_head(fs: FileSystem, data: Path, report: Report) -> bool:
             Severity.DAMAGE, path, str(problem).removeprefix(f"{path}: "),
             "Nothing is lost: the log has all that it says.",
             "The next start reads the log instead, which takes longer."), "saved head")
-        return False
+        return None
     if found is None:
-        return False
+        return None
     report.kinds["saved head"].items = 1
     found.close()
-    return True
+    return found.histograms
 
 
 def _measure(fs: FileSystem, data: Path, report: Report) -> None:

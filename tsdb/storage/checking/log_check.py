@@ -13,7 +13,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption
 from tsdb.storage.checking.findings import Finding, Progress, Report, Severity
 from tsdb.storage.head.layout import MAX_REF, NO_TS
-from tsdb.wal import TombstoneColumns, segments
+from tsdb.wal import SampleColumns, TombstoneColumns, segments
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import ReplayProgress, replay
@@ -64,11 +64,11 @@ class LogContents:
         self.border = int(sections.get(BORDER, NO_TS))
         return None
 
-    def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        self._take(refs, ts, ts >= max(self.border, self.in_blocks))
+    def samples(self, columns: SampleColumns) -> None:
+        self._take(columns.refs, columns.ts, columns.ts >= max(self.border, self.in_blocks))
 
-    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        self._take(refs, ts, np.zeros(ts.size, np.bool_))
+    def late(self, columns: SampleColumns) -> None:
+        self._take(columns.refs, columns.ts, np.zeros(columns.ts.size, np.bool_))
 
     def tombstones(self, deleted: TombstoneColumns) -> None:
         pass

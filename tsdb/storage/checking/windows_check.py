@@ -20,11 +20,14 @@ from tsdb.storage.checking.window_kernels import (
     LEAST,
     SAMPLES,
     SCRATCH_WORDS,
+    TOTALS,
     UNKNOWN,
     UNREADABLE,
+    WITHOUT,
     check_chunks,
 )
 from tsdb.storage.head.layout import WINDOW_HEADER_BYTES, WINDOW_MS
+from tsdb.storage.head.payloads import PayloadView
 from tsdb.storage.head.sealed_kernels import DAMAGED, END, next_sealed
 from tsdb.storage.head.windows import header_problem
 from tsdb.wal.files import FileSystem
@@ -37,7 +40,7 @@ LOST = "The samples of these chunks are lost."
 
 
 def check_windows(fs: FileSystem, data: Path, report: Report, progress: Progress, log: LogContents, border: int,
-                  cut: Collection[str]) -> None:
+                  cut: Collection[str], histograms: PayloadView | None) -> None:
     """Reads every window. Windows that end at or before `border` (ms) are over; those named in `cut` are in blocks.
     Raises FormatTooNew, OSError."""
     folder = data / "chunks"
@@ -60,7 +63,7 @@ def check_windows(fs: FileSystem, data: Path, report: Report, progress: Progress
             continue  # a server has cut it meanwhile
         try:
             size = file.size()
-            window = _Window(report, folder / name, int(found[1]), int(found[1]) + WINDOW_MS <= border)
+            window = _Window(report, folder / name, int(found[1]), int(found[1]) + WINDOW_MS <= border, histograms)
             header = file.pread(WINDOW_HEADER_BYTES, 0)
             problem = header_problem(folder / name, int(found[1]) // WINDOW_MS, header)
             if problem is not None:
@@ -80,12 +83,13 @@ def _advance(progress: Progress, before: int, at: int) -> None:
 
 
 class _Window:
-    def __init__(self, report: Report, path: Path, start: int, over: bool) -> None:
+    def __init__(self, report: Report, path: Path, start: int, over: bool, histograms: PayloadView | None) -> None:
         self._report = report
         self._path = path
         self._start = start
         self._over = over
-        self._totals = np.zeros(7, np.int64)
+        self._histograms = np.zeros(1, np.uint64) if histograms is None else histograms.table
+        self._totals = np.zeros(TOTALS, np.int64)
         self._totals[LEAST], self._totals[GREATEST] = (1 << 63) - 1, -(1 << 63)
 
     def header(self, problem: Corruption) -> None:
@@ -97,7 +101,8 @@ class _Window:
         ts = np.empty(1 << 16, np.int64)
         at, state = WINDOW_HEADER_BYTES, -1
         while state != END:
-            at, state = check_chunks(data, at, AT_ONCE, log.keys, newest, words, ts, values, self._totals)
+            at, state = check_chunks(data, at, AT_ONCE, log.keys, newest, words, ts, values, self._histograms,
+                                     self._totals)
             progress(at)
             if state == DAMAGED or (state == END and self._over and data[at:].any()):
                 found = next_sealed(data, at + 8)
@@ -115,6 +120,8 @@ class _Window:
             self._report.add(Finding(
                 Severity.NOTICE, self._path, f"{totals[BROKEN]} chunks do not follow the one before of their series",
                 "A power cut has lost one before them, or damage has.", IN_THE_LOG if not self._over else LOST))
+        if totals[WITHOUT] and (self._over or self._report.process is None):
+            self._damage(f"of {totals[WITHOUT]} chunks, histograms are gone or damaged")
         if totals[UNKNOWN]:
             self._report.add(Finding(
                 Severity.NOTICE, self._path, f"{totals[UNKNOWN]} chunks are of series that the log does not name",

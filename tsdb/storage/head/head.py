@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.exemplars.circular import CircularExemplars
-from tsdb.storage.head import arena, head_kernels, layout
+from tsdb.storage.head import arena, head_kernels, layout, payload_kernels
 from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS, MAX_SERIES, NO_TS, SEALED_MAX_BYTES, WINDOW_MS
 from tsdb.storage.head.payloads import Payloads
 from tsdb.storage.head.refs import Refs
@@ -141,7 +141,8 @@ class Head:
         return codes, judged
 
     def taken_alone(self, numbers: NDArray[np.intp], slots: NDArray[np.int32], ts: NDArray[np.int64],
-                    values: NDArray[np.uint64], bounds: Sequence[tuple[int, Bounds]]) -> NDArray[np.bool_]:
+                    values: NDArray[np.uint64], bounds: Sequence[tuple[int, Bounds]],
+                    payload: NDArray[np.uint8] = NO_PAYLOAD) -> NDArray[np.bool_]:
         """Which of some samples of a commit, by number, `judge` would take each without the others; bool. Before
         `apply`."""
         slots, ts, values = slots[numbers], ts[numbers], values[numbers]
@@ -150,7 +151,10 @@ class Head:
             [each.columns() for _, each in bounds])[of].T
         last, last_value = self.records["last_ts"][slots], self.records["last_value"][slots]
         in_order = (ts <= newest) & ((ts >= np.maximum(oldest, border)) | (ts >= new_late_from))
-        equal = (values == last_value) | ((windowed != 0) & (ts < oldest))
+        equal = values == last_value
+        if payload.size:
+            payload_kernels.are_same(values, payload, last_value, self.payloads.table, equal)
+        equal |= (windowed != 0) & (ts < oldest)
         at_last = (ts == last) & ((ts >= oldest) | (ts >= late_from))
         taken = np.where(ts > last, in_order, np.where(at_last, equal, ts >= late_from))
         return np.asarray((slots >= 0) & taken)
@@ -237,17 +241,22 @@ class Head:
     def load_windows(self, border: int, refs: Refs, cut: Collection[str] = ()) -> dict[str, int]:
         """Maps and scans the files of sealed chunks of series in `refs`. Files named in `cut` are in blocks and go.
         Returns totals for the log."""
-        totals = np.zeros(5, np.int64)
+        self.payloads.load()
+        totals = np.zeros(7, np.int64)
         totals[3] = NO_TS
+        newest = np.full(self.payloads.table.size // 2, NO_TS, np.int64)
+        scratch = np.empty(CHUNK_BITS, np.int64), np.empty(CHUNK_BITS, np.uint64)
         damaged: list[int] = []
 
         def scan(window: Window, end: int) -> int:
-            before = int(totals[0])
+            chunks, without = int(totals[0]), int(totals[6])
             good, reason = head_kernels.scan(
                 window.address, window.used, end, border, refs.blocks, refs.lines, refs.slots, self.records,
-                window.chain.__array_interface__["data"][0], totals,
+                window.chain.__array_interface__["data"][0], totals, self.payloads.table, newest, *scratch,
             )
-            window.sealed += int(totals[0]) - before
+            window.sealed += int(totals[0]) - chunks
+            if window.complete and totals[6] > without:
+                self.windows.lacks_histograms(window)
             if reason:
                 damaged.append(window.number)
             if good > window.used:
@@ -255,6 +264,7 @@ class Head:
             return int(good)
 
         self.windows.load(scan, border, cut)
+        self.payloads.referred(newest, int(totals[5]))
         self.border = border
         self.max_ts = max(int(totals[3]), border - 1 if border != NO_TS else NO_TS)
         self.table.reserve_refs(int(totals[4]))
@@ -269,6 +279,16 @@ class Head:
         table = self.windows.table
         head_kernels.restore_values(self.table.size, self.records, table.addresses, table.chains,
                                     np.empty(CHUNK_BITS, np.int64), np.empty(CHUNK_BITS, np.uint64))
+
+    def sync(self) -> None:
+        """Makes the histograms and the chunks that refer to them durable. The caller holds the lock. OSError."""
+        self.payloads.sync()
+        self.windows.sync()
+
+    def close(self) -> None:
+        """Lets go of the files. The caller holds the lock."""
+        self.windows.close()
+        self.payloads.close()
 
 
 class Unapplied(OSError):

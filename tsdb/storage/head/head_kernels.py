@@ -25,7 +25,7 @@ from tsdb.storage.head.layout import (
     VALUE_UNKNOWN,
     WINDOW_MS,
 )
-from tsdb.storage.head.payload_kernels import BYTES, MASK, equal, is_same
+from tsdb.storage.head.payload_kernels import BYTES, MASK, equal, file_of, is_same, payload_at
 from tsdb.storage.head.ref_kernels import slot_of
 
 ACCEPTED, OUT_OF_ORDER, DUPLICATE, TOO_OLD, TOO_NEW, TOO_LATE = range(6)
@@ -226,18 +226,45 @@ def seal_before(start: int, end: int, border: int, records, chunks: NDArray[np.u
     return end, 0
 
 
-@kernel(types.UniTuple(int64, 2)(uint64, int64, int64, int64, U64, I32, I32, HEAD_TYPE, uint64, I64))
+@device
+def read_histograms(address: int, header: NDArray[np.uint64], table: NDArray[np.uint64], newest: NDArray[np.int64],
+                    totals: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> bool:
+    """Whether all histograms of a sealed chunk are whole. Keeps the greatest number of a file in totals[5], and if they
+    are, the newest time (ms) for each file, by place in `table`, in `newest` i64[files]. `ts` and `values` [CHUNK_BITS]
+    are scratch."""
+    count = np.int64(header[0] >> np.uint64(48))
+    if count > CHUNK_BITS:
+        return False
+    words = words_at(address + np.uint64(SEALED_HEADER_WORDS * 8), CHUNK_WORDS + 1)
+    end = decode_chunk(words, count, np.int64(header[2]), NO_TS, np.int64(0x7FFFFFFFFFFFFFFF), ts, values, 0)
+    whole = True
+    for i in range(end):
+        if values[i] >= BOXED:
+            totals[5] = max(totals[5], file_of(values[i]))
+            whole = whole and payload_at(table, values[i]) != 0
+    if whole:
+        for i in range(end):
+            if values[i] >= BOXED:
+                place = file_of(values[i]) - np.int64(table[0])
+                newest[place] = max(newest[place], ts[i])
+    return whole
+
+
+@kernel(types.UniTuple(int64, 2)(
+    uint64, int64, int64, int64, U64, I32, I32, HEAD_TYPE, uint64, I64, U64, I64, I64, U64))
 def scan(address: int, start: int, end: int, border: int, blocks: NDArray[np.uint64], lines: NDArray[np.int32],
-         slots: NDArray[np.int32], records, chain: int, totals: NDArray[np.int64]) -> tuple[int, int]:
+         slots: NDArray[np.int32], records, chain: int, totals: NDArray[np.int64], table: NDArray[np.uint64],
+         newest_in: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> tuple[int, int]:
     """Reads the sealed chunks of a window's file from byte `start` (multiple of 8): checks them, links them into the
     chain (address of u64[slots]) and moves their series' records forward.
 
     A chunk is left out, and its samples are left to the WAL, where it does not follow the last one of its series: a
     power cut may keep a later page and lose an earlier one. What an earlier opening left out may seem to follow by now,
     since what was lost was written again; a chunk that was written after that opening follows the one before it, and
-    takes its place. Before `border` (ms) all is known to be durable. `totals` i64[5] += chunks, samples, chunks left
-    out; = greatest time, greatest ref. Returns (bytes that are good, reason it stopped): 0 end of what was written, 1
-    damaged.
+    takes its place. Before `border` (ms) all is known to be durable. A chunk is left out, too, where not all of its
+    histograms are whole. `totals` i64[7] += chunks, samples, chunks left out; = greatest time, ref, number of a file of
+    histograms; += chunks without their histograms. `table`, `newest_in`, `ts`, `values` as for `read_histograms`.
+    Returns (bytes that are good, reason it stopped): 0 end of what was written, 1 damaged.
     """
     at = start
     while at + SEALED_HEADER_WORDS * 8 <= end:
@@ -257,6 +284,12 @@ def scan(address: int, start: int, end: int, border: int, blocks: NDArray[np.uin
             totals[2] += 1
             at += size
             continue
+        if ((header[0] >> THIRTY_TWO) & np.uint64(0xFF)) == np.uint64(HISTOGRAMS):
+            if not read_histograms(address + np.uint64(at), header, table, newest_in, totals, ts, values):
+                totals[2] += 1
+                totals[6] += 1
+                at += size
+                continue
         record = records[slot]
         link = words_at(chain + np.uint64(slot) * EIGHT, 1)
         previous = header[4] & np.uint64(0xFFFFFFFFFF)

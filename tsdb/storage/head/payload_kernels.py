@@ -41,6 +41,12 @@ def place_crc(value: int) -> np.uint32:
 
 
 @device
+def file_of(value: int) -> int:
+    """The number (i64) of the file that a stored value (u64) names."""
+    return np.int64((value & MASK) >> np.uint64(OFFSET_BITS))
+
+
+@device
 def payload_at(table: NDArray[np.uint64], value: int) -> int:
     """The address (u64) of the histogram's bytes that a stored value (u64) leads to, whose length is the u32 there; 0
     where they are gone or damaged.
@@ -48,7 +54,7 @@ def payload_at(table: NDArray[np.uint64], value: int) -> int:
     `table` is that of a `PayloadView`: the number of the first file, then address and bytes of it and of each that
     follows."""
     stored = value & MASK
-    place = np.int64(stored >> np.uint64(OFFSET_BITS)) - np.int64(table[0])
+    place = file_of(value) - np.int64(table[0])
     if place < 0 or 2 * place + 2 >= table.size:
         return np.uint64(0)
     begin = np.int64(stored & IN_FILE)
@@ -99,6 +105,15 @@ def is_same(value: int, payload: NDArray[np.uint8], other: int, table: NDArray[n
         return False
     address = payload_at(table, other)
     return address == 0 or equal(payload, np.int64(value & MASK), bytes_at(address, MAX_BYTES), 0)
+
+
+@kernel(types.void(U64, BYTES, U64, U64, types.boolean[::1]), stage="later")
+def are_same(values: NDArray[np.uint64], payload: NDArray[np.uint8], others: NDArray[np.uint64],
+             table: NDArray[np.uint64], out: NDArray[np.bool_]) -> None:
+    """What `is_same` says of the boxed ones of n values, to `out` bool[n]; others are left alone."""
+    for i in range(values.size):
+        if values[i] >= BOXED:
+            out[i] = is_same(values[i], payload, others[i], table)
 
 
 @kernel(int64(U64, BYTES), stage="query")

@@ -184,7 +184,7 @@ class Payloads:
             path = self._folder / name
             if name.endswith(TEMPORARY) and not self._read_only:
                 self._fs.unlink(path)
-            if not _NAME.fullmatch(name):
+            if not is_name(name):
                 continue
             file = self._fs.open(path, writable=not self._read_only)
             size = file.size()
@@ -239,7 +239,7 @@ class Payloads:
         found = {}
         if self._fs is not None:
             for name in self._fs.listdir(self._folder):
-                if _NAME.fullmatch(name):
+                if is_name(name):
                     file = self._fs.open(self._folder / name)
                     found[name] = file.size()
                     file.close()
@@ -329,6 +329,11 @@ class Payloads:
             place = 1 + 2 * (file.number - first)
             table[place : place + 2] = file.address, file.array.size
         self._view = PayloadView(table, tuple(file.array for file in self._files))
+
+
+def is_name(name: str) -> bool:
+    """Whether a file in the folder of histograms is one."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _name(number: int) -> str:

@@ -343,6 +343,13 @@ class Windows:
         if names:
             self._fs.sync_directory(self._folder)
 
+    def lacks_histograms(self, window: Window) -> None:
+        """Chunks of a complete window are left out, since their histograms are damaged or gone."""
+        path = self.path(window)
+        problem = Corruption(f"{path}: histograms of some of its chunks are damaged or gone: samples of these two "
+                             "hours are lost")
+        self._damage.note(path, problem, window.mint, window.maxt + 1)
+
     def damaged(self, problem: Corruption) -> Corruption:
         """A reader has come upon a damaged chunk, which is noted once: the log may have its samples still, and the next
         start reads it."""

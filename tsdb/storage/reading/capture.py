@@ -7,6 +7,7 @@ are checked to be those that were acquired. All else is immutable, and is read w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption
+from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import Selected, Selection, SeriesSet, Symbols, Tile
 from tsdb.storage.block import Block
-from tsdb.storage.head import index_kernels
-from tsdb.storage.head.head import Head
+from tsdb.storage.head import index_kernels, payload_kernels
+from tsdb.storage.head.head import NO_PAYLOAD, Head
 from tsdb.storage.head.layout import CHUNK_WORDS
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.query_symbols import QuerySymbols
@@ -51,6 +53,7 @@ class HeadSelected:
         places = head.windows.overlapping(self._mint, self._maxt)
         table = head.windows.table
         self._addresses = table.addresses[places]
+        self._payloads = head.payloads.view()
         self._keep_alive = [window.array for window in table.windows[places]]
         self._inside = np.array([window.mint >= self._mint and window.maxt <= self._maxt
                                  for window in table.windows[places]], np.bool_)
@@ -82,8 +85,7 @@ class HeadSelected:
     def tile(self, index: int) -> Tile:
         first, end = int(self.tile_rows[index]), int(self.tile_rows[index + 1])
         room = int(self._ends[end - 1]) - (int(self._ends[first - 1]) if first else 0)
-        begin, stop, ts, values = self._decode(first, end, room)
-        return Tile(first, begin, stop, ts, values.view(np.float64))
+        return tile_of(first, self._decode(first, end, room))
 
     def count(self, most: NDArray[np.int64]) -> None:
         """As a source."""
@@ -96,8 +98,8 @@ class HeadSelected:
         room = int(self._most[first:end].sum()) if first < end else 0
         if not room:
             return None
-        begin, stop, ts, values = self._decode(first, end, room)
-        return Columns(padded(begin, rows), padded(stop, rows), ts, values)
+        found = self._decode(first, end, room)
+        return replace(found, begin=padded(found.begin, rows), end=padded(found.end, rows))
 
     def _samples(self) -> NDArray[np.int64]:
         """i64[n]: how many each row has, at the most."""
@@ -107,8 +109,7 @@ class HeadSelected:
                                       self._counts, most)
         return most
 
-    def _decode(self, first: int, end: int, room: int,
-                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+    def _decode(self, first: int, end: int, room: int) -> Columns:
         begin_at, end_at = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
         ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
         wrong = capture_kernels.decode_rows(
@@ -116,12 +117,33 @@ class HeadSelected:
             self._counts, self._word_offset, self._words, np.empty(1 << 16, np.uint64), begin_at, end_at, ts, values,
         )
         if wrong >= 0:
-            raise self._head.windows.damaged(Corruption(
-                f"a sealed chunk of {self.series.labels(wrong)} is damaged: a file in the data directory was changed "
-                "or cut; a restart takes its samples from the log, if they are of the last hours"))
+            raise self._damaged("a sealed chunk", wrong)
+        payloads = self._payloads
+        if payloads is not None and not is_boxed(values[: int(end_at[-1])]).any():
+            payloads = None
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
-        return begin_at, end_at, ts, values
+        if payloads is None:
+            return Columns(begin_at, end_at, ts, values)
+        wrong = payload_kernels.resolve(begin_at, end_at, values, payloads.table)
+        if wrong >= 0:
+            raise self._damaged("a histogram", first + wrong)
+        return Columns(begin_at, end_at, ts, values, (payloads,))
+
+    def _damaged(self, what: str, row: int) -> Corruption:
+        return self._head.windows.damaged(Corruption(
+            f"{what} of {self.series.labels(row)} is damaged: a file in the data directory was changed or cut; a "
+            "restart takes its samples from the log, if they are of the last hours"))
+
+
+def tile_of(first_row: int, columns: Columns) -> Tile:
+    """With a payload of its own, where there are histograms. The values are the columns' no more."""
+    begin, end, values = columns.begin, columns.end, columns.values
+    payload = None
+    if columns.histograms and (size := payload_kernels.gather(begin, end, values, NO_PAYLOAD)):
+        payload = np.empty(size, np.uint8)
+        payload_kernels.gather(begin, end, values, payload)
+    return Tile(first_row, begin, end, columns.ts, values.view(np.float64), payload)
 
 
 class Capture:

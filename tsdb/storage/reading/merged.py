@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.native_histograms import only_floats
 from tsdb.model.tiles import SeriesSet, Tile
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import merge_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
-from tsdb.storage.reading.capture import HeadSelected, cut
+from tsdb.storage.reading.capture import HeadSelected, cut, tile_of
 from tsdb.storage.reading.join import HeadFingerprints, Join
 from tsdb.storage.reading.sources import BlockRows, BlockSource, Columns, LateSource, Source
 
@@ -48,14 +50,14 @@ class MergedSelected:
         late = None if self._late is None else self._late.decode(first, past)
         whole = None
         if self._apart is not None:
-            if len(parts) == 1 and late is None:  # as a rule: blocks, then the head
+            if len(parts) == 1 and late is None and not parts[0].histograms:  # as a rule: blocks, then the head
                 whole = self._apart.decode_before(parts[0], first, past)
             if whole is None and (part := self._apart.decode(first, past)) is not None:
                 parts.append(part)
         if late is not None:
             parts.append(late)
         whole = whole or _merged(parts, past - first)
-        return Tile(first, whole.begin, whole.end, whole.ts, whole.values.view(np.float64))
+        return tile_of(first, whole)
 
 
 def _merged(parts: Sequence[Columns], rows: int) -> Columns:
@@ -63,12 +65,15 @@ def _merged(parts: Sequence[Columns], rows: int) -> Columns:
     if len(parts) == 1:
         return parts[0]
     k = len(parts)
+    owners: tuple[object, ...] = sum((part.histograms for part in parts), ())
+    if owners:  # what only looks like an address is none
+        parts = [part if part.histograms else replace(part, values=only_floats(part.values)) for part in parts]
     begin, end = np.zeros((k, rows), np.int64), np.zeros((k, rows), np.int64)
     for i, part in enumerate(parts):
         begin[i], end[i] = part.begin, part.end
     room = int((end - begin).sum())
     out = Columns(np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(room, np.int64),
-                  np.empty(room, np.uint64))
+                  np.empty(room, np.uint64), owners)
     merge_kernels.merge(
         begin, end, np.array([_address(part.ts) for part in parts], np.uint64),
         np.array([_address(part.values) for part in parts], np.uint64), np.empty(k, np.int64), np.empty(k, np.int64),

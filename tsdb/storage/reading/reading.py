@@ -18,6 +18,7 @@ from tsdb.storage.damage import Damage
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.names import Names
+from tsdb.storage.head.payloads import PayloadView
 from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading.block_texts import BlockTexts
@@ -88,17 +89,18 @@ class Reading:
             for each in heads:
                 each.copy(symbols)
             late = None if head.late.empty else head.late.view()
+            payloads = head.payloads.view()
             blocks = [(block, block.tombstones) for block in view.blocks]
         context.statistics.series_selected += total
         selected: Sequence[Selected] = heads
         if blocks or late is not None:
             blocks.sort(key=lambda each: precedence(each[0]))
-            selected = [self._merged(each, blocks, late, symbols, texts, context) for each in heads]
+            selected = [self._merged(each, blocks, late, payloads, symbols, texts, context) for each in heads]
         warnings = self._damage.warnings(mint, maxt) if self._damage is not None and self._damage.known else ()
         return Capture(selected, symbols, view.blocks, warnings)
 
     def _merged(self, head: HeadSelected, blocks: Sequence[tuple[Block, Tombstones]], late: LateView | None,
-                symbols: QuerySymbols, texts: BlockTexts | None, context: RequestContext,
+                payloads: PayloadView | None, symbols: QuerySymbols, texts: BlockTexts | None, context: RequestContext,
                 ) -> HeadSelected | MergedSelected:
         mint, maxt, matchers = head.selection.mint, head.selection.maxt, head.selection.matchers
         found = []
@@ -111,7 +113,7 @@ class Reading:
                     found.append(rows)
         late_source = None
         if late is not None:
-            late_source = LateSource(late, head.slots, mint, maxt)
+            late_source = LateSource(late, payloads, head.slots, mint, maxt)
             context.reserve(len(late_source) * LATE_BYTES)
         if not found and not late_source:
             return head

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption
 from tsdb.model.matchers import Matcher
+from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.block import Block, ChunkRanges
 from tsdb.storage.block.block import SCRATCH_WORDS
 from tsdb.storage.block.chunk_kernels import SOUND
+from tsdb.storage.head import payload_kernels
+from tsdb.storage.head.payloads import PayloadView
 from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import block_kernels, merge_kernels
@@ -27,12 +30,16 @@ Damaged = Callable[[Block, Corruption], None]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Decoded samples of the rows of a tile: those of row i are at begin[i]:end[i] of `ts` (ms) and `values` (bits)."""
+    """Decoded samples of the rows of a tile: those of row i are at begin[i]:end[i] of `ts` (ms) and `values` (bits).
+
+    A boxed value holds, instead of an offset, the address in memory of its histogram: whole, and checked."""
 
     begin: NDArray[np.int64]
     end: NDArray[np.int64]
     ts: NDArray[np.int64]
     values: NDArray[np.uint64]
+    histograms: tuple[object, ...] = ()
+    """Whose memory that is. None: all samples are floats."""
 
 
 class Source(Protocol):
@@ -85,8 +92,16 @@ def padded(numbers: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
 class LateSource:
     """Late samples of slots, which are the first rows."""
 
-    def __init__(self, view: LateView, slots: NDArray[np.int32], mint: int, maxt: int) -> None:
+    def __init__(self, view: LateView, payloads: PayloadView | None, slots: NDArray[np.int32], mint: int, maxt: int,
+                 ) -> None:
+        """Raises Corruption for a damaged histogram."""
         self._begin, self._end, self._ts, self._values = view.collect(slots, mint, maxt)
+        self._histograms: tuple[object, ...] = ()
+        if payloads is not None and is_boxed(self._values).any():
+            self._histograms = (payloads,)
+            if payload_kernels.resolve(self._begin, self._end, self._values, payloads.table) >= 0:
+                raise Corruption("a histogram of a late sample is damaged: a file in the data directory was changed or "
+                                 "cut; a restart takes it from the log")
 
     def __len__(self) -> int:
         """Samples."""
@@ -97,7 +112,13 @@ class LateSource:
 
     def decode(self, first: int, end: int) -> Columns | None:
         begin, past = padded(self._begin[first:end], end - first), padded(self._end[first:end], end - first)
-        return Columns(begin, past, self._ts, self._values) if (begin < past).any() else None
+        some = begin < past
+        if not some.any():
+            return None
+        if not self._histograms:
+            return Columns(begin, past, self._ts, self._values)
+        own = slice(int(begin[some].min()), int(past.max()))  # whoever makes a tile changes the values
+        return Columns(begin - own.start, past - own.start, self._ts[own], self._values[own].copy(), self._histograms)
 
 
 @contextmanager
@@ -232,4 +253,4 @@ class BlockSource:
                 raise found.block.problem(state, chunk)
         if self._deleted is not None:
             self._deleted.drop(first, begin, stop, ts, values)
-        return Columns(begin, stop, ts, values)
+        return Columns(begin, stop, ts, values, later.histograms)

@@ -78,10 +78,12 @@ def save_head(fs: FileSystem, data: Path, wal: Wal, head: Head, metadata: dict[s
 
 
 def _fits(saved: SavedHead, head: Head, blocks: Blocks) -> bool:
-    """Whether the windows are those that it was saved with, and none is in a block by now."""
+    """Whether windows and histograms are those that it was saved with, and no window is in a block by now."""
     there = head.windows.sizes()
     fits = ({window.name: window.size for window in saved.windows} == there and not {*blocks.cut_windows} & {*there}
+            and {file.name: file.size for file in saved.histograms} == head.payloads.sizes()
             and blocks.border <= saved.border)
     if not fits:
-        log.warning("the saved head is of no use, the log is replayed: windows or blocks are not those of that time")
+        log.warning("the saved head is of no use, the log is replayed: windows, histograms or blocks are not those of "
+                    "that time")
     return fits

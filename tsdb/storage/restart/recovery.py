@@ -21,10 +21,10 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption, StorageError
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.head import deleted
-from tsdb.storage.head.head import Bounds, Head, Unapplied
+from tsdb.storage.head.head import NO_PAYLOAD, Bounds, Head, Unapplied
 from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.storage.head.refs import Refs
-from tsdb.wal import Replayed, TombstoneColumns, Wal
+from tsdb.wal import Replayed, SampleColumns, TombstoneColumns, Wal
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import ReplayProgress, replay
@@ -94,7 +94,7 @@ class _Series:
         self.border = int(sections.get(BORDER, NO_TS))
         return FOREVER
 
-    def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+    def samples(self, columns: SampleColumns) -> None:
         raise AssertionError("samples are skipped in the first reading")
 
     late = samples
@@ -141,29 +141,36 @@ class _Samples:
         deleted.take_over(self._head, deleted_then, slots)
         self._head.late.remove(slots[slots >= 0], deleted_then.mint, deleted_then.maxt)
 
-    def samples(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+    def samples(self, columns: SampleColumns) -> None:
         head = self._head
-        slots, ts, values = self._known(refs, ts, values)
+        slots, ts, values = self._known(columns)
+        payload = NO_PAYLOAD if columns.payload is None else columns.payload
         bounds = Bounds(border=head.border, border_refuses=True)
-        _, judged = head.judge(slots, ts, values, [(slots.size, bounds)])
+        _, judged = head.judge(slots, ts, values, [(slots.size, bounds)], payload)
         self.applied += judged.slots.size
         try:
-            head.apply(judged)
+            head.apply(head.keep(judged, payload))
         except Unapplied as problem:
             raise StorageError(f"no space for sealed chunks while the log is replayed ({problem.__cause__}): "
                                "free some space on the disk") from problem
+        except OSError as problem:
+            raise StorageError(f"no space for histograms while the log is replayed ({problem}): free some space on the "
+                               "disk") from problem
 
-    def late(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        slots, ts, values = self._known(refs, ts, values)
-        self._head.late.append(slots, ts, values)
+    def late(self, columns: SampleColumns) -> None:
+        slots, ts, values = self._known(columns)
+        late = self._head.late
+        if columns.payload is not None:
+            values = self._head.payloads.store(values, columns.payload, ts, late.generation)
+        late.append(slots, ts, values)
         self.applied += slots.size
 
     def exemplars(self, columns: ExemplarColumns) -> None:
         self._head.exemplars.restore(columns)
 
-    def _known(self, refs: NDArray[np.uint64], ts: NDArray[np.int64], values: NDArray[np.uint64],
-               ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]:
+    def _known(self, columns: SampleColumns) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]:
         """Slots, times and values of those whose series is known."""
+        refs, ts, values = columns.refs, columns.ts, columns.values
         slots = self._refs.find(refs)
         known = slots >= 0
         if not known.all():

@@ -25,6 +25,7 @@ from tsdb.storage.block.text_kernels import copy_texts
 from tsdb.storage.head import index_kernels, layout
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS
+from tsdb.storage.head.payloads import KnownPayloads
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import KnownWindow
 from tsdb.storage.restart import saved_head_kernels
@@ -36,7 +37,9 @@ from tsdb.wal.files import FileSystem
 log = logging.getLogger(__name__)
 
 FOLDER, NAME = "head", "saved"
-MAGIC, VERSION = b"TSDBHEAD", 1
+MAGIC, VERSION = b"TSDBHEAD", 2
+WITHOUT_HISTOGRAMS = 1
+"""The version of a head that has none."""
 AT_ONCE = 1 << 15
 """Series of a piece: 15 MB while it is written."""
 LAYOUT = f"{layout.HEAD.descr} {CHUNK_WORDS} {layout.WINDOW_MS}"
@@ -50,7 +53,7 @@ def save(fs: FileSystem, data: Path, head: Head, metadata: Mapping[str, Metadata
     """Writes the head, which nobody changes any more, beside the log that has `log_contents` (`Wal.contents`). Returns
     the bytes written. Raises OSError with nothing left but what cannot be removed."""
     fs.mkdir(data / FOLDER)
-    writer = SectionWriter(fs, data / FOLDER / NAME, MAGIC, VERSION)
+    writer = SectionWriter(fs, data / FOLDER / NAME, MAGIC, VERSION if head.payloads.every else WITHOUT_HISTOGRAMS)
     try:
         _Saving(writer, head).write(metadata, log_contents)
         return writer.publish()
@@ -80,6 +83,8 @@ class _Saving:
             "layout": LAYOUT, "series": int(slots.size), "log": dict(log_contents),
             "windows": [window.to_plain() for window in windows],
             "sequences": list(head.windows.sequences.items()),
+            "histograms": [file.to_plain() for file in head.payloads.known(head.late.dropped)],
+            "next_histograms": head.payloads.following,
             "border": head.border, "min_ts": head.min_ts, "max_ts": head.max_ts,
             "open_chunks": int(head.opened[0]), "next_ref": head.table.next_ref, "late_through": head.late.through,
             "metadata": [(row.family, row.type, row.help, row.unit) for row in metadata.values()],
@@ -178,6 +183,8 @@ class SavedHead:
                 raise Corruption(f"{file.path}: was written by a version with other records")
             self.log: dict[str, Any] = about["log"]
             self.windows = [KnownWindow(**each) for each in about["windows"]]
+            self.histograms = [KnownPayloads(**each) for each in about.get("histograms", ())]
+            self._next_histograms = int(about.get("next_histograms", 1))
             self.border, self.next_ref = int(about["border"]), int(about["next_ref"])
             self._sequences = {int(number): int(sequence) for number, sequence in about["sequences"]}
             self._series, self._open_chunks = int(about["series"]), int(about["open_chunks"])
@@ -211,8 +218,9 @@ class SavedHead:
             raise Corruption(f"{file.path}: its sections do not fit together")
 
     def load(self, head: Head, metadata: dict[str, Metadata]) -> None:
-        """Fills an empty head. OSError where a window's file cannot be mapped."""
+        """Fills an empty head. OSError where a file of sealed chunks or histograms cannot be mapped."""
         head.windows.attach(self.windows, self._sequences)
+        head.payloads.attach(self.histograms, self._next_histograms)
         with ThreadPoolExecutor(THREADS, "saved-head") as pool:
             chunks = pool.submit(self._load_chunks, head)
             self._load_series(head.table)

@@ -107,8 +107,8 @@ class Expiry:
             gone, marked, looked = self._by_rule(blocks, newest)
             old = {i for i in old if i >= len(blocks)} | gone
         rest = [i for i in range(len(pieces)) if i not in old]
-        large = {rest[i] for i in too_many([pieces[i] for i in rest], self._wal.statistics().size_bytes,
-                                           self.most_bytes)}
+        beside = self._wal.statistics().size_bytes + head.payloads.used
+        large = {rest[i] for i in too_many([pieces[i] for i in rest], beside, self.most_bytes)}
         self.time_retentions += bool(old)
         self.size_retentions += bool(large)
         gone = old | large

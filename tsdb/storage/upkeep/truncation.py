@@ -13,6 +13,7 @@ from tsdb.storage.appender import Appender
 from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
+from tsdb.storage.head.payloads import PayloadFile
 from tsdb.storage.head.windows import Window
 from tsdb.storage.restart.recovery import BORDER, LATE
 from tsdb.storage.upkeep.cutting import Cutting
@@ -66,6 +67,8 @@ class Truncation:
     def _run(self, appender: Appender, everything: bool) -> None:
         began = time.perf_counter()
         over = self._end_windows(appender, everything)
+        if over:
+            self._head.payloads.sync()  # before the chunks that refer to them
         for window in over:
             window.sync()  # the long part, beside ingest; nothing is added to these any more
         head = self._head
@@ -87,6 +90,7 @@ class Truncation:
         through = self._drop_log(appender)
         if problem is not None:
             raise problem
+        self._drop_histograms(appender)
         self.done += bool(over)
         if blocks or late:
             log.info("the head is truncated: %d windows and late samples for %d blocks; the log is needed behind "
@@ -107,6 +111,8 @@ class Truncation:
                 head.seal_before(-(-border // WINDOW_MS) * WINDOW_MS)
             with head.lock:
                 over.extend(head.windows.end_before(border))
+            if over:
+                head.payloads.end()
 
         appender.run_between_commits(end).result()
         return over
@@ -137,6 +143,21 @@ class Truncation:
                                     deleted.SECTION: deleted.section(head)}, head.exemplars.columns())
         self._wal.drop_through(through)
         return through
+
+    def _drop_histograms(self, appender: Appender) -> None:
+        """Removes the files of histograms all samples of which are in blocks."""
+        head = self._head
+        gone: list[PayloadFile] = []
+
+        def take_out() -> None:
+            if not appender.holds_samples:
+                with head.lock:
+                    needed = min([head.border, *(window.mint for window in head.windows.every)])
+                    gone.extend(head.payloads.take_out(needed, head.late.dropped))
+
+        if head.payloads.every:
+            appender.run_between_commits(take_out).result()
+            head.payloads.remove(gone)
 
     def _all_series(self) -> Iterator[SeriesColumns]:
         table = self._head.table

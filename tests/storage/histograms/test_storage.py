@@ -1,0 +1,215 @@
+"""Histograms in a storage: from a batch to a tile, beside floats, late ones, and over restarts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from tests.storage.batches import FOREVER, everything, make_batch
+from tests.storage.histograms.payload import Value, plain, some_histogram, with_payload
+from tests.storage.simulator.stepped import NOW_S, open_storage, stepped
+from tests.wal.simulated import SimulatedFileSystem
+from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, STALE_NAN, Batch
+from tsdb.model.context import RequestContext
+from tsdb.model.errors import Corruption, Unavailable
+from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram, ResetHint, boxed
+from tsdb.model.tiles import Selection
+from tsdb.storage.appender import Waiting
+from tsdb.storage.head.layout import WINDOW_MS
+from tsdb.storage.storage import Storage, StorageOptions
+
+SERIES = [{"__name__": "requests", "n": str(n)} for n in range(4)]
+START = int(NOW_S * 1000) // WINDOW_MS * WINDOW_MS - 4 * WINDOW_MS
+MINUTE = 60_000
+LATE = StorageOptions(late_window_ms=10 * WINDOW_MS, wal_sync="commit")
+Sample = tuple[int, int, Value]
+
+
+def batch_of(storage: Storage, samples: Sequence[Sample]) -> Batch:
+    values, payload = with_payload([value for _, _, value in samples])
+    batch = make_batch(storage.secret, SERIES, [(row, ts, 0) for row, ts, _ in samples])
+    batch.values, batch.payload = values, payload if payload.size else None
+    return batch
+
+
+def submit(storage: Storage, samples: Sequence[Sample]) -> list[int]:
+    codes: list[int] = storage.submit(batch_of(storage, samples)).result(10).codes.tolist()
+    return codes
+
+
+def read(storage: Storage, mint: int = -FOREVER, maxt: int = FOREVER) -> dict[int, list[tuple[int, Value]]]:
+    found: dict[int, list[tuple[int, Value]]] = {}
+    with storage.capture([Selection(everything(), mint, maxt)], RequestContext()) as capture:
+        selected = capture.selected[0]
+        for index in range(len(selected.tile_rows) - 1):
+            tile = selected.tile(index)
+            values = plain(tile.values.view(np.uint64), tile.payload)
+            for row in range(tile.rows):
+                number = int(selected.series.labels(tile.first_row + row)["n"])
+                own = slice(int(tile.begin[row]), int(tile.end[row]))
+                if own.start < own.stop:
+                    found[number] = list(zip(tile.ts[own].tolist(), values[own], strict=True))
+    return found
+
+
+@dataclass
+class World:
+    """A storage, and what is in it."""
+
+    fs: SimulatedFileSystem = field(default_factory=lambda: SimulatedFileSystem(chance=random.Random(7)))
+    options: StorageOptions = LATE
+    expected: dict[int, dict[int, Value]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.storage = open_storage(self.fs, self.options)
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        assert submit(self.storage, samples) == [ACCEPTED] * len(samples)
+        for row, ts, value in samples:
+            self.expected.setdefault(row, {}).setdefault(ts, value)
+
+    def check(self) -> None:
+        assert read(self.storage) == {row: sorted(samples.items()) for row, samples in self.expected.items()}
+
+    def kill(self) -> None:
+        self.fs = self.fs.killed()
+        self.storage = open_storage(self.fs, self.options)
+
+    def cut_power(self) -> None:
+        self.fs = self.fs.power_cut()
+        self.storage = open_storage(self.fs, self.options)
+
+    def restart(self) -> None:
+        self.storage.close()
+        self.storage = open_storage(self.fs, self.options)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with stepped(1):
+        yield World()
+
+
+def fill(world: World, *, minutes: int = 150, late: bool = True) -> None:
+    """Over a border of windows, so that chunks are sealed: one series of histograms, one of both kinds, one of
+    floats."""
+    for minute in range(minutes):
+        ts = START + minute * MINUTE
+        both: Value = some_histogram(minute) if minute % 3 else minute
+        every: list[Sample] = [(0, ts, some_histogram(minute, 1 + minute % 5)), (1, ts, both), (2, ts, minute)]
+        world.add(every)
+    if late:
+        out_of_order: list[Sample] = [
+            (row, START + minute * MINUTE + 7, some_histogram(minute, 2) if row else minute)
+            for minute in range(20) for row in (0, 1, 3)]
+        world.add(out_of_order)
+
+
+def test_what_is_sent_is_there(world: World) -> None:
+    world.add([(0, START, some_histogram(1)), (0, START + 1, 7), (0, START + 2, STALE_NAN),
+               (0, START + 3, some_histogram(2)), (1, START, 1)])
+    world.check()
+
+
+@pytest.mark.parametrize("how", [World.kill, World.cut_power, World.restart])
+def test_over_restarts(world: World, how: Callable[[World], None]) -> None:
+    fill(world)
+    world.check()
+    for _ in range(2):
+        how(world)
+        world.check()
+        last = max(max(samples) for samples in world.expected.values())
+        world.add([(0, last + MINUTE, some_histogram(9)), (1, last + MINUTE, some_histogram(8)),
+                   (3, START + 5, some_histogram(3)), (2, last + MINUTE, 5)])
+        world.expected[3][START + 5] = some_histogram(3)
+        world.check()
+
+
+def test_what_is_there_already(world: World) -> None:
+    one, other = some_histogram(1), some_histogram(2)
+    hinted = NativeHistogram(one.schema, one.sum, one.count, zero_count=0, positive_spans=one.positive_spans,
+                             positive=one.positive, hint=ResetHint.RESET)
+    world.add([(0, START, one), (1, START, 5)])
+    again: list[Sample] = [(0, START, one), (0, START, other), (0, START, hinted), (0, START, 5), (1, START, one),
+                           (1, START, 5)]
+    for time in range(2):
+        assert submit(world.storage, again) == [ACCEPTED, DUPLICATE, ACCEPTED, DUPLICATE, DUPLICATE, ACCEPTED]
+        if time == 0:
+            world.kill()
+    ts = START + MINUTE
+    assert submit(world.storage, [(0, ts, other), (0, ts, other), (0, ts, one), (0, ts, 1)]) == [
+        ACCEPTED, ACCEPTED, DUPLICATE, DUPLICATE]
+    world.expected[0][ts] = other
+    world.check()
+    counters = world.storage._appender
+    assert counters is not None
+    found = counters.counters.histograms
+    assert (found.samples, found.late, found.rejected[DUPLICATE]) == (1, 0, 3)
+
+
+def test_others_of_the_commit_outdo(world: World) -> None:
+    """A sample that would be taken alone."""
+    world.options = StorageOptions()
+    world.restart()
+    world.add([(0, START, some_histogram(1))])
+    found = world.storage.submit(batch_of(world.storage, [
+        (0, START + 2, some_histogram(3)), (0, START, some_histogram(1)), (0, START, some_histogram(2)),
+        (0, START + 1, some_histogram(2))])).result(1)
+    assert found.codes.tolist() == [ACCEPTED, OUT_OF_ORDER, OUT_OF_ORDER, OUT_OF_ORDER]
+    assert found.outdone == 2
+
+
+def test_batches_of_one_commit_keep_their_histograms(world: World) -> None:
+    appender = world.storage._appender
+    assert appender is not None
+    values: list[Value] = [some_histogram(1), 7, some_histogram(2), some_histogram(3)]
+    batches = [batch_of(world.storage, [(row, START + row, value)]) for row, value in enumerate(values)]
+    appender._commit([Waiting(Future(), batch) for batch in batches])
+    assert read(world.storage) == {row: [(START + row, value)] for row, value in enumerate(values)}
+
+
+def test_floats_that_look_like_histograms(world: World) -> None:
+    """They become the usual NaN."""
+    world.add([(0, START, BOX | 77), (1, START, 0xFFFF_FFFF_FFFF_FFFF), (2, START, 0xFFF8_0000_0000_0000)])
+    world.expected[0][START] = world.expected[1][START] = NORMAL_NAN
+    for _ in range(2):
+        world.check()
+        world.kill()
+
+
+def test_a_value_that_leads_nowhere_is_an_error_of_the_sender(world: World) -> None:
+    batch = batch_of(world.storage, [(0, START, some_histogram(1))])
+    batch.values[0] = boxed(3)
+    with pytest.raises(ValueError, match="sample 0 leads to no histogram"):
+        world.storage.submit(batch)
+
+
+def test_a_full_disk(world: World) -> None:
+    """Nothing of the request is kept, and all goes on when there is room."""
+    world.add([(0, START, some_histogram(1))])
+    room = world.fs.capacity
+    world.fs.capacity = room - world.fs.room_left() + 1000
+    many: list[Sample] = [(0, START + 1 + n, some_histogram(n, 40)) for n in range(400)]
+    with pytest.raises(Unavailable):
+        submit(world.storage, many)
+    world.check()
+    world.fs.capacity = room
+    world.add(many)
+    world.check()
+    world.kill()
+    world.check()
+
+
+def test_a_damaged_histogram_is_told_and_comes_from_the_log(world: World) -> None:
+    fill(world, late=False)
+    path = next(path for path in world.fs.paths() if path.parent.name == "histograms")
+    world.fs.flip(path, 8 * 5000)
+    with pytest.raises(Corruption, match=r"histogram of .* is damaged"):
+        world.check()
+    world.restart()
+    world.check()
