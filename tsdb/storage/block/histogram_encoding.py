@@ -15,7 +15,7 @@ from tsdb.storage.block.source import Chunks
 from tsdb.storage.codecs.histogram_columns_kernels import CODES
 from tsdb.storage.codecs.histogram_encoding_kernels import LAYOUTS, MATRIX, SHARED
 from tsdb.storage.codecs.histogram_kernels import BUCKETS
-from tsdb.storage.codecs.histogram_layout_kernels import MOST_BUCKETS
+from tsdb.storage.codecs.histogram_layout_kernels import LAYOUT_COLUMNS, MOST_BUCKETS
 
 CHUNK_SAMPLES = 240
 """Most samples of a chunk of histograms."""
@@ -55,7 +55,7 @@ def encode_histograms(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDAr
     """The chunks of n series, all samples of which are histograms in `payload`; as `encode_kinds` otherwise. A chunk
     has at most `most` samples, and fewer where they take much room."""
     room = int((end - begin).max(initial=0))
-    scratch = (np.empty((3, min(room, most)), np.int64), np.empty((LAYOUTS, 3), np.int64),
+    scratch = (np.empty((3, min(room, most)), np.int64), np.empty((LAYOUTS, LAYOUT_COLUMNS), np.int64),
                np.empty((3, SHARED), np.int64), np.empty((LAYOUTS, SHARED), np.int64),
                np.empty((CODES, MOST_BUCKETS + BUCKETS + 1), np.int64), np.empty(MATRIX, np.uint64),
                np.empty(min(room, most), np.uint64))

@@ -45,6 +45,7 @@ from tsdb.storage.codecs.histogram_kernels import (
 from tsdb.storage.codecs.histogram_layout_kernels import (
     LAYOUT_AT,
     LAYOUT_BUCKETS,
+    LAYOUT_POSITIVE,
     LAYOUT_SIZE,
     equal,
     layout_buckets,
@@ -109,7 +110,7 @@ def gather(payload: NDArray[np.uint8], values: NDArray[np.uint64], first: int, p
                     if same_layout(payload, at, end, layouts, j):
                         layout = j
         if layout < 0:
-            own, past_layout = layout_buckets(payload, at + HEADER_BYTES, end)
+            positive, own, past_layout = layout_buckets(payload, at + HEADER_BYTES, end)
             if past_layout < 0:
                 break
             if known > 0:
@@ -120,6 +121,7 @@ def gather(payload: NDArray[np.uint8], values: NDArray[np.uint64], first: int, p
             layouts[known, LAYOUT_AT] = at + HEADER_BYTES
             layouts[known, LAYOUT_SIZE] = past_layout - at - HEADER_BYTES
             layouts[known, LAYOUT_BUCKETS] = own
+            layouts[known, LAYOUT_POSITIVE] = positive
             if count > 0 and (buckets + own + BUCKETS) * (distinct + 1) > NUMBERS:
                 break
             layout = known
@@ -173,6 +175,8 @@ def read_columns(payload: NDArray[np.uint8], count: int, distinct: int, buckets:
                 code, at = get_varint(payload, at, end)
                 if at < 0:
                     return np.int64(-1)
+                if k == layouts[layout, LAYOUT_POSITIVE]:
+                    value = np.uint64(0)
                 value += np.uint64(unzigzag(code))
                 total += varint_bytes(code)
             c = BUCKETS + (places[layout, k] if shared else k)
@@ -326,7 +330,7 @@ def encode_histograms(payload: NDArray[np.uint8], ts: NDArray[np.int64], values:
     """Encodes samples from `first` on, as many of first:past as fit one chunk, to out[start:]. Their `ts` (i64 ms)
     ascend, their boxed `values` lead to `payload`.
 
-    Scratch: `samples` i64[3, past - first], `layouts` i64[LAYOUTS, 3], `keys` i64[3, SHARED], `places`
+    Scratch: `samples` i64[3, past - first], `layouts` i64[LAYOUTS, LAYOUT_COLUMNS], `keys` i64[3, SHARED], `places`
     i64[LAYOUTS, SHARED], `codes` i64[CODES, buckets + BUCKETS + 1], `matrix` u64[MATRIX], `deltas` u64[past - first].
     Returns (samples encoded, next place); the first is 0 where a value does not lead to a histogram, -1 where there is
     no room.

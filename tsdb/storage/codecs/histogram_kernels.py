@@ -26,7 +26,15 @@ from tsdb.storage.codecs.histogram_columns_kernels import (
     unzigzag,
     zigzag,
 )
-from tsdb.storage.codecs.histogram_layout_kernels import MOST_BUCKETS, layout_buckets
+from tsdb.storage.codecs.histogram_layout_kernels import (
+    LAYOUT_AT,
+    LAYOUT_BUCKETS,
+    LAYOUT_COLUMNS,
+    LAYOUT_POSITIVE,
+    LAYOUT_SIZE,
+    MOST_BUCKETS,
+    layout_buckets,
+)
 
 BOX_BITS = np.uint64(BOX)
 COUNTS_INTEGER, COUNTS_WHOLE, COUNTS_FLOAT = range(3)
@@ -70,15 +78,16 @@ def chunk_needs(data: NDArray[np.uint8], start: int, end: int, count: int) -> tu
     if (buckets + np.uint64(BUCKETS)) * distinct > np.uint64(MOST_NUMBERS):
         return np.int64(-1), np.int64(0)
     shared = np.int64(buckets) * np.int64(layouts) if layouts > ONE else 0
-    return np.int64(payload), (np.int64(buckets) + BUCKETS) * STATES + shared + 3 * MOST_LAYOUTS
+    return np.int64(payload), (np.int64(buckets) + BUCKETS) * STATES + shared + LAYOUT_COLUMNS * MOST_LAYOUTS
 
 
 @device
 def put_histogram(payload: NDArray[np.uint8], at: int, mode: int, sum_power: int, data: NDArray[np.uint8], layout: int,
-                  size: int, buckets: int, shared: bool, first: int, state: NDArray[np.uint64]) -> int:
+                  size: int, positive: int, buckets: int, shared: bool, first: int, state: NDArray[np.uint64]) -> int:
     """Writes a histogram to payload[at:]: its columns are in `state` u64[], its layout (schema, zero threshold, spans,
-    custom values) is data[layout : layout + size]. Where columns are `shared` by several layouts, state[first + k] is
-    the column of bucket k. The place behind it; -1 where there is no room."""
+    custom values) is data[layout : layout + size], with so many buckets, the first `positive` of them positive. Where
+    columns are `shared` by several layouts, state[first + k] is the column of bucket k. The place behind it; -1 where
+    there is no room."""
     room = payload.size
     start = at
     at += HEADER_BYTES
@@ -98,6 +107,8 @@ def put_histogram(payload: NDArray[np.uint8], at: int, mode: int, sum_power: int
             value = state[np.int64(state[first + k])]
         total += value
         if mode == COUNTS_INTEGER:
+            if k == positive:
+                before = np.uint64(0)
             change = np.int64(value - before)
             before = value
             code = zigzag(change)
@@ -177,18 +188,20 @@ def decode_histograms(data: NDArray[np.uint8], start: int, end: int, count: int,
     forms = 3 * columns
     packed_at, rice_at, sparse_at = 4 * columns, 5 * columns, 6 * columns
     table = STATES * columns
-    places = table + 3 * MOST_LAYOUTS
+    places = table + LAYOUT_COLUMNS * MOST_LAYOUTS
     for j in range(layouts):
         number, at = get_varint(data, at, end)
         if at < 0 or number < np.uint64(12) or number > np.uint64(end - at):
             return wrong
         size = np.int64(number)
-        own, past = layout_buckets(data, at + 9, at + size)
+        positive, own, past = layout_buckets(data, at + 9, at + size)
         if past != at + size or own > buckets or (not shared and own != buckets):
             return wrong
-        state[table + 3 * j] = np.uint64(at)
-        state[table + 3 * j + 1] = np.uint64(size)
-        state[table + 3 * j + 2] = np.uint64(own)
+        entry = table + LAYOUT_COLUMNS * j
+        state[entry + LAYOUT_AT] = np.uint64(at)
+        state[entry + LAYOUT_SIZE] = np.uint64(size)
+        state[entry + LAYOUT_BUCKETS] = np.uint64(own)
+        state[entry + LAYOUT_POSITIVE] = np.uint64(positive)
         at = past
     if shared:
         size = (buckets + 7) // 8
@@ -200,7 +213,7 @@ def decode_histograms(data: NDArray[np.uint8], start: int, end: int, count: int,
                 if data[at + k // 8] >> np.uint8(k % 8) & np.uint8(1):
                     state[places + j * buckets + found] = np.uint64(BUCKETS + k)
                     found += 1
-            if found != np.int64(state[table + 3 * j + 2]):
+            if found != np.int64(state[table + LAYOUT_COLUMNS * j + LAYOUT_BUCKETS]):
                 return wrong
             at += size
 
@@ -322,11 +335,11 @@ def decode_histograms(data: NDArray[np.uint8], start: int, end: int, count: int,
         if ts < mint:
             continue
         if written < 0:
-            j = np.int64(state[LAYOUT])
+            entry = table + LAYOUT_COLUMNS * np.int64(state[LAYOUT])
             past = put_histogram(
-                payload, used, mode, sum_power, data, np.int64(state[table + 3 * j]),
-                np.int64(state[table + 3 * j + 1]), np.int64(state[table + 3 * j + 2]), shared, places + j * buckets,
-                state)
+                payload, used, mode, sum_power, data, np.int64(state[entry + LAYOUT_AT]),
+                np.int64(state[entry + LAYOUT_SIZE]), np.int64(state[entry + LAYOUT_POSITIVE]),
+                np.int64(state[entry + LAYOUT_BUCKETS]), shared, places + np.int64(state[LAYOUT]) * buckets, state)
             if past < 0:
                 return wrong
             written = used

@@ -13,8 +13,9 @@ from tsdb.storage.codecs.histogram_columns_kernels import get_varint, unzigzag
 
 MOST_BUCKETS = 1 << 20
 """Of a histogram."""
-LAYOUT_AT, LAYOUT_SIZE, LAYOUT_BUCKETS = range(3)
-"""Columns of `layouts`: where in a payload the spans of a layout begin, bytes of these and custom values, buckets."""
+LAYOUT_AT, LAYOUT_SIZE, LAYOUT_BUCKETS, LAYOUT_POSITIVE, LAYOUT_COLUMNS = range(5)
+"""Columns of `layouts`: where in a payload the spans of a layout begin, bytes of these and custom values, buckets,
+positive ones of them."""
 
 
 @device
@@ -38,19 +39,19 @@ def span_buckets(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
 
 
 @device
-def layout_buckets(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """(buckets, end) of the layout that begins at `at`: spans of both sides, custom values. The end is -1 where there
-    is no whole layout."""
+def layout_buckets(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int]:
+    """(positive buckets, all buckets, end) of the layout that begins at `at`: spans of both sides, custom values. The
+    end is -1 where there is no whole layout."""
     positive, at = span_buckets(data, at, end)
     if at < 0:
-        return np.int64(0), np.int64(-1)
+        return np.int64(0), np.int64(0), np.int64(-1)
     negative, at = span_buckets(data, at, end)
     if at < 0 or positive + negative > MOST_BUCKETS:
-        return np.int64(0), np.int64(-1)
+        return np.int64(0), np.int64(0), np.int64(-1)
     number, at = get_varint(data, at, end)
     if at < 0 or number > np.uint64(MOST_BUCKETS) or at + 8 * np.int64(number) > end:
-        return np.int64(0), np.int64(-1)
-    return positive + negative, at + 8 * np.int64(number)
+        return np.int64(0), np.int64(0), np.int64(-1)
+    return positive, positive + negative, at + 8 * np.int64(number)
 
 
 @device

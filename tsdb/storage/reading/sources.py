@@ -16,6 +16,7 @@ from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.block import Block, ChunkRanges
 from tsdb.storage.block.block import SCRATCH_WORDS
 from tsdb.storage.block.chunk_kernels import SOUND
+from tsdb.storage.block.histogram_reading import Places, decode_kinds
 from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.payloads import PayloadView
 from tsdb.storage.late.late import LateView
@@ -222,6 +223,7 @@ class BlockSource:
             every, np.cumsum([place.size for place in places]), np.concatenate([each.ranges.begin for each in found]),
             np.concatenate([each.ranges.end for each in found]), self._offsets, self._block, self._begin, self._end,
         )
+        self._some_histograms = any(each.block.meta.stats.histograms for each in found)
         deleted = found[0].deleted
         self._deleted = None if deleted is None else deleted.at(places[0], rows)
 
@@ -231,11 +233,16 @@ class BlockSource:
     def decode(self, first: int, end: int) -> Columns | None:
         if self._offsets[first] == self._offsets[end]:
             return None
+        if self._some_histograms:
+            return self._decode_kinds(first, end)
         nothing = np.zeros(end - first, np.int64)
         return self.decode_before(Columns(nothing, nothing, nothing[:0], nothing[:0].view(np.uint64)), first, end)
 
     def decode_before(self, later: Columns, first: int, end: int) -> Columns | None:
-        """The samples of the rows first:end, and behind them those of another source; None: these are not all later."""
+        """The samples of the rows first:end, and behind them those of another source; None: these are not all later, or
+        the blocks have histograms."""
+        if self._some_histograms:
+            return None
         room = int(self._samples[first:end].sum() + (later.end - later.begin).sum())
         ranges = self._found[0].ranges
         begin, stop = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
@@ -247,10 +254,25 @@ class BlockSource:
         )
         if state == block_kernels.OVERLAP:
             return None
+        self._check(state, place, chunk)
+        if self._deleted is not None:
+            self._deleted.drop(first, begin, stop, ts, values)
+        return Columns(begin, stop, ts, values, later.histograms)
+
+    def _decode_kinds(self, first: int, end: int) -> Columns:
+        ranges = self._found[0].ranges
+        places = Places(self._columns, self._offsets, self._block, self._begin, self._end)
+        found, state, place, chunk = decode_kinds(places, first, end, ranges.mint, ranges.maxt,
+                                                  int(self._samples[first:end].sum()))
+        self._check(state, place, chunk)
+        if self._deleted is not None:
+            self._deleted.drop(first, found.begin, found.end, found.ts, found.values)
+        return Columns(found.begin, found.end, found.ts, found.values,
+                       () if found.payload is None else (found.payload,))
+
+    def _check(self, state: int, place: int, chunk: int) -> None:
+        """Raises what a kernel's state says of a chunk."""
         if state != SOUND:
             found = self._found[place]
             with told(found.block, found.damaged):
                 raise found.block.problem(state, chunk)
-        if self._deleted is not None:
-            self._deleted.drop(first, begin, stop, ts, values)
-        return Columns(begin, stop, ts, values, later.histograms)
