@@ -21,6 +21,7 @@ from tsdb.ingest.exposition.formats import Format, choose_format
 from tsdb.ingest.exposition.scrape_series import Scrape, TargetSeries
 from tsdb.model.batch import (
     DUPLICATE,
+    EXEMPLAR_OUT_OF_ORDER,
     OUT_OF_ORDER,
     REASONS,
     TOO_LATE,
@@ -187,6 +188,8 @@ class TargetLoop:
         repeated = scrape.repeated if scrape is not None else 0
         if repeated or appended.rejected:
             self._count_rejected(counts, repeated)
+        if appended.exemplar_codes.any():
+            self._count_exemplars(appended)
         if appended.refusals or self._refused:
             self._note_refused(appended.refusals)
 
@@ -282,6 +285,14 @@ class TargetLoop:
             statistics.exceeded_bucket_limit += 1
         elif "label_" in error and "limit exceeded" in error:
             statistics.exceeded_label_limits += 1
+
+    def _count_exemplars(self, appended: Appended) -> None:
+        number = appended.exemplar_codes.tolist().count(EXEMPLAR_OUT_OF_ORDER)
+        if number:
+            self._context.statistics.exemplars_out_of_order += number
+            log.warning("Error on ingesting out-of-order exemplars", extra={"fields": {
+                **self._name, "num_dropped": number,
+            }})
 
     def _count_rejected(self, counts: Sequence[int], repeated: int) -> None:
         """`counts` of the body's samples by code; `repeated` ones were not even sent."""

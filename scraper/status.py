@@ -103,6 +103,7 @@ class ScraperStatistics:
     """Samples rejected, here and below."""
     out_of_order: int = 0
     out_of_bounds: int = 0
+    exemplars_out_of_order: int = 0
     scrapes: int = 0
     scrapes_failed: int = 0
     scrapes_lost: int = 0

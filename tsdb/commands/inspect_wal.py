@@ -163,6 +163,9 @@ def _contents(decoder: Decoder, record: Record) -> dict[str, Any]:
     if record.type == RecordType.TOMBSTONES:
         deleted = decoder.tombstones(record.payload)
         return {"series": deleted.refs.size, "minTime": deleted.mint, "maxTime": deleted.maxt}
+    if record.type == RecordType.EXEMPLARS:
+        exemplars = decoder.exemplars(record.payload)
+        return {"series": len(exemplars.keys), "exemplars": len(exemplars.labels)}
     return {}
 
 
@@ -178,7 +181,7 @@ class _Sum:
     def add(self, row: dict[str, Any]) -> None:
         self.count += 1
         self.bytes += row["bytes"]
-        self.items += row.get("samples", row.get("series", len(row.get("families", ()))))
+        self.items += row.get("samples", row.get("exemplars", row.get("series", len(row.get("families", ())))))
         if "minTime" in row:
             self.mint = row["minTime"] if self.mint is None else min(self.mint, row["minTime"])
             self.maxt = row["maxTime"] if self.maxt is None else max(self.maxt, row["maxTime"])
@@ -235,6 +238,8 @@ def _line(name: str, row: dict[str, Any]) -> str:
     if "samples" in row:
         about.append(f"{row['samples']} {'late ' if row['late'] else ''}samples"
                      + (f", {row['histograms']} of them histograms" if row["histograms"] else ""))
+    elif "exemplars" in row:
+        about.append(f"{row['exemplars']} exemplars of {row['series']} series")
     elif "series" in row:
         about.append(f"{row['series']} series")
     if "minTime" in row:

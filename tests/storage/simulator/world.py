@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.storage.batches import make_batch, read
+from tests.storage.simulator.exemplars import SentExemplars
 from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step
 from tests.wal.simulated import Killed, Operation, SimulatedFileSystem
 from tsdb.model.batch import ACCEPTED, REASONS
@@ -82,6 +83,7 @@ class World:
         """Whether anything but a crash has happened so far: what is damaged may be the disk's fault."""
         self.snapshots: list[tuple[str, dict[int, dict[int, int]], dict[int, dict[int, int]]]] = []
         """Their names, with what was sure and what was possible."""
+        self.exemplars = SentExemplars(seed)
         self.done: Counter[str] = Counter()
         self.history: list[str] = []
         """What was done, for people."""
@@ -151,6 +153,7 @@ class World:
             for number, sure in self.sure.items():
                 self.possible.setdefault(number, {}).update(sure)
                 sure.clear()
+            self.exemplars.may_be_lost()
             self.snapshots.clear()
         self.fs.short_writes = self.faults.short
         self.fs.capacity = CAPACITY
@@ -282,6 +285,7 @@ class World:
         found = read(storage)
         problems = self._compare(found, self.sure, self.possible)
         problems += self._labels(storage, found)
+        problems += self.exemplars.problems(storage, settled=not self.trouble)
         if not self.trouble and (damaged := storage.statistics().damaged_known):
             problems.append(f"{damaged} files were set aside although the disk has no fault")
         if problems:
@@ -356,7 +360,9 @@ class World:
         batch = make_batch(storage.secret, series, samples)
         if history:
             batch.history = True
+        exemplars = self.exemplars.add(batch, [number for number, _, _ in samples])
         codes = storage.submit(batch).result(0).codes
+        self.exemplars.acknowledged(exemplars)
         for (number, ts, value), code in zip(samples, codes.tolist(), strict=True):
             if code != ACCEPTED:
                 raise Wrong(f"{number} at {ts}: {REASONS[code]}; newest {self.newest}, last {self.last.get(number)}")

@@ -102,6 +102,8 @@ SCRAPING: tuple[Row[Scraping], ...] = (
         "Scraped samples rejected: the series has a newer one.", lambda s: s.statistics.out_of_order),
     Row("prometheus_target_scrapes_sample_out_of_bounds_total", "counter",
         "Scraped samples rejected: too old, or too far in the future.", lambda s: s.statistics.out_of_bounds),
+    Row("prometheus_target_scrapes_exemplar_out_of_order_total", "counter",
+        "Scraped exemplars rejected: the series has a newer one.", lambda s: s.statistics.exemplars_out_of_order),
     Row("tsdb_scrapes_total", "counter", "Scrapes, whatever came of them.", lambda s: s.statistics.scrapes),
     Row("tsdb_scrapes_failed_total", "counter", "Scrapes that failed: `up` was 0.",
         lambda s: s.statistics.scrapes_failed),

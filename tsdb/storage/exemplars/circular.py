@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsdb.wal import ExemplarColumns
 
@@ -88,12 +87,10 @@ class CircularExemplars:
         with self._lock:
             if max(most, 0) == self._most:
                 return
-            order = self._order()
-            pieces = [self._piece(order[start : start + AT_ONCE]) for start in range(0, order.size, AT_ONCE)]
+            whole = self._whole()
             self._most = max(most, 0)
             self._clear()
-            for piece in pieces:
-                self._append(piece)
+            self._append(whole)
 
     def newest(self, key: bytes) -> Place | None:
         """Of the newest exemplar of a series."""
@@ -191,22 +188,17 @@ class CircularExemplars:
         return found
 
     def columns(self) -> Iterator[ExemplarColumns]:
-        """All of them, the one that goes next first, in pieces. What comes meanwhile may be in them or not."""
+        """All that there are now, the one that goes next first, in pieces."""
         with self._lock:
-            order = self._order()
-        for start in range(0, order.size, AT_ONCE):
-            with self._lock:
-                yield self._piece(order[start : start + AT_ONCE])
+            whole = self._whole()
+        yield from whole.pieces(AT_ONCE)
 
-    def _order(self) -> NDArray[np.int32]:
-        """Places of all, the one that goes next first."""
+    def _whole(self) -> ExemplarColumns:
         size = len(self._labels)
-        return np.roll(np.arange(size, dtype=np.int32), -self._next if size == self._most else 0)
-
-    def _piece(self, rows: NDArray[np.int32]) -> ExemplarColumns:
-        numbers, series = np.unique(self._series[rows], return_inverse=True)
-        return ExemplarColumns([self._keys[number] for number in numbers.tolist()], series.astype(np.uint32),
-                               self._ts[rows], self._value[rows], [self._labels[row] for row in rows.tolist()])
+        first = self._next if size == self._most else 0
+        order = np.roll(np.arange(size), -first)
+        return ExemplarColumns(self._keys.copy(), self._series[order].astype(np.uint32), self._ts[order],
+                               self._value[order], self._labels[first:] + self._labels[:first])
 
     def statistics(self) -> ExemplarStatistics:
         with self._lock:
