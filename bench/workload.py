@@ -11,8 +11,9 @@ import numpy as np
 from cramjam import snappy
 from numpy.typing import NDArray
 
-from bench.peers.dataset import Template
+from bench.peers.dataset import Template, _field, _varint
 from tsdb.ingest import remote_write
+from tsdb.ingest.protobuf import fields
 from tsdb.model.batch import Batch
 
 STEP_MS = 15_000
@@ -69,5 +70,25 @@ class Fleet:
         return decode(self.bodies(), secret)
 
 
-def decode(bodies: Sequence[bytes], secret: NDArray[np.uint64]) -> list[Batch]:
-    return [remote_write.decode(body, secret).batch for body in bodies]
+def decode(bodies: Sequence[bytes], secret: NDArray[np.uint64], message: str = remote_write.MESSAGE_1) -> list[Batch]:
+    return [remote_write.decode(body, secret, message=message).batch for body in bodies]
+
+
+def as_version_2(body: bytes) -> bytes:
+    """The request of remote_write 2.0 for one of 1.0, with metadata, as Prometheus sends it."""
+    symbols: dict[bytes, int] = {b"": 0}
+    series = bytearray()
+    for _, _, content in fields(bytes(snappy.decompress_raw(body))):
+        refs, samples = b"", b""
+        assert isinstance(content, bytes)
+        for number, _, part in fields(content):
+            assert isinstance(part, bytes)
+            if number == 1:
+                texts = [text for _, _, text in fields(part) if isinstance(text, bytes)]
+                refs += b"".join(_varint(symbols.setdefault(text, len(symbols))) for text in texts)
+            else:
+                samples += _field(0x12, part)
+        help_ref = symbols.setdefault(b"What this metric is about.", len(symbols))
+        described = _field(0x2A, b"\x08\x01\x18" + _varint(help_ref))
+        series += _field(0x2A, _field(0x0A, refs) + samples + described)
+    return bytes(snappy.compress_raw(b"".join(_field(0x22, text) for text in symbols) + series))

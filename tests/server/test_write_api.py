@@ -142,6 +142,12 @@ class Refusing:
     def statistics(self) -> Any:
         raise NotImplementedError
 
+    def follow_damage(self, _: Any) -> None:
+        pass
+
+    def end_upkeep(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

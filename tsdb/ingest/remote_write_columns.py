@@ -74,7 +74,7 @@ class Columns:
         """Begin and end of messages, their samples."""
         self.exemplars = np.empty((16, 3), np.int64)
         """Begin and end of messages, their rows."""
-        self.metadata = np.empty((64, 4), np.int64)
+        self.metadata = np.empty((64, 6), np.int64)
         self.state = np.zeros(STATE, np.int64)
 
     def grow(self, code: int, limits: IngestLimits) -> bool:
@@ -130,6 +130,8 @@ def judge(decoded: Decoded, columns: Columns, wrong: NDArray[np.uint8], data: ND
     message data[begin:end] of a row, or gives None where it is invalid. Raises TooLarge and MalformedHistogram.
     """
     batch, state = decoded.batch, columns.state
+    if not (state[PENDING] or state[HISTOGRAMS] or state[EXEMPLARS]):
+        return
     rows = np.ones(batch.row_hash.size, np.bool_)
     pending = columns.pending[: state[PENDING]]
     rows[pending[wrong != canonical.VALID]] = False

@@ -111,7 +111,7 @@ def decode_request(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64
 
     pending u32[rows] takes the rows that `transcode_rows` has yet to judge: their offset and length are those of the
     TimeSeries. Begin and end of messages that are for others go to histograms i64[capacity, 3] with their sample, whose
-    time and value are yet to be set, to exemplars i64[capacity, 3] with their row, and to metadata i64[capacity, 4].
+    time and value are yet to be set, to exemplars i64[capacity, 3] with their row, and to metadata i64[capacity, 6].
 
     Returns DONE; NEED_… where these columns are full (call again with larger ones, it goes on); or an error.
     """

@@ -66,13 +66,13 @@ def decode_request_message(data: NDArray[np.uint8], size: int, secret: NDArray[n
     """Decodes the message data[:size], where data is 16 bytes longer. Raises TooLarge and BadRequest."""
     columns = Columns(size // 32 + 16, size // 24 + 16)
     state = columns.state
-    symbols = _index(data, size, limits, state)
+    symbols, pieces = _index(data, size, limits, state)
     keys = np.empty(4 * size + 1024, np.uint8)
     names = np.empty(canonical.MAX_LABELS, np.int64)
     state[AT] = 0
     while True:
         code = decode_request_v2(
-            data, size, symbols, secret, limits.max_key_bytes, keys, columns.row_hash, columns.row_offset,
+            data, size, symbols, pieces, secret, limits.max_key_bytes, keys, columns.row_hash, columns.row_offset,
             columns.row_length, columns.pending, columns.sample_row, columns.ts, columns.values, columns.histograms,
             columns.exemplars, columns.metadata, names, state)
         if code == NEED_KEYS:
@@ -118,15 +118,18 @@ def decode_request_message(data: NDArray[np.uint8], size: int, secret: NDArray[n
     return decoded
 
 
-def _index(data: NDArray[np.uint8], size: int, limits: IngestLimits, state: NDArray[np.int64]) -> NDArray[np.uint32]:
+def _index(data: NDArray[np.uint8], size: int, limits: IngestLimits, state: NDArray[np.int64],
+           ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
+    """`symbols` and `pieces` of the kernels."""
     symbols = np.empty((size // 32 + 16, SYMBOL), np.uint32)
-    while (code := index_symbols(data, size, symbols, state)) == NEED_SYMBOLS:
+    pieces = np.empty(len(symbols), np.uint64)
+    while (code := index_symbols(data, size, symbols, pieces, state)) == NEED_SYMBOLS:
         if len(symbols) >= limits.max_samples:
             raise TooLarge(f"more than {limits.max_samples} symbols in one request: send fewer series at once")
-        symbols = doubled(symbols)
+        symbols, pieces = doubled(symbols), doubled(pieces)
     if code < 0:
         raise _malformed(WIRE_ERRORS[code], int(state[AT]), size)
-    return symbols
+    return symbols, pieces
 
 
 def _more_keys(keys: NDArray[np.uint8], limits: IngestLimits) -> NDArray[np.uint8]:
@@ -204,7 +207,7 @@ def _metadata(entries: NDArray[np.int64], symbols: _Symbols, limits: IngestLimit
     found = {}
     if sum(symbols.size(ref) for row in entries.tolist() for ref in (row[0], row[2], row[3])) > limits.max_body_bytes:
         raise TooLarge(f"metadata take more than {limits.max_body_bytes} bytes: send shorter help texts")
-    for name_ref, number, help_ref, unit_ref in entries.tolist():
+    for name_ref, number, help_ref, unit_ref, *_ in entries.tolist():
         kind = METADATA_TYPES[number] if number < len(METADATA_TYPES) else "unknown"
         name = symbols.text(name_ref)
         for suffix in _SUFFIXES.get(kind, ()):

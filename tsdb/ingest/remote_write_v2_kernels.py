@@ -60,19 +60,27 @@ from tsdb.kernels.hash_kernels import hash_bytes
 from tsdb.kernels.intrinsics import load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 
-BEGIN, SIZE, PIECE, KNOWN_METADATA, SYMBOL = range(5)
-"""`symbols` u32[n, SYMBOL]: where a symbol begins and how long it is; length with its length before it as a key has it,
-or 0 where it cannot be copied into one; 1 + number of the metadata of the metric of that name."""
+BEGIN, SIZE, KNOWN_METADATA, SYMBOL = range(4)
+"""`symbols` u32[n, SYMBOL]: where a symbol begins and how long it is; 1 + number of the metadata of the metric of that
+name. `pieces` u64[n] are what a key has of a symbol, its length and itself: where that begins, and how many bytes it is
+in the upper half; 0 where it cannot be copied."""
+METADATA_COLUMNS = 6
+"""Of `metadata` i64[capacity, …]: symbol of the metric's name, type, symbols of help and unit; the message, if it has
+at most eight bytes, and its length."""
 ROOM = 16
 """Bytes that copying by words may write beyond the end."""
 
 
-@kernel("int64(uint8[::1], int64, uint32[:, ::1], int64[::1])", stage="later")
-def index_symbols(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], state: NDArray[np.int64]) -> int:
+@kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], int64[::1])", stage="later")
+def index_symbols(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], pieces: NDArray[np.uint64],
+                  state: NDArray[np.int64]) -> int:
     """Finds the symbols of the Request at data[:size], where data is 16 bytes longer. Call with state[AT] and
     state[SYMBOLS] zero. Returns DONE, NEED_SYMBOLS (call again with more room, it goes on), or an error."""
     at = state[AT]
     while at < size:
+        if data[at] == 0x2A and data[at + 1] < 0x80 and at + 2 + np.int64(data[at + 1]) <= size:
+            at += 2 + np.int64(data[at + 1])
+            continue
         field, wire_type, begin, end = read_field(data, at, size)
         if end >= 0 and (field == 4 or field == 5) and wire_type != LENGTH:
             end = np.int64(BAD_WIRE_TYPE)
@@ -93,7 +101,8 @@ def index_symbols(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32
             if not is_utf8(data, begin, end):
                 piece = np.int64(0)
             symbols[number, BEGIN], symbols[number, SIZE] = np.uint32(begin), np.uint32(length)
-            symbols[number, PIECE], symbols[number, KNOWN_METADATA] = np.uint32(piece), np.uint32(0)
+            symbols[number, KNOWN_METADATA] = np.uint32(0)
+            pieces[number] = np.uint64(end - piece) | np.uint64(piece) << np.uint64(32) if piece > 0 else np.uint64(0)
             state[SYMBOLS] = number + 1
         at = end
     state[AT] = at
@@ -128,6 +137,13 @@ def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols
                   count: int, metadata: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Takes the Metadata message data[at:end] for the metric whose name is symbol `name`: one entry a name, the last
     counts. Returns DONE, NEED_METADATA or an error."""
+    known = np.int64(symbols[name, KNOWN_METADATA])
+    length = end - at
+    word = np.int64(0)
+    if 0 < length <= 8:
+        word = np.int64(load_u64(data, at) & np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * length))
+        if known > 0 and metadata[known - 1, 4] == word and metadata[known - 1, 5] == length:
+            return np.int64(DONE)
     kind = np.uint64(0)
     help_ref = np.int64(0)
     unit_ref = np.int64(0)
@@ -148,7 +164,6 @@ def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols
     if help_ref >= count or unit_ref >= count:
         state[REJECTED_METADATA] += 1
         return np.int64(DONE)
-    known = np.int64(symbols[name, KNOWN_METADATA])
     if known == 0:
         known = state[METADATA] + 1
         if known > metadata.shape[0]:
@@ -157,14 +172,15 @@ def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols
         symbols[name, KNOWN_METADATA] = np.uint32(known)
     metadata[known - 1, 0], metadata[known - 1, 1] = name, np.int64(min(kind, np.uint64(8)))
     metadata[known - 1, 2], metadata[known - 1, 3] = help_ref, unit_ref
+    metadata[known - 1, 4], metadata[known - 1, 5] = word, length if length <= 8 else -1
     return np.int64(DONE)
 
 
-@kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], int64, uint8[::1], uint64[::1], uint32[::1],"
-        " uint32[::1], uint32[::1], uint32[::1], int64[::1], uint64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1],"
-        " int64[::1], int64[::1])", stage="later")
-def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], secret: NDArray[np.uint64],
-                      max_key: int, keys: NDArray[np.uint8], row_hash: NDArray[np.uint64],
+@kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], uint64[::1], int64, uint8[::1], uint64[::1],"
+        " uint32[::1], uint32[::1], uint32[::1], uint32[::1], int64[::1], uint64[::1], int64[:, ::1], int64[:, ::1],"
+        " int64[:, ::1], int64[::1], int64[::1])", stage="later")
+def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], pieces: NDArray[np.uint64],
+                      secret: NDArray[np.uint64], max_key: int, keys: NDArray[np.uint8], row_hash: NDArray[np.uint64],
                       row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32], pending: NDArray[np.uint32],
                       sample_row: NDArray[np.uint32], ts: NDArray[np.int64], values: NDArray[np.uint64],
                       histograms: NDArray[np.int64], exemplars: NDArray[np.int64], metadata: NDArray[np.int64],
@@ -172,8 +188,7 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
     """Decodes the Request at data[:size], where data is 16 bytes longer, into the columns of a `Batch`, and its keys
     into `keys`. Call with what `index_symbols` found and state[AT] zero again; names i64[MAX_LABELS] is scratch.
 
-    The columns are those of `remote_write_kernels.decode_request`; metadata i64[capacity, 4] takes symbols of metric
-    name, help and unit, and the type, as (name, type, help, unit).
+    The columns are those of `remote_write_kernels.decode_request`, and metadata i64[capacity, METADATA_COLUMNS].
 
     Returns DONE; NEED_… where these columns are full (call again with larger ones, it goes on); or an error.
     """
@@ -182,10 +197,14 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
     sorted_names = np.int64(0)  # so many of `names` are known to be sorted: most series have those of the one before
     while at < size:
         series_at = at
-        field, _, begin, end = read_field(data, at, size)
-        if field != 5:
-            at = end
-            continue
+        if data[at] == 0x2A and data[at + 1] < 0x80:
+            begin = at + 2
+            end = begin + np.int64(data[at + 1])
+        else:
+            field, _, begin, end = read_field(data, at, size)
+            if field != 5:
+                at = end
+                continue
 
         # One TimeSeries. Nothing of it counts before it is whole.
         row = state[ROWS]
@@ -217,7 +236,11 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
                 sample += 1
                 at = stop
                 continue
-            field, wire_type, inner, stop = read_field(data, at, end)
+            if (tag == 0x0A or tag == 0x2A) and data[at + 1] < 0x80 and at + 2 + np.int64(data[at + 1]) <= end:
+                field, wire_type, inner = np.int64(tag >> 3), np.int64(LENGTH), at + 2
+                stop = inner + np.int64(data[at + 1])
+            else:
+                field, wire_type, inner, stop = read_field(data, at, end)
             # labels_refs may come one by one. A sample whose tag has too many bytes comes here too
             if stop >= 0 and field <= 5 and (wire_type != LENGTH or field == 2) and not (
                     field == 1 and wire_type == VARINT):
@@ -230,55 +253,62 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
             elif field == 1:
                 labelled = True
                 labels = np.int64(0)
-                last = np.int64(0)
-                last_length = np.int64(0)
                 while inner < stop:
-                    name_ref, inner = read_ref(data, inner, stop)
-                    value_ref = np.int64(-1)
-                    if 0 <= inner < stop:
-                        value_ref, inner = read_ref(data, inner, stop)
-                    if inner < 0:
-                        state[AT] = at
-                        return inner
+                    pair = load_u64(data, inner)
+                    name_ref = np.int64(pair & np.uint64(0x7F))
+                    if pair & np.uint64(0x8080) == np.uint64(0) and stop - inner >= 2:
+                        value_ref = np.int64(pair >> np.uint64(8) & np.uint64(0x7F))
+                        inner += 2
+                    elif pair & np.uint64(0x808080) == np.uint64(0x8000) and stop - inner >= 3:
+                        value_ref = np.int64(pair >> np.uint64(8) & np.uint64(0x7F)
+                                             | pair >> np.uint64(9) & np.uint64(0x3F80))
+                        inner += 3
+                    else:
+                        name_ref, inner = read_ref(data, inner, stop)
+                        value_ref = np.int64(-1)
+                        if 0 <= inner < stop:
+                            value_ref, inner = read_ref(data, inner, stop)
+                        if inner < 0:
+                            state[AT] = at
+                            return inner
                     if not canonical:
                         continue
                     if value_ref < 0 or name_ref >= count or value_ref >= count or labels == MAX_LABELS:
                         canonical = False
                         continue
-                    name_piece = np.int64(symbols[name_ref, PIECE])
-                    value_piece = np.int64(symbols[value_ref, PIECE])
+                    name_word, value_word = pieces[name_ref], pieces[value_ref]
+                    name_piece = np.int64(name_word >> np.uint64(32))
+                    value_piece = np.int64(value_word >> np.uint64(32))
+                    name_at = np.int64(name_word & np.uint64(0xFFFFFFFF))
                     length = name_piece + value_piece + 2
                     if name_piece == 0 or value_piece == 0 or length >= 1 << 14:
                         canonical = False
                         continue
-                    name_at = np.int64(symbols[name_ref, BEGIN])
-                    name_length = np.int64(symbols[name_ref, SIZE])
                     if labels >= sorted_names or names[labels] != name_ref:
-                        if labels > 0 and compare(data, last, last_length, name_at, name_length) >= 0:
-                            canonical = False
-                            continue
+                        if labels > 0:
+                            last = names[labels - 1]
+                            if compare(data, np.int64(symbols[last, BEGIN]), np.int64(symbols[last, SIZE]),
+                                       np.int64(symbols[name_ref, BEGIN]), np.int64(symbols[name_ref, SIZE])) >= 0:
+                                canonical = False
+                                continue
                         names[labels] = name_ref
                         sorted_names = labels + 1
-                    last, last_length = name_at, name_length
                     labels += 1
-                    if name_length == 8 and load_u64(data, name_at) == METRIC_NAME:
+                    if name_piece == 9 and load_u64(data, name_at + 1) == METRIC_NAME:
                         name = value_ref
                     if key_end + length + 3 + ROOM > keys.size:
                         state[AT] = series_at
                         return NEED_KEYS
-                    keys[key_end] = 0x0A
                     if length < 128:
-                        keys[key_end + 1] = length
-                        key_end += 2
-                    else:
-                        keys[key_end + 1] = length & 0x7F | 0x80
-                        keys[key_end + 2] = length >> 7
+                        store_u64(keys, key_end, np.uint64(0x0A000A | length << 8))
                         key_end += 3
-                    keys[key_end] = 0x0A
-                    key_end = copy_piece(data, name_at + name_length - name_piece, name_piece, keys, key_end + 1)
+                    else:
+                        store_u64(keys, key_end, np.uint64(0x0A00800A | (length & 0x7F) << 8 | length >> 7 << 16))
+                        key_end += 4
+                    key_end = copy_piece(data, name_at, name_piece, keys, key_end)
                     keys[key_end] = 0x12
-                    value_end = np.int64(symbols[value_ref, BEGIN]) + np.int64(symbols[value_ref, SIZE])
-                    key_end = copy_piece(data, value_end - value_piece, value_piece, keys, key_end + 1)
+                    key_end = copy_piece(data, np.int64(value_word & np.uint64(0xFFFFFFFF)), value_piece, keys,
+                                         key_end + 1)
             elif field == 3:
                 place = state[HISTOGRAMS] + waiting
                 if sample + waiting == ts.size or place == histograms.shape[0]:
