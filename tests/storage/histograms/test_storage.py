@@ -48,12 +48,12 @@ def read(storage: Storage, mint: int = -FOREVER, maxt: int = FOREVER) -> dict[in
         selected = capture.selected[0]
         for index in range(len(selected.tile_rows) - 1):
             tile = selected.tile(index)
-            values = plain(tile.values.view(np.uint64), tile.payload)
             for row in range(tile.rows):
                 number = int(selected.series.labels(tile.first_row + row)["n"])
                 own = slice(int(tile.begin[row]), int(tile.end[row]))
                 if own.start < own.stop:
-                    found[number] = list(zip(tile.ts[own].tolist(), values[own], strict=True))
+                    values = plain(tile.values[own].view(np.uint64), tile.payload)
+                    found[number] = list(zip(tile.ts[own].tolist(), values, strict=True))
     return found
 
 

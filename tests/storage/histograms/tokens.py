@@ -55,12 +55,12 @@ def read(storage: Queryable, matchers: Sequence[Matcher] | None = None, mint: in
         selected = capture.selected[0]
         for index in range(len(selected.tile_rows) - 1):
             tile = selected.tile(index)
-            values = [token(number_of(value)) if isinstance(value, NativeHistogram) else value
-                      for value in plain(tile.values.view(np.uint64), tile.payload)]
             for row in range(tile.rows):
                 own = slice(int(tile.begin[row]), int(tile.end[row]))
                 if own.start < own.stop:
                     labels = tuple(sorted(selected.series.labels(tile.first_row + row).items()))
                     assert labels not in found
-                    found[labels] = list(zip(tile.ts[own].tolist(), values[own], strict=True))
+                    values = [token(number_of(value)) if isinstance(value, NativeHistogram) else value
+                              for value in plain(tile.values[own].view(np.uint64), tile.payload)]
+                    found[labels] = list(zip(tile.ts[own].tolist(), values, strict=True))
     return found

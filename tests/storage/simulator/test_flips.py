@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.batches import FOREVER, everything, read
+from tests.storage.batches import FOREVER, everything
+from tests.storage.histograms.tokens import read
 from tests.storage.simulator.stepped import FOLDER, open_storage, step, stepped
 from tests.storage.simulator.world import Faults, World, Wrong, quiet
 from tests.wal.simulated import SimulatedFileSystem
@@ -36,7 +37,7 @@ def range_of(fs: SimulatedFileSystem, path: Path) -> tuple[int, int] | None:
     if kind == "chunks":
         start = int(rest[0].split(".")[0])
         return start, start + WINDOW_MS
-    return None if kind == "wal" else (0, 0)
+    return None if kind in ("wal", "histograms") else (0, 0)
 
 
 def read_through_damage(world: World, fs: SimulatedFileSystem, storage: Storage) -> tuple[Storage, Found]:

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.storage.batches import make_batch, read
+from tests.storage.batches import make_batch
+from tests.storage.histograms.tokens import read, token, with_histograms
 from tests.storage.simulator.exemplars import SentExemplars
 from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step
 from tests.wal.simulated import Killed, Operation, SimulatedFileSystem
@@ -18,6 +19,7 @@ from tsdb.model.batch import ACCEPTED, REASONS
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import TsdbError
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.native_histograms import BOX
 from tsdb.storage.storage import Storage, StorageOptions
 from tsdb.wal import Sync
 
@@ -60,6 +62,8 @@ class Faults:
     """How probable it is that the disk is full for some operations."""
     short: float = 0.0
     """How probable a short write is."""
+    histograms: bool = True
+    """Some series have them, among floats."""
 
 
 class World:
@@ -342,7 +346,10 @@ class World:
 
     def value(self, number: int, ts: int) -> int:
         """The only value that a series has at a time."""
-        return random.Random(number << 48 ^ ts).getrandbits(64)
+        chance = random.Random(number << 48 ^ ts)
+        if self.faults.histograms and number % 3 == 1 and chance.random() < 0.7:
+            return token(chance.getrandbits(40))
+        return chance.randrange(BOX)
 
     def _some_series(self) -> list[int]:
         return self.chance.sample(range(self._series), self.chance.randint(1, min(4, self._series)))
@@ -357,7 +364,7 @@ class World:
             if ts not in self.sure.get(number, {}):
                 self.possible.setdefault(number, {})[ts] = value
         series = [labels_of(number) for number in range(self._series)]
-        batch = make_batch(storage.secret, series, samples)
+        batch = with_histograms(make_batch(storage.secret, series, samples))
         if history:
             batch.history = True
         exemplars = self.exemplars.add(batch, [number for number, _, _ in samples])
