@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.native_histograms import histograms
 from tests.promql.histogram_json import histogram_json
 from tests.promql.memory_storage import MemoryStorage
-from tsdb.model.errors import NotSupported
+from tsdb.model.context import Limits, RequestContext
+from tsdb.model.errors import LimitExceeded, NotSupported
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram
 from tsdb.promql import Engine, QueryResult
 from tsdb.server.api.json_result import encode_result
@@ -146,6 +147,16 @@ def test_who_would_compute_with_them_refuses(engine: Engine, expr: str, who: str
 
 def test_floats_are_computed_with_beside_histograms(engine: Engine) -> None:
     assert shown(engine.query("sum(float)", MINUTE)) == [{"metric": {}, "value": [60, "3"]}]
+
+
+def test_they_count_as_their_size_in_limits(storage: MemoryStorage) -> None:
+    context = RequestContext(limits=Limits(max_samples=11))
+    with Engine(storage) as engine:
+        for expr in ("float", "count(other)"):
+            engine.query(expr, MINUTE, context)
+        for expr in ("other", "other[5m]"):
+            with pytest.raises(LimitExceeded):
+                engine.query(expr, MINUTE, context)
 
 
 def test_no_negative_nan_becomes_a_histogram() -> None:

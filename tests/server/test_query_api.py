@@ -67,6 +67,12 @@ class ScriptedEngine:
     def statistics(self) -> Any:
         raise NotImplementedError
 
+    def follow_damage(self, told: Callable[[list[str]], None]) -> None:
+        pass
+
+    def end_upkeep(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -81,8 +81,9 @@ class Histograms:
         self._parts: list[NDArray[np.uint8]] = []
         self._size = 0
 
-    def keep(self, values: NDArray[np.float64], payload: NDArray[np.uint8]) -> None:
-        """Copies the histograms of `payload` to which the values lead, and has the values lead to the copies.
+    def keep(self, values: NDArray[np.float64], payload: NDArray[np.uint8]) -> int:
+        """Copies the histograms of `payload` to which the values lead, and has the values lead to the copies. Returns
+        how many floats with times would be as large: so Prometheus counts histograms where it limits samples.
 
         Raises LimitExceeded.
         """
@@ -90,7 +91,7 @@ class Histograms:
         boxes = is_boxed(bits)
         begin, place = np.unique(offsets(bits[boxes]), return_inverse=True)
         if not begin.size:
-            return
+            return 0
         lengths = payload[begin[:, np.newaxis] + np.arange(4)].view("<u4").reshape(-1).astype(np.int64)
         end = np.cumsum(lengths)
         total = int(end[-1])
@@ -101,7 +102,9 @@ class Histograms:
             first = self._size
             self._parts.append(copies)
             self._size += total
-        bits[boxes] = (at + first).view(np.uint64)[place.reshape(-1)] | np.uint64(BOX)
+        place = place.reshape(-1)
+        bits[boxes] = (at + first).view(np.uint64)[place] | np.uint64(BOX)
+        return int((lengths[place] // 16).sum())
 
     def payload(self) -> NDArray[np.uint8] | None:
         """u8[bytes] of all that was kept; None: nothing."""

@@ -120,7 +120,7 @@ class InstantSelector(VectorOperator):
         count = instant(what, tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width,
                         values, present)
         if self._keeps_histograms and tile.payload is not None:
-            self.env.histograms.keep(values, tile.payload)
+            count += self.env.histograms.keep(values, tile.payload)
         return Cells(tile.first_row, values, present), count
 
 
@@ -140,7 +140,7 @@ def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, wind
         rows, cells = [], tile.values
         if tile.payload is not None:
             cells = cells.copy()
-            env.histograms.keep(cells, tile.payload)
+            budget.hold(env.histograms.keep(cells, tile.payload))
         for begin, end in zip(tile.begin.tolist(), tile.end.tolist(), strict=True):
             ts, values = tile.ts[begin:end], cells[begin:end]
             live = (values.view(np.uint64) != STALE_NAN) & (ts > window.first - window.width) & (ts <= window.first)

@@ -77,7 +77,7 @@ async def _run(
     metrics = services.metrics
     queued = time.perf_counter()
 
-    def work() -> Answer:
+    def evaluated() -> tuple[QueryResult, bytes]:
         began = time.perf_counter()
         seconds = metrics.query_seconds
         seconds["queue_time"].observe(began - queued)
@@ -86,20 +86,27 @@ async def _run(
             result = evaluate(context)
         except BadData as problem:
             raise parameters.invalid("query", str(problem)) from None
-        evaluated = time.perf_counter()
+        ended = time.perf_counter()
         used = context.statistics
         seconds["prepare_time"].observe(used.prepare_seconds)
         seconds["result_sort"].observe(used.sort_seconds)
-        seconds["inner_eval"].observe(max(0.0, evaluated - began - used.prepare_seconds - used.sort_seconds))
+        seconds["inner_eval"].observe(max(0.0, ended - began - used.prepare_seconds - used.sort_seconds))
         metrics.query_samples.inc(context.statistics.samples_read)
+        return result, _stats(context, began - queued, ended - began) if request.value("stats") else b""
+
+    def answer(result: QueryResult, stats: bytes) -> Answer:
         parts, cut = encode_result(result, limit)
-        stats = _stats(context, began - queued, evaluated - began) if request.value("stats") else b""
         warnings = [*result.warnings, TRUNCATED] if cut else result.warnings
         return success_parts(chain([b"{"], parts, [stats + b"}"]), warnings, result.infos)
 
     metrics.queries.inc()
     try:
-        return work() if small else await in_query_thread(services, context, work)
+        if not small:
+            return await in_query_thread(services, context, lambda: answer(*evaluated()))
+        made = evaluated()
+        if made[0].payload is None:
+            return answer(*made)
+        return await in_query_thread(services, context, lambda: answer(*made))  # histograms are long texts
     finally:
         metrics.queries.dec()
 
