@@ -12,7 +12,7 @@ import pytest
 
 from tests.storage.batches import FOREVER, everything, make_batch
 from tests.storage.histograms.payload import Value, plain, some_histogram, with_payload
-from tests.storage.simulator.stepped import NOW_S, open_storage, stepped
+from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step, stepped
 from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, STALE_NAN, Batch
 from tsdb.model.context import RequestContext
@@ -24,8 +24,8 @@ from tsdb.storage.head.layout import WINDOW_MS
 from tsdb.storage.storage import Storage, StorageOptions
 
 SERIES = [{"__name__": "requests", "n": str(n)} for n in range(4)]
-START = int(NOW_S * 1000) // WINDOW_MS * WINDOW_MS - 4 * WINDOW_MS
-MINUTE = 60_000
+START = int(NOW_S * 1000) // WINDOW_MS * WINDOW_MS - 8 * WINDOW_MS
+MINUTE, HOUR = 60_000, 3_600_000
 LATE = StorageOptions(late_window_ms=10 * WINDOW_MS, wal_sync="commit")
 Sample = tuple[int, int, Value]
 
@@ -212,4 +212,44 @@ def test_a_damaged_histogram_is_told_and_comes_from_the_log(world: World) -> Non
     with pytest.raises(Corruption, match=r"histogram of .* is damaged"):
         world.check()
     world.restart()
+    world.check()
+
+
+def test_files_go_when_their_samples_are_in_blocks(world: World) -> None:
+    """Those of late samples, too; what is newer stays."""
+    fill(world)
+    step(world.storage)
+    newest = max(max(samples) for samples in world.expected.values())
+    for hour in range(1, 6):
+        world.add([(0, newest + hour * HOUR, some_histogram(hour))])
+        step(world.storage)
+        world.check()
+    files = [path for path in world.fs.paths() if path.parent.name == "histograms"]
+    assert 0 < len(files) < 4, "of the last hours"
+    world.storage.compact()
+    assert not [path for path in world.fs.paths() if path.parent.name == "histograms"]
+    world.check()
+    world.add([(0, newest + 6 * HOUR, some_histogram(1))])
+    for how in (World.kill, World.restart, World.cut_power):
+        how(world)
+        world.check()
+
+
+def test_a_capture_keeps_what_it_looks_at(world: World) -> None:
+    """Although the files go meanwhile."""
+    fill(world, late=False)
+    with world.storage.capture([Selection(everything(), -FOREVER, FOREVER)], RequestContext()) as capture:
+        tile_before = capture.selected[0].tile(0)
+        world.storage.compact()
+        assert not [path for path in world.fs.paths() if path.parent.name == "histograms"]
+        tile = capture.selected[0].tile(0)
+        assert tile.payload is not None and tile_before.payload is not None
+        assert tile.payload.tobytes() == tile_before.payload.tobytes()
+
+
+def test_a_reader_beside_the_writer(world: World) -> None:
+    fill(world)
+    reader = Storage.open(FOLDER, fs=world.fs, read_only=True)
+    assert read(reader) == {row: sorted(samples.items()) for row, samples in world.expected.items()}
+    reader.close()
     world.check()
