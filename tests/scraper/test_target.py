@@ -10,6 +10,7 @@ import pytest
 from scraper.config import GlobalConfig, ScrapeConfig
 from scraper.settings import JobSettings, accept_header
 from scraper.target import NoTarget, Target, make_target
+from tsdb.ingest.exposition.metric_families import HistogramOptions
 from tsdb.model.settings import Bytes, Duration
 from tsdb.relabel.config import RelabelConfig
 from tsdb.relabel.rules import Relabeling
@@ -146,6 +147,30 @@ def test_accept_header() -> None:
         "text/plain;version=1.0.0;escaping=underscores;q=0.5,*/*;q=0.4"
     )
     assert accept_header((), "dots") == "*/*;q=0.6"
+
+
+@pytest.mark.parametrize(("base", "job", "features", "native", "first"), [
+    ({}, {}, (), False, "application/openmetrics-text"),
+    ({}, {"scrape_native_histograms": True}, (), True, "application/vnd.google.protobuf"),
+    ({"scrape_native_histograms": True}, {}, (), True, "application/vnd.google.protobuf"),
+    ({"scrape_native_histograms": True}, {"scrape_native_histograms": False}, (), False,
+     "application/openmetrics-text"),
+    ({}, {}, ("native-histograms",), True, "application/vnd.google.protobuf"),
+    ({}, {"scrape_native_histograms": False}, ("native-histograms",), False, "application/openmetrics-text"),
+    ({}, {"scrape_native_histograms": True, "scrape_protocols": ("PrometheusText0.0.4",)}, (), True, "text/plain"),
+    ({"scrape_protocols": ("PrometheusText0.0.4",)}, {}, ("native-histograms",), True, "text/plain"),
+])
+def test_native_histograms_are_asked_for(base: dict[str, Any], job: dict[str, Any], features: tuple[str, ...],
+                                         native: bool, first: str) -> None:
+    made = settings(GlobalConfig(**base), **job, features=features)
+    assert made.histograms.native == native
+    assert made.accept.partition(";")[0] == first
+
+
+def test_limits_of_native_histograms() -> None:
+    made = settings(native_histogram_bucket_limit=7, native_histogram_min_bucket_factor=1.5,
+                    always_scrape_classic_histograms=True).histograms
+    assert made == HistogramOptions(classic=True, bucket_limit=7, min_bucket_factor=1.5)
 
 
 def test_where_a_job_is_silent_the_global_section_speaks() -> None:
