@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step, s
 from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, STALE_NAN, Batch
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import Corruption, Unavailable
+from tsdb.model.errors import Corruption, StorageError, Unavailable
 from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram, ResetHint, boxed
 from tsdb.model.tiles import Selection
 from tsdb.storage.appender import Waiting
@@ -253,3 +254,33 @@ def test_a_reader_beside_the_writer(world: World) -> None:
     assert read(reader) == {row: sorted(samples.items()) for row, samples in world.expected.items()}
     reader.close()
     world.check()
+
+
+def test_a_window_that_is_over_and_lacks_histograms(world: World) -> None:
+    """The log does not have them any more: what is sound is served, with a warning."""
+    fill(world, late=False)
+    last = START + 150 * MINUTE
+    world.add([(row, last + 3 * HOUR, some_histogram(1)) for row in (0, 1, 2)])
+    with patch("tsdb.storage.upkeep.cutting.Cutting.cut_windows", side_effect=StorageError("on purpose")):
+        step(world.storage)
+    assert any(window.complete for window in world.storage._head.windows.every)
+    path = next(path for path in world.fs.paths() if path.parent.name == "histograms")
+    world.fs.flip(path, 8 * 3000)
+    world.kill()
+    found = read(world.storage)
+    assert found[2] == sorted(world.expected[2].items())
+    for row, samples in found.items():
+        assert all(world.expected[row][ts] == value for ts, value in samples)
+    assert len(found[0]) + len(found[1]) < len(world.expected[0]) + len(world.expected[1])
+    with world.storage.capture([Selection(everything(), -FOREVER, FOREVER)], RequestContext()) as capture:
+        assert any("may be missing" in warning for warning in capture.warnings)
+
+
+def test_a_head_is_saved_in_the_older_format_where_it_has_no_histograms(world: World) -> None:
+    world.add([(0, START, 1)])
+    for version in (1, 2):
+        world.storage.close()
+        assert world.fs.content(FOLDER / "head" / "saved")[8] == version
+        world.storage = open_storage(world.fs, LATE)
+        assert world.storage.opened.clean
+        world.add([(0, START + version, some_histogram(1))])

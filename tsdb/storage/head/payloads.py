@@ -208,7 +208,10 @@ class Payloads:
             file.newest = int(newest[file.number - first])
         gone = [file for file in self._files if file.newest == NO_TS]
         self._show([file for file in self._files if file.newest != NO_TS])
-        if not self._read_only:
+        if self._read_only:
+            for file in gone:
+                file.close()
+        else:
             self.remove(gone)
 
     def attach(self, known: Sequence[KnownPayloads], following: int) -> None:
