@@ -186,7 +186,10 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("POST",), "/api/v1/write", Permission.WRITE, write.write,
-        "Takes samples by Prometheus remote_write 1.0 (snappy-compressed protobuf).", compressed=False,
+        "Takes samples, native histograms, exemplars and metadata by Prometheus remote_write 1.0 and 2.0: protobuf "
+        "compressed by snappy, the Content-Type says which. An answer to 2.0 has the headers "
+        "`X-Prometheus-Remote-Write-Samples-Written`, `…-Histograms-Written` and `…-Exemplars-Written`. Start "
+        "timestamps are dropped.", compressed=False,
     ),
     Route(
         ("POST", "PUT"), "/api/v1/admin/tsdb/delete_series", Permission.ADMIN, admin.delete_series,
