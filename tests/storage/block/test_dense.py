@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tests.storage.block import dense_twin
 from tests.storage.block.plain import series_labels
 from tsdb.model.errors import Corruption
+from tsdb.model.native_histograms import BOX
 from tsdb.storage.block import Block, Chunks, SeriesLabels, TimeColumns, write_block
 from tsdb.storage.block.chunk_kernels import SCRATCH_WORDS, decode_rows
 from tsdb.storage.block.encoding import DenseEncoder
@@ -29,7 +30,7 @@ Encoded = TypeVar("Encoded", Chunks, TimeColumns)
 Rows = list[tuple[NDArray[np.int64], NDArray[np.uint64]]]
 
 SPECIAL = np.array([STALE, 0x7FF8000000000001, 0x7FF8000000001234, 0xFFF8000000000000, 0x7FF0000000000000,
-                    0xFFF0000000000000, 1 << 63, 0, 1, (1 << 63) | 1, 0x000FFFFFFFFFFFFF, (1 << 64) - 1], np.uint64)
+                    0xFFF0000000000000, 1 << 63, 0, 1, (1 << 63) | 1, 0x000FFFFFFFFFFFFF, BOX - 1], np.uint64)
 
 
 def bits(numbers: NDArray[Any]) -> NDArray[np.uint64]:
@@ -79,7 +80,8 @@ def rows(draw: st.DrawFn) -> Rows:
         chance = np.random.default_rng(draw(st.integers(0, 1 << 32)))
         size = draw(st.sampled_from([1, 2, 3, 17, 256, 257, 258, 513, 900, 2000]))
         ts = GAPS[draw(st.sampled_from(sorted(GAPS)))](chance, size)
-        out.append((ts, SHAPES[draw(st.sampled_from(sorted(SHAPES)))](chance, ts.size).astype(np.uint64)))
+        values = SHAPES[draw(st.sampled_from(sorted(SHAPES)))](chance, ts.size).astype(np.uint64)
+        out.append((ts, np.minimum(values, np.uint64(BOX - 1))))  # what is above leads to histograms
     return out
 
 

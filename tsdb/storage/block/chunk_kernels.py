@@ -17,8 +17,8 @@ from tsdb.model.native_histograms import BOX, NORMAL_NAN
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
 from tsdb.storage.codecs.dense_kernels import decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
-from tsdb.storage.codecs.integer_kernels import BAD, take_varint
-from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, SOME, THREE, TWO, WHOLE, take_times
+from tsdb.storage.codecs.integer_kernels import BAD, FRAME, take_varint
+from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, PART, SOME, THREE, TWO, WHOLE, take_times
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
 SHORTS = types.Array(uint16, 1, "C", readonly=True)
@@ -173,10 +173,11 @@ widths, the time (ms) that `MINTS` and `MAXTS` are since, and how many columns o
 CHUNK_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
 LOADED_AT = 2 * CHUNK_WORDS
 LOADED, LOADED_TIMES = 16, 1024
-LONG_AT = LOADED_AT + LOADED * (LOADED_TIMES + 2)
+LONG_AT = LOADED_AT + LOADED * (LOADED_TIMES + 3)
 SCRATCH_WORDS = LONG_AT + LONGEST + 1
 """Of the scratch of who decodes: bytes of a chunk; those of a column of times; LOADED columns that were decoded last,
-each behind the block's address and its own number; and a column that is too long for these."""
+each behind the block's address, its own number and how many of its times there are; and a column that is too long for
+these."""
 
 
 @device
@@ -267,37 +268,41 @@ def copy_bytes(columns: NDArray[np.uint64], start: int, size: int, words: NDArra
 def forget_times(words: NDArray[np.uint64]) -> None:
     """Before the scratch is used for the first time."""
     for k in range(LOADED):
-        words[LOADED_AT + k * (LOADED_TIMES + 2)] = np.uint64(0)
+        words[LOADED_AT + k * (LOADED_TIMES + 3)] = np.uint64(0)
 
 
 @device
-def load_times(columns: NDArray[np.uint64], column: int, header: NDArray[np.uint8], words: NDArray[np.uint64],
-               ) -> tuple[int, int]:
-    """Decodes a column of times to the scratch, unless it is there: (where in it, how many times); (BAD, 0) where it is
-    damaged."""
-    at = LOADED_AT + column % LOADED * (LOADED_TIMES + 2)
+def load_times(columns: NDArray[np.uint64], column: int, needed: int, header: NDArray[np.uint8],
+               words: NDArray[np.uint64]) -> tuple[int, int, int]:
+    """Decodes the first `needed` or more times of a column to the scratch, unless they are there: (where in it, how
+    many of them, how many the column has); (BAD, 0, 0) where it is damaged."""
+    at = LOADED_AT + column % LOADED * (LOADED_TIMES + 3)
     if words[at] == columns[CHUNKS] and words[at + 1] == np.uint64(column):
-        return at + 2, short_at(columns[TIME_SAMPLES], column)
+        total = short_at(columns[TIME_SAMPLES], column)
+        if np.int64(words[at + 2]) >= min(needed, total):
+            return at + 3, np.int64(words[at + 2]), total
     start, size, count = column_place(columns, column, header)
     if start == 0:
-        return BAD, 0
+        return BAD, 0, 0
     copy_bytes(columns, start, size, words, CHUNK_WORDS, ZERO_WORDS)
+    there = min((needed + FRAME - 1) // FRAME * FRAME + 1, count)
     short = count <= LOADED_TIMES
-    place = at + 2 if short else LONG_AT
+    place = at + 3 if short else LONG_AT
     if short:
         words[at] = np.uint64(0)
-    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, words[place:].view(np.int64)) == BAD:
-        return BAD, 0
+    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, there, words[place:].view(np.int64)) == BAD:
+        return BAD, 0, 0
     if short:
-        words[at], words[at + 1] = columns[CHUNKS], np.uint64(column)
-    return place, count
+        words[at], words[at + 1], words[at + 2] = columns[CHUNKS], np.uint64(column), np.uint64(there)
+    return place, there, count
 
 
 @device
-def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int,
-                header: NDArray[np.uint8], words: NDArray[np.uint64], out: NDArray[np.int64], position: int) -> int:
-    """The times of a dense chunk, whose `size` bytes are in the scratch, to out[position : position + count]; where
-    they end in these bytes, or BAD."""
+def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int, maxt: int,
+                header: NDArray[np.uint8], words: NDArray[np.uint64], out: NDArray[np.int64], position: int,
+                ) -> tuple[int, int]:
+    """The times of a dense chunk, whose `size` bytes are in the scratch, from out[position] on: (where they end in
+    these bytes, how many were read: not all, as a rule, where some are after `maxt`); (BAD, 0)."""
     data = words[:CHUNK_WORDS].view(np.uint8)
     named, at = take_varint(data, 0)
     way = np.int64(named & THREE)
@@ -305,36 +310,45 @@ def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: in
         step = (last_ts - first_ts) // (count - 1) if count > 1 else 0
         for i in range(count):
             out[position + i] = first_ts + step * i
-        return at if named == np.uint64(0) else BAD
-    if named >> TWO >= columns[TIMES]:
-        return BAD
-    place, total = load_times(columns, np.int64(named >> TWO), header, words)
-    if place == BAD:
-        return BAD
+        return (at if named == np.uint64(0) else BAD), count
+    column = named >> TWO
+    if column >= columns[TIMES]:
+        return BAD, 0
+    needed = LONGEST
+    if way == WHOLE and first_ts <= maxt < last_ts:  # about as many as there are until then
+        part = np.float64(maxt - first_ts) / np.float64(last_ts - first_ts)
+        needed = min(max(np.int64(part * np.float64(count)), 0) + 32, LONGEST)
+    place, there, total = load_times(columns, np.int64(column), needed, header, words)
+    if place != BAD and there < total and np.int64(words[place + there - 1]) <= maxt:
+        place, there, total = load_times(columns, np.int64(column), LONGEST, header, words)
+    if place == BAD or (way == WHOLE and count != total):
+        return BAD, 0
     times = words[place:].view(np.int64)
-    from_at, span = np.uint64(0), np.uint64(count)
-    if way != WHOLE:
-        from_at, at = take_varint(data, at)
+    if way == WHOLE:
+        for i in range(there):
+            out[position + i] = times[i]
+        return at, there
+    from_at, at = take_varint(data, at)
+    span = np.uint64(count)
     if way == SOME:
         span, at = take_varint(data, at)
-    if from_at > np.uint64(LONGEST) or span > np.uint64(LONGEST) or from_at + span > np.uint64(total) or (
-            way == WHOLE and count != total):
-        return BAD
+    if from_at > np.uint64(LONGEST) or span > np.uint64(LONGEST) or from_at + span > np.uint64(there):
+        return BAD, 0
     first = np.int64(from_at)
-    if way != SOME:
+    if way == PART:
         for i in range(count):
             out[position + i] = times[first + i]
-        return at
+        return at, count
     if at + (np.int64(span) + 7) // 8 > size:
-        return BAD
+        return BAD, 0
     found = 0
     for i in range(np.int64(span)):
         if (data[at + i // 8] >> (i % 8)) & 1 != 0:
             if found == count:
-                return BAD
+                return BAD, 0
             out[position + found] = times[first + i]
             found += 1
-    return at + (np.int64(span) + 7) // 8 if found == count else BAD
+    return (at + (np.int64(span) + 7) // 8 if found == count else BAD), count
 
 
 @device
@@ -342,12 +356,12 @@ def decode_dense(columns: NDArray[np.uint64], size: int, count: int, first_ts: i
                  header: NDArray[np.uint8], words: NDArray[np.uint64], out_ts: NDArray[np.int64],
                  out_values: NDArray[np.uint64], position: int) -> tuple[int, int]:
     """As `decode_one`, of a dense chunk whose bytes are in the scratch."""
-    at = dense_times(columns, size, count, first_ts, last_ts, header, words, out_ts, position)
+    at, high = dense_times(columns, size, count, first_ts, last_ts, maxt, header, words, out_ts, position)
     if at == BAD:
         return DAMAGED, position
-    low, high = 0, count
+    low = 0
     if first_ts < mint:
-        while low < count and out_ts[position + low] < mint:
+        while low < high and out_ts[position + low] < mint:
             low += 1
     if last_ts > maxt:
         while high > low and out_ts[position + high - 1] > maxt:

@@ -60,9 +60,9 @@ def put_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uint
 
 
 @device
-def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, out: NDArray[np.int64]) -> int:
-    """Reads a column of `count` (at least 1) times to `out`; the next byte, or BAD. Behind `end`, data[] has 64 bytes
-    more."""
+def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, needed: int, out: NDArray[np.int64]) -> int:
+    """Reads the first `needed` (at least 1) of a column of `count` times to `out`, which has room for all. Returns how
+    many bytes were read, or BAD. Behind `end`, data[] has 64 bytes more."""
     if at >= end:
         return BAD
     number, at = take_varint(data, at)
@@ -77,10 +77,10 @@ def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, out: NDAr
         divisor = np.int64(number)
     if at > end:
         return BAD
-    at = take_column(data, at, end, head & 7, count, count, out, 0)
+    at = take_column(data, at, end, head & 7, count, needed, out, 0)
     if at == BAD:
         return BAD
-    for i in range(count):
+    for i in range(needed):
         out[i] = plus(base, product(out[i], divisor))
     return at
 
@@ -118,7 +118,7 @@ def load(column: int, samples: NDArray[np.int64], start: NDArray[np.int64], aren
          state: NDArray[np.int64], times: NDArray[np.int64]) -> int:
     """Reads a column that was written to `times`, unless it is there; how many times it has."""
     if state[CACHED] != column:
-        take_times(arena, start[column], start[column + 1], samples[column], times)
+        take_times(arena, start[column], start[column + 1], samples[column], samples[column], times)
         state[CACHED] = column
     return samples[column]
 
