@@ -17,7 +17,7 @@ from tests.client import Client
 from tests.ingest.messages import V1, histogram_message
 from tests.ingest.native_families import family, native_fields
 from tests.ingest.sender import compress, message
-from tests.ingest.test_metric_families import GAUGE_HISTOGRAM, HISTOGRAM, double, integer
+from tests.ingest.test_metric_families import GAUGE_HISTOGRAM, HISTOGRAM, Exemplar, double, integer
 from tests.processes import TSDB, Process, free_port, wait_until
 from tests.targets import TargetServer
 from tsdb.model.batch import STALE_NAN
@@ -49,7 +49,8 @@ def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) 
         file.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(
             f"- job_name: {name}\n  static_configs: [{{targets: ['{targets.address}']}}]\n  {more}\n"
             for name, more in JOBS.items()))
-        shared = [f"--config.file={file}", "--web.enable-remote-write-receiver", "--enable-feature=native-histograms"]
+        shared = [f"--config.file={file}", "--web.enable-remote-write-receiver",
+                  "--enable-feature=native-histograms,exemplar-storage"]
         processes = [
             Process([peer("prometheus"), *shared, f"--storage.tsdb.path={folder}/prometheus",
                      f"--web.listen-address=127.0.0.1:{ports[0]}"], folder / "prometheus.log", ports[0]),
@@ -146,6 +147,14 @@ def exposed() -> bytes:
             continue
         body = native_fields(histogram) + (buckets if number % 2 else b"")
         families.append(family(f"scraped_{number}", GAUGE_HISTOGRAM if number % 5 == 0 else HISTOGRAM, [body]))
+    now = int(time.time())
+    own, of_bucket, untimed = (Exemplar((("trace", name),), value, at) for name, value, at in (
+        ("own", 0.25, (now, 5_000_000)), ("bucket", 0.5, (now - 1, 0)), ("untimed", 0.75, None)))
+    classic = message(3, integer(1, 9) + double(2, math.inf) + message(3, of_bucket.encode()))
+    plain = NativeHistogram(0, 2.5, 3, positive_spans=((0, 2),), positive=(1, 2))
+    for name, metric in (("own", native_fields(plain, [untimed, own, own]) + classic),
+                         ("bucket", native_fields(plain) + classic), ("untimed", native_fields(plain, [untimed]))):
+        families.append(family(f"scraped_with_{name}", HISTOGRAM, [metric]))
     families.append(family("scraped_classic", HISTOGRAM, [integer(1, 9) + double(2, 3.5) + buckets]))
     return b"".join(families)
 
@@ -161,3 +170,8 @@ def test_scraped_histograms(both: tuple[Client, Client]) -> None:
                              for row in result(client, expr)} for client in both)
             assert ours == theirs, (job, expr)
             assert theirs or job == "too_few", job
+    now = time.time()
+    asked = {"query": '{__name__=~"scraped_with_.*"}', "start": now - 60, "end": now + 60}
+    found = [client.data("query_exemplars", asked) for client in both]
+    theirs, ours = ({str(each["seriesLabels"]): each["exemplars"] for each in one} for one in found)
+    assert theirs and ours == theirs
