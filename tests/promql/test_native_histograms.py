@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.native_histograms import histograms
@@ -16,8 +16,9 @@ from tests.promql.histogram_json import histogram_json
 from tests.promql.memory_storage import MemoryStorage
 from tsdb.model.context import Limits, RequestContext
 from tsdb.model.errors import LimitExceeded, NotSupported
-from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram
+from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, boxed, decode, offsets
 from tsdb.promql import Engine, QueryResult
+from tsdb.promql.native_histograms import Histograms
 from tsdb.server.api.json_result import encode_result
 
 MINUTE = 60_000
@@ -73,6 +74,7 @@ def test_as_json(histogram: NativeHistogram, expected: dict[str, object]) -> Non
     assert histogram_json(histogram) == expected
 
 
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.one_of(histograms(), st.floats(allow_nan=False)), max_size=4), max_size=4))
 def test_ranges_as_json(rows: list[list[NativeHistogram | float]]) -> None:
     storage = MemoryStorage(rows_per_tile=2)
@@ -147,6 +149,27 @@ def test_who_would_compute_with_them_refuses(engine: Engine, expr: str, who: str
 
 def test_floats_are_computed_with_beside_histograms(engine: Engine) -> None:
     assert shown(engine.query("sum(float)", MINUTE)) == [{"metric": {}, "value": [60, "3"]}]
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_kept_histograms_are_the_same(data: st.DataObject) -> None:
+    """Where all are used, and where few are, of a payload larger than what is gathered at once."""
+    ones = data.draw(st.lists(histograms(), min_size=1, max_size=6))
+    raw = [one.encode() for one in ones] + [bytes(data.draw(st.sampled_from([0, 1000, 1 << 19])))]
+    payload = np.frombuffer(b"".join(raw), np.uint8)
+    begin = np.cumsum([0, *map(len, raw)])
+    kept, cells = Histograms(RequestContext()), []
+    for _ in range(2):
+        chosen = data.draw(st.lists(st.integers(0, len(ones) - 1), max_size=8))
+        values = np.array([*(boxed(int(begin[i])) for i in chosen), 1], np.uint64)
+        kept.keep(values.view(np.float64), payload)
+        assert values[-1] == 1
+        cells += [(ones[i], int(at)) for i, at in zip(chosen, offsets(values[:-1]), strict=True)]
+    found = kept.payload()
+    assert (found is None) == (not cells)
+    for one, at in cells:
+        assert found is not None and decode(found, at) == one
 
 
 def test_they_count_as_their_size_in_limits(storage: MemoryStorage) -> None:

@@ -35,6 +35,9 @@ class HistogramUse:
             raise NotSupported(f"native histograms in {self.refused_by} are not supported yet")
 
 
+_GATHERED_AT_ONCE = 1 << 18
+"""Bytes: places of them take sixteen times as much."""
+
 _SHOWN, _SEEN = HistogramUse(), HistogramUse(values=False)
 _SEEING_CALLS = frozenset((
     "absent", "absent_over_time", "count_over_time", "present_over_time", "timestamp", "ts_of_first_over_time",
@@ -94,14 +97,15 @@ class Histograms:
             return 0
         lengths = payload[begin[:, np.newaxis] + np.arange(4)].view("<u4").reshape(-1).astype(np.int64)
         end = np.cumsum(lengths)
-        total = int(end[-1])
-        at = end - lengths
-        copies = payload[np.arange(total) + np.repeat(begin - at, lengths)]
+        if 2 * int(end[-1]) >= payload.size:
+            at, size = begin, payload.size
+        else:
+            at, size = end - lengths, int(end[-1])
         with self._lock:
-            self._context.reserve(total)
+            self._context.reserve(size)
             first = self._size
-            self._parts.append(copies)
-            self._size += total
+            self._parts.append(payload if at is begin else _gathered(payload, begin, end))
+            self._size += size
         place = place.reshape(-1)
         bits[boxes] = (at + first).view(np.uint64)[place] | np.uint64(BOX)
         return int((lengths[place] // 16).sum())
@@ -109,3 +113,17 @@ class Histograms:
     def payload(self) -> NDArray[np.uint8] | None:
         """u8[bytes] of all that was kept; None: nothing."""
         return np.concatenate(self._parts) if self._parts else None
+
+
+def _gathered(payload: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The histograms that begin at `begin`, up to `end` of the result."""
+    made = np.empty(int(end[-1]), np.uint8)
+    at = np.concatenate([np.zeros(1, np.int64), end[:-1]])
+    first = 0
+    while first < begin.size:
+        last = max(first + 1, int(np.searchsorted(end, at[first] + _GATHERED_AT_ONCE, "right")))
+        rows = slice(first, last)
+        places = np.arange(at[first], end[last - 1])
+        made[at[first] : end[last - 1]] = payload[places + np.repeat(begin[rows] - at[rows], end[rows] - at[rows])]
+        first = last
+    return made
