@@ -18,6 +18,7 @@ from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, STALE_NAN, Batch
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import Corruption, StorageError, Unavailable
+from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram, ResetHint, boxed
 from tsdb.model.tiles import Selection
 from tsdb.storage.appender import Waiting
@@ -284,3 +285,16 @@ def test_a_head_is_saved_in_the_older_format_where_it_has_no_histograms(world: W
         world.storage = open_storage(world.fs, LATE)
         assert world.storage.opened.clean
         world.add([(0, START + version, some_histogram(1))])
+
+
+def test_late_histograms_that_were_deleted_keep_no_file(world: World) -> None:
+    world.add([(0, START, some_histogram(1)), (1, START, some_histogram(1))])
+    world.add([(1, START - HOUR, some_histogram(2))])
+    world.storage.delete_series([[Matcher(MatchType.EQUAL, "n", "1")]], START - HOUR, START - HOUR)
+    del world.expected[1][START - HOUR]
+    assert world.storage._head.late.empty
+    world.restart()
+    world.check()
+    world.storage.compact()
+    assert not world.storage._head.payloads.every
+    world.check()

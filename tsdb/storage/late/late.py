@@ -112,8 +112,7 @@ class Late:
         """Late samples in segments of the log up to this number are in blocks."""
         self.generation = 0
         """Of the samples that come now: how often it was frozen."""
-        self.dropped = -1
-        """Samples of generations up to this one are in blocks."""
+        self._dropped = -1
 
     @property
     def size(self) -> int:
@@ -123,6 +122,11 @@ class Late:
     @property
     def empty(self) -> bool:
         return not (self._used or self._runs or self._frozen)
+
+    @property
+    def settled(self) -> int:
+        """Of generations up to this one, nothing is here any more; -1: of none that is known. Between commits."""
+        return self.generation if self.empty else self._dropped
 
     @property
     def unfrozen(self) -> int:
@@ -183,7 +187,7 @@ class Late:
     def drop_frozen(self) -> None:
         """What was frozen is in blocks. The caller holds the lock, and shows the blocks in the same hold."""
         self._frozen = ()
-        self.dropped = self.generation - 1
+        self._dropped = self.generation - 1
 
     def thaw(self) -> None:
         """What was frozen could not be written: it will be frozen again. Between commits."""

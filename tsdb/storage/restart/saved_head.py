@@ -83,7 +83,7 @@ class _Saving:
             "layout": LAYOUT, "series": int(slots.size), "log": dict(log_contents),
             "windows": [window.to_plain() for window in windows],
             "sequences": list(head.windows.sequences.items()),
-            "histograms": [file.to_plain() for file in head.payloads.known(head.late.dropped)],
+            "histograms": [file.to_plain() for file in head.payloads.known(head.late.settled)],
             "next_histograms": head.payloads.following,
             "border": head.border, "min_ts": head.min_ts, "max_ts": head.max_ts,
             "open_chunks": int(head.opened[0]), "next_ref": head.table.next_ref, "late_through": head.late.through,

@@ -153,7 +153,7 @@ class Truncation:
             if not appender.holds_samples:
                 with head.lock:
                     needed = min([head.border, *(window.mint for window in head.windows.every)])
-                    gone.extend(head.payloads.take_out(needed, head.late.dropped))
+                    gone.extend(head.payloads.take_out(needed, head.late.settled))
 
         if head.payloads.every:
             appender.run_between_commits(take_out).result()
