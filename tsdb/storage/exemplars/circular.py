@@ -94,6 +94,10 @@ class CircularExemplars:
 
     def newest(self, key: bytes) -> Place | None:
         """Of the newest exemplar of a series."""
+        with self._lock:
+            return self._newest_of(key)
+
+    def _newest_of(self, key: bytes) -> Place | None:
         number = self._number.get(key)
         if number is None:
             return None
@@ -111,7 +115,7 @@ class CircularExemplars:
         with self._lock:
             for series, ts, bits, labels in _rows(columns):
                 key = columns.keys[series]
-                place, newest = (ts, bits, labels), self.newest(key)
+                place, newest = (ts, bits, labels), self._newest_of(key)
                 if place != newest and follows(place, newest):
                     self._add(key, ts, bits, labels)
 
