@@ -85,6 +85,18 @@ def form_of(columns: NDArray[np.uint64], chunk: int) -> int:
     return np.int64(bytes_at(columns[FORMS] + np.uint64(chunk), 1)[0])
 
 
+@kernel(types.void(TABLE, I64, I32, I64, I64, types.boolean[::1]), stage="query")
+def find_histograms(columns: NDArray[np.uint64], offsets: NDArray[np.int64], block: NDArray[np.int32],
+                    begin: NDArray[np.int64], end: NDArray[np.int64], out: NDArray[np.bool_]) -> None:
+    """Which rows have chunks of histograms, `out` bool[rows]. Blocks and ranges of chunks as for `decode_kinds`."""
+    for row in range(out.size):
+        found = False
+        for i in range(offsets[row], offsets[row + 1]):
+            for chunk in range(begin[i], end[i]):
+                found = found or form_of(columns[np.int64(block[i])], chunk) == HISTOGRAMS
+        out[row] = found
+
+
 @device
 def histogram_chunk(columns: NDArray[np.uint64], chunk: int, header: NDArray[np.uint8], copy: NDArray[np.uint8],
                     ) -> tuple[int, int, int, int]:

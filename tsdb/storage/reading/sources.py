@@ -16,6 +16,7 @@ from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.block import Block, ChunkRanges
 from tsdb.storage.block.block import SCRATCH_WORDS
 from tsdb.storage.block.chunk_kernels import SOUND
+from tsdb.storage.block.histogram_chunk_kernels import find_histograms
 from tsdb.storage.block.histogram_reading import Places, decode_kinds
 from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.payloads import PayloadView
@@ -223,7 +224,9 @@ class BlockSource:
             every, np.cumsum([place.size for place in places]), np.concatenate([each.ranges.begin for each in found]),
             np.concatenate([each.ranges.end for each in found]), self._offsets, self._block, self._begin, self._end,
         )
-        self._some_histograms = any(each.block.meta.stats.histograms for each in found)
+        self._histograms = np.zeros(rows, np.bool_)
+        if any(each.block.meta.stats.histograms for each in found):
+            find_histograms(self._columns, self._offsets, self._block, self._begin, self._end, self._histograms)
         deleted = found[0].deleted
         self._deleted = None if deleted is None else deleted.at(places[0], rows)
 
@@ -233,15 +236,15 @@ class BlockSource:
     def decode(self, first: int, end: int) -> Columns | None:
         if self._offsets[first] == self._offsets[end]:
             return None
-        if self._some_histograms:
+        if self._histograms[first:end].any():
             return self._decode_kinds(first, end)
         nothing = np.zeros(end - first, np.int64)
         return self.decode_before(Columns(nothing, nothing, nothing[:0], nothing[:0].view(np.uint64)), first, end)
 
     def decode_before(self, later: Columns, first: int, end: int) -> Columns | None:
         """The samples of the rows first:end, and behind them those of another source; None: these are not all later, or
-        the blocks have histograms."""
-        if self._some_histograms:
+        histograms are among the first."""
+        if self._histograms[first:end].any():
             return None
         room = int(self._samples[first:end].sum() + (later.end - later.begin).sum())
         ranges = self._found[0].ranges
