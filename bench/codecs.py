@@ -163,6 +163,7 @@ def kinds(series: int, samples: int) -> Iterator[tuple[str, Data]]:
     rates = np.array([2, 9, 30, 60, 40, 20, 9, 4, 1, 0.3, 0.1, 0.02])[:, None, None]
     hits = chance.poisson(rates, (12, series // 12 + 1, samples))
     yield "histogram's buckets", data(np.cumsum(np.cumsum(hits, axis=0), axis=2).reshape(-1, samples)[:series])
+    yield "… each less the one below", data(np.cumsum(hits, axis=2).reshape(-1, samples)[:series])
 
 
 def peers(hosts: int, hours: float) -> Data:

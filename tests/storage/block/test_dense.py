@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +21,14 @@ from tsdb.model.native_histograms import BOX
 from tsdb.storage.block import Block, Chunks, SeriesLabels, TimeColumns, write_block
 from tsdb.storage.block.chunk_kernels import SCRATCH_WORDS, decode_rows
 from tsdb.storage.block.encoding import DenseEncoder
+from tsdb.storage.upkeep.quarantine import Rescue
 from tsdb.wal.files import LocalFileSystem
 
 FS = LocalFileSystem()
 STALE = 0x7FF0000000000002
 HOUR = 3_600_000
 Encoded = TypeVar("Encoded", Chunks, TimeColumns)
+Made = Callable[[np.random.Generator, int], NDArray[Any]]
 Rows = list[tuple[NDArray[np.int64], NDArray[np.uint64]]]
 
 SPECIAL = np.array([STALE, 0x7FF8000000000001, 0x7FF8000000001234, 0xFFF8000000000000, 0x7FF0000000000000,
@@ -37,7 +39,7 @@ def bits(numbers: NDArray[Any]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(numbers, np.float64).view(np.uint64)
 
 
-SHAPES = {
+SHAPES: dict[str, Made] = {
     "constant": lambda r, n: bits(np.full(n, r.integers(-5, 5) / 10)),
     "counter": lambda r, n: bits(np.cumsum(r.poisson(40, n)) + 1e9),
     "counter that starts over": lambda r, n: bits(np.cumsum(r.poisson(900, n)) % 100_000),
@@ -60,7 +62,7 @@ SHAPES = {
     "large integers": lambda r, n: bits(r.integers(-(1 << 62), 1 << 62, n)),
 }
 GRID = np.arange(2000, dtype=np.int64) * 15_000 + 777
-GAPS = {
+GAPS: dict[str, Made] = {
     "as others": lambda r, n: GRID[:n],
     "the end": lambda r, n: GRID[2000 - n :],
     "part": lambda r, n: GRID[(k := int(r.integers(0, 2001 - n))) : k + n],
@@ -250,4 +252,13 @@ def test_a_damaged_column_is_damage_of_the_chunks_that_name_it(column: int, tmp_
     with pytest.raises(Corruption, match=f"chunk {column} is damaged"):
         block.decode(ranges, 0, 3)
     assert block.decode(ranges, 2, 3)[2].tolist() == GRID[:100].tolist()
+
+    meta = write_block(FS, tmp_path, Rescue(block, np.array(block.damaged_chunks(9))))  # of what is sound
+    rescued = Block.open(FS, tmp_path / meta.ulid)
+    assert meta.stats.chunks == 3 and rescued.damaged_chunks(9) == []
+    *_, ts, values = rescued.decode(rescued.chunk_ranges(np.arange(3, dtype=np.int32), 0, 1 << 60), 0, 3)
+    part = slice(720, 1440) if column == 0 else slice(0, 720)
+    assert ts.tolist() == [*jitter[part].tolist() * 2, *GRID[:100].tolist()]
+    assert values.tolist() == bits(np.concatenate([*[np.arange(1440)[part]] * 2, np.arange(100)])).tolist()
+    rescued.release()
     block.release()

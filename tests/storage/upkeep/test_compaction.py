@@ -15,6 +15,7 @@ from tests.storage.block.plain import Labels, PlainSource, read_block
 from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.errors import Unavailable
 from tsdb.storage.block import Block, new_ulid, write_block
+from tsdb.storage.block.layout import DENSE_FLOATS, FLOATS
 from tsdb.storage.block.meta import OUT_OF_ORDER
 from tsdb.storage.block.tombstones_file import write_tombstones
 from tsdb.storage.blocks import Blocks, superseded
@@ -171,6 +172,23 @@ def test_three_blocks_become_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(block.meta.ulid for block in blocks.every)
     assert compaction.compact_once(0, everything=True)
     assert len(blocks.every) == 1
+    assert read(blocks) == in_order(expected)
+    blocks.close()
+
+
+def test_everything_leaves_no_chunk_as_the_head_encoded_it() -> None:
+    fs = SimulatedFileSystem()
+    expected = hours(fs, count=4)
+    blocks = open_blocks(fs)
+    compaction = Compaction(fs, blocks, no_pause)
+    while compaction.compact_once(0):
+        pass
+    assert [set(block.index["chunk_form"].all().tolist()) for block in blocks.every] == [{DENSE_FLOATS}, {FLOATS}]
+    delete(blocks.every[1], [(0, 7 * HOUR, 7 * HOUR + 1)], expected)
+    while compaction.compact_once(0, everything=True):
+        pass
+    assert {form for block in blocks.every for form in block.index["chunk_form"].all().tolist()} == {DENSE_FLOATS}
+    assert not any(len(block.tombstones) for block in blocks.every)
     assert read(blocks) == in_order(expected)
     blocks.close()
 

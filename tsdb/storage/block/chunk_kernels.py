@@ -15,9 +15,10 @@ from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX, NORMAL_NAN
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
+from tsdb.storage.codecs.bit_kernels import take_varint
 from tsdb.storage.codecs.dense_kernels import decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
-from tsdb.storage.codecs.integer_kernels import BAD, FRAME, take_varint
+from tsdb.storage.codecs.integer_kernels import BAD, FRAME
 from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, PART, SOME, THREE, TWO, WHOLE, take_times
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)

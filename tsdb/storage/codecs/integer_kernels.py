@@ -12,8 +12,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import leading_zeros, load_u64, store_u64, trailing_zeros
+from tsdb.kernels.intrinsics import load_u64, trailing_zeros
 from tsdb.kernels.registry import device
+from tsdb.storage.codecs.bit_kernels import (
+    ESCAPE,
+    ONE,
+    bit_length,
+    code_bits,
+    minus,
+    plus,
+    product,
+    put,
+    put_code,
+    put_varint,
+    take,
+    take_code,
+    take_varint,
+    unzigzag,
+    varint_bits,
+    zigzag,
+)
 
 CONSTANT, PLAIN, DELTA, DELTA_OF_DELTA, LINE = range(5)
 """Predictions: the first number; 0; the number before; as much more again; a step further each time."""
@@ -21,8 +39,6 @@ PACKED, RICE, SPARSE = range(3)
 """Forms of a frame."""
 FRAME = 256
 """Numbers of a frame."""
-ESCAPE = 20
-"""A quotient that says that the whole number follows."""
 FRAME_BYTES = FRAME * 12 + 64
 """That a frame can take, and what is written ahead."""
 SAMPLED = 15
@@ -31,90 +47,6 @@ BAD = -1
 
 MOST_LOW = 57
 """Low bits of a Rice code: as many as one unaligned load has at least."""
-
-ONE, SEVEN = np.uint64(1), np.uint64(7)
-
-
-@device
-def plus(number: int, other: int) -> int:
-    """The sum of two i64 modulo 2^64. (Signed arithmetic may not overflow: LLVM takes it that it does not.)"""
-    return np.int64(np.uint64(number) + np.uint64(other))
-
-
-@device
-def minus(number: int, other: int) -> int:
-    return np.int64(np.uint64(number) - np.uint64(other))
-
-
-@device
-def product(number: int, other: int) -> int:
-    return np.int64(np.uint64(number) * np.uint64(other))
-
-
-@device
-def zigzag(number: int) -> int:
-    """i64 to u64: 0, -1, 1, -2 … to 0, 1, 2, 3 …"""
-    return np.uint64(number) << ONE ^ np.uint64(number >> 63)
-
-
-@device
-def unzigzag(number: int) -> int:
-    return np.int64(number >> ONE) ^ -np.int64(number & ONE)
-
-
-@device
-def bit_length(number: int) -> int:
-    return 64 - leading_zeros(number)
-
-
-@device
-def put(out: NDArray[np.uint8], at: int, number: int, count: int) -> int:
-    """Writes the low `count` (0 … 64) bits of a u64, in which those above are 0, at bit `at`; the next bit. Up to 16
-    bytes from there on are written."""
-    byte, shift = at >> 3, np.uint64(at & 7)
-    kept = load_u64(out, byte) & ((ONE << shift) - ONE)
-    store_u64(out, byte, kept | number << shift)
-    if count + np.int64(shift) > 64:
-        store_u64(out, byte + 8, number >> (np.uint64(64) - shift))
-    return at + count
-
-
-@device
-def take(data: NDArray[np.uint8], at: int, count: int) -> int:
-    """`count` (0 … 64) bits from bit `at` on, as u64."""
-    low = load_u64(data, at >> 3) >> np.uint64(at & 7)
-    if count <= 57:
-        return low & ((ONE << np.uint64(count)) - ONE)
-    high = load_u64(data, (at + 32) >> 3) >> np.uint64((at + 32) & 7)
-    return (low & np.uint64(0xFFFFFFFF)) | (high & ((ONE << np.uint64(count - 32)) - ONE)) << np.uint64(32)
-
-
-@device
-def put_varint(out: NDArray[np.uint8], at: int, number: int) -> int:
-    """Unsigned LEB128; the next byte."""
-    while number >= np.uint64(128):
-        out[at] = np.uint8((number & np.uint64(127)) | np.uint64(128))
-        number >>= SEVEN
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
-
-
-@device
-def take_varint(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
-    """(u64, next byte). At most ten bytes are read."""
-    number = np.uint64(0)
-    for k in range(10):
-        byte = np.uint64(data[at + k])
-        number |= (byte & np.uint64(127)) << np.uint64(7 * k)
-        if byte < np.uint64(128):
-            return number, at + k + 1
-    return number, at + 10
-
-
-@device
-def varint_bits(number: int) -> int:
-    return max((bit_length(number) + 6) // 7, 1) * 8
 
 
 @device
@@ -167,38 +99,6 @@ def rice_bits(left: NDArray[np.int64], count: int, center: int) -> tuple[int, in
 def rice_low(total: int, count: int) -> int:
     """Low bits for numbers with this sum of bit lengths."""
     return max(min(np.int64(total // max(count, 1)), MOST_LOW) - 1, 0)
-
-
-@device
-def code_bits(number: int, low: int) -> int:
-    quotient = number >> np.uint64(low)
-    if quotient < np.uint64(ESCAPE):
-        return np.int64(quotient) + 1 + low
-    return ESCAPE + 7 + bit_length(number)
-
-
-@device
-def put_code(out: NDArray[np.uint8], at: int, number: int, low: int) -> int:
-    """A Rice code with its low bits behind the quotient."""
-    quotient = number >> np.uint64(low)
-    if quotient < np.uint64(ESCAPE):
-        at = put(out, at, ONE << quotient, np.int64(quotient) + 1)
-        return put(out, at, number & ((ONE << np.uint64(low)) - ONE), low)
-    at = put(out, at, ONE << np.uint64(ESCAPE), ESCAPE + 1)
-    length = max(bit_length(number), 1)
-    at = put(out, at, np.uint64(length - 1), 6)
-    return put(out, at, number, length)
-
-
-@device
-def take_code(data: NDArray[np.uint8], at: int, low: int) -> tuple[int, int]:
-    """(number, next bit); at most 112 bits further."""
-    quotient = min(trailing_zeros(load_u64(data, at >> 3) >> np.uint64(at & 7)), ESCAPE)
-    at += quotient + 1
-    if quotient < ESCAPE:
-        return np.uint64(quotient) << np.uint64(low) | take(data, at, low), at + low
-    length = np.int64(take(data, at, 6)) + 1
-    return take(data, at + 6, length), at + 6 + length
 
 
 @device

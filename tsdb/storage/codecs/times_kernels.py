@@ -11,23 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.registry import device
+from tsdb.storage.codecs.bit_kernels import minus, plus, product, put_varint, take_varint, unzigzag, zigzag
 from tsdb.storage.codecs.dense_kernels import DIVISOR, divide
-from tsdb.storage.codecs.integer_kernels import (
-    BAD,
-    FRAME,
-    FRAME_BYTES,
-    LINE,
-    choose,
-    minus,
-    plus,
-    product,
-    put_column,
-    put_varint,
-    take_column,
-    take_varint,
-    unzigzag,
-    zigzag,
-)
+from tsdb.storage.codecs.integer_kernels import BAD, FRAME, FRAME_BYTES, LINE, choose, put_column, take_column
 
 EVEN, WHOLE, PART, SOME = range(4)
 """How a chunk's times are told: as far from each other; those of a column; some next to each other; marked by bits."""
