@@ -49,7 +49,7 @@ def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) 
         file.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(
             f"- job_name: {name}\n  static_configs: [{{targets: ['{targets.address}']}}]\n  {more}\n"
             for name, more in JOBS.items()))
-        shared = [f"--config.file={file}", "--web.enable-remote-write-receiver",
+        shared = [f"--config.file={file}", "--web.enable-remote-write-receiver", "--web.enable-admin-api",
                   "--enable-feature=native-histograms,exemplar-storage"]
         processes = [
             Process([peer("prometheus"), *shared, f"--storage.tsdb.path={folder}/prometheus",
@@ -115,7 +115,7 @@ def test_remote_written_histograms(both: tuple[Client, Client]) -> None:
             answer = client.request("POST", "/api/v1/write", compress(request.SerializeToString()), HEADERS)
             assert answer.status == 204, answer.body
     end = start + 39 * STEP
-    for expr, more in [
+    asked: list[tuple[str, dict[str, str]]] = [
         ("sent", {"time": f"{end / 1000}"}), ("sent", {"time": f"{(end - 17 * STEP) / 1000}"}),
         ("sent[20m]", {"time": f"{end / 1000}"}),
         ("sent", {"start": f"{start / 1000}", "end": f"{end / 1000 + 400}", "step": "7"}),
@@ -124,10 +124,13 @@ def test_remote_written_histograms(both: tuple[Client, Client]) -> None:
         ("timestamp(sent)", {"time": f"{end / 1000}"}), ('sent{kind="floats"} or sent', {"time": f"{end / 1000}"}),
         ("sent[2m:30s]", {"time": f"{end / 1000}"}), ("absent(sent)", {"time": f"{start / 1000 - 1000}"}),
         ("group by (kind) (sent)", {"time": f"{end / 1000}"}),
-    ]:
-        theirs, ours = (result(client, expr, **more) for client in both)
-        assert theirs and ordered(ours) == ordered(theirs), (expr, more)
-
+    ]
+    for stored in ("head", "block"):
+        for expr, more in asked:
+            theirs, ours = (result(client, expr, **more) for client in both)
+            assert theirs and ordered(ours) == ordered(theirs), (expr, more, stored)
+        if stored == "head":
+            assert both[1].request("POST", "/api/v1/admin/tsdb/compact").status == 204
 
     theirs, ours = (client.get("/federate", {"match[]": 'sent{kind=~"mixed|floats"}'}).body for client in both)
     assert ours == theirs
