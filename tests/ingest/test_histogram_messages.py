@@ -46,7 +46,7 @@ def read(messages: list[bytes], max_payload: int = 1 << 30) -> tuple[list[tuple[
     return found, [problem.detail for problem in problems]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(histograms(), min_size=1, max_size=5), st.sampled_from([V1, V2]))
 def test_what_prometheus_sends(given_ones: list[NativeHistogram], types: dict[str, Message]) -> None:
     messages = [histogram_message(one, NOW + i, types).SerializeToString() for i, one in enumerate(given_ones)]
@@ -65,7 +65,7 @@ def test_a_stale_marker_is_that_of_floats() -> None:
     assert (values.tolist(), wrong.tolist(), payload.size) == ([STALE_NAN], [0], 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(histograms(), st.data())
 def test_changed_bytes(one: NativeHistogram, data: st.DataObject) -> None:
     raw = bytearray(histogram_message(one, NOW).SerializeToString())

@@ -94,7 +94,7 @@ def requests(draw: st.DrawFn) -> bytes:
     return request.raw
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(requests())
 def test_generated_requests(raw: bytes) -> None:
     compare(raw)
