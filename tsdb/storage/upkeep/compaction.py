@@ -99,9 +99,10 @@ class Compaction:
         return True
 
     def _is_fresh(self, block: Block) -> bool:
-        """Whether it has chunks as the head encodes them, as far as the index tells."""
+        """Whether it has chunks as the head encodes them, as far as the index tells. Not where something is deleted:
+        cleaning writes it anew."""
         try:
-            return bool((block.index["chunk_form"].all() == FLOATS).any())
+            return not len(block.tombstones) and bool((block.index["chunk_form"].all() == FLOATS).any())
         except Corruption:
             return False  # whoever needs what is damaged there reports it
 
