@@ -242,6 +242,8 @@ def test_what_was_deleted_from_the_head_is_not_copied_into_blocks(storage: Stora
     for each in (storage, crashed(storage)):
         assert contents(each) == expected(kept)
     each.close()
+    storage.clean_tombstones()
+    assert contents(storage) == expected(kept)
 
 
 def test_cleaning_frees_the_disk(storage: Storage) -> None:

@@ -58,12 +58,14 @@ class Names:
         return kept.texts if mint <= newest and self._head.max_ts <= maxt else None
 
     def all_touch(self, mint: int, maxt: int) -> bool:
-        """Whether surely every series has a sample within mint..maxt (ms): its newest one."""
+        """Whether surely every series has a sample within mint..maxt (ms), its newest one, in the head: those that have
+        left it may be deleted."""
         head, table = self._head, self._table
         now, n = table.generation, table.made
         generation, made, newest = self._newest
         if head.max_ts > maxt or not table.series:
             return False
+        mint = max(mint, head.border)
         if generation != now or made < n or newest < mint:
             records = head.records[: table.size]
             newest = int(records["last_ts"].min(where=records["ref"] != 0, initial=head.max_ts))
