@@ -184,9 +184,9 @@ class Server:
             services.storage.set_late_window(config.storage.tsdb.late_window_ms)
             services.storage.set_max_exemplars(config.storage.max_exemplars)
             services.storage.set_retention(retention(config.storage))
+            services.storage.set_series_limits(series_limits(config.storage))
             services.flags = shown(config, services.options, self._concurrency)
 
-            services.storage.set_series_limits(series_limits(config.storage))
         return apply
 
     def _make_scraper(self, database: Database) -> Scraper:

@@ -369,13 +369,13 @@ class Storage:
             found = [self._index.select(matchers) for matchers in matcher_sets]
             return cardinality(table, most, found[0] if len(found) == 1 else np.unique(np.concatenate(found)))
 
-    def churn(self, most: int) -> HeadChurn:
-        """The `most` metrics whose series were created and removed most."""
-        return churn(self._head.table, most)
     def analyze(self, most: int, matcher_sets: Sequence[Sequence[Matcher]] = ()) -> Analysis:
         """What makes series many, and come and go, in all that is stored. Raises Corruption, BadData."""
         return analyze_all(self._head, self._index, self._blocks, matcher_sets, most)
 
+    def churn(self, most: int) -> HeadChurn:
+        """The `most` metrics whose series were created and removed most."""
+        return churn(self._head.table, most)
 
     def _block_is_damaged(self, block: Block, problem: Corruption) -> None:
         if self._maintenance is not None:
