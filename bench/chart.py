@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 COLOURS = {"tsdb": "#c2410c", "prometheus": "#64748b", "victoria-metrics": "#94a3b8"}
 ROWS: list[tuple[str, tuple[str | int, ...], str]] = [
     ("ingest: CPU seconds per million samples", ("ingest", 0, "cpu_s_per_million"), "{:.2f}"),
+    ("disk: bytes per sample, index included", ("disk", "prepared", "persistent_bytes_per_sample"), "{:.2f}"),
     ("sum(rate()) of every counter, {steps} steps: ms", ("queries", "r_highcard_rate_fine", "p50_ms"), "{:,.0f}"),
     ("histogram_quantile by job, {steps} steps: ms", ("queries", "r_hq_by_job", "p50_ms"), "{:,.0f}"),
     ("sum by (job) (rate()), {steps} steps: ms", ("queries", "r_sum_job_rate", "p50_ms"), "{:,.1f}"),
