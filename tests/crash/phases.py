@@ -104,9 +104,11 @@ class Watch:
                     self._begin(path.relative_to(self._folder).as_posix())
 
     def _run(self) -> None:
+        events = select.poll()  # descriptors may be beyond what select takes
+        events.register(self._descriptor, select.POLLIN)
+        events.register(self._stop_read, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self._descriptor, self._stop_read], [], [])
-            if self._stop_read in ready:
+            if self._stop_read in dict(events.poll()):
                 return
             data, at = os.read(self._descriptor, 65536), 0
             while at < len(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from tests.promql.memory_storage import MemoryStorage
 from tsdb.model.context import Limits, RequestContext
 from tsdb.model.errors import LimitExceeded, NotSupported
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, boxed, decode, offsets
+from tsdb.model.tiles import Tile
 from tsdb.promql import Engine, QueryResult
-from tsdb.promql.native_histograms import Histograms
+from tsdb.promql.native_histograms import Histograms, HistogramUse, in_rows
 from tsdb.server.api.json_result import encode_result
 
 MINUTE = 60_000
+NOTHING = (1 << 64) - 1
+"""What may stand where no sample is."""
 PLAIN = NativeHistogram(0, 18.4, 12, 0.001, 2, ((0, 2), (1, 2)), ((0, 2),), (1, 2, 1, 1), (3, 2))
 FLOATS = NativeHistogram(3, -0.5, 2.5, 0.0, 0.0, ((-1, 2),), (), (0.0, 2.5), floats=True)
 CUSTOM = NativeHistogram(CUSTOM_SCHEMA, 7, 6, positive_spans=((0, 3),), positive=(1, 2, 3), custom_values=(0.5, 1.0))
@@ -162,14 +166,28 @@ def test_kept_histograms_are_the_same(data: st.DataObject) -> None:
     kept, cells = Histograms(RequestContext()), []
     for _ in range(2):
         chosen = data.draw(st.lists(st.integers(0, len(ones) - 1), max_size=8))
-        values = np.array([*(boxed(int(begin[i])) for i in chosen), 1], np.uint64)
-        kept.keep(values.view(np.float64), payload)
-        assert values[-1] == 1
-        cells += [(ones[i], int(at)) for i, at in zip(chosen, offsets(values[:-1]), strict=True)]
+        values = np.array([*(boxed(int(begin[i])) for i in chosen), 1, NOTHING], np.uint64)
+        kept.keep(values.view(np.float64), np.array([True] * (len(chosen) + 1) + [False]), payload)
+        assert values[-2:].tolist() == [1, NOTHING]
+        cells += [(ones[i], int(at)) for i, at in zip(chosen, offsets(values[:-2]), strict=True)]
     found = kept.payload()
     assert (found is None) == (not cells)
     for one, at in cells:
         assert found is not None and decode(found, at) == one
+
+
+def test_what_is_between_rows_is_no_histogram() -> None:
+    payload = np.frombuffer(PLAIN.encode(), np.uint8)
+    values = np.array([NOTHING, boxed(0), NOTHING, 0, NOTHING, NOTHING], np.uint64)
+    tile = Tile(0, np.array([1, 3, 6]), np.array([2, 4, 6]), np.zeros(6, np.int64), values.view(np.float64), payload)
+    assert in_rows(tile).tolist() == [False, True, False, True, False, False]
+    floats = replace(tile, begin=np.array([3, 5]), end=np.array([4, 5]))
+    HistogramUse("rate()").check(floats)
+    with pytest.raises(NotSupported):
+        HistogramUse("rate()").check(tile)
+    kept = Histograms(RequestContext())
+    kept.keep(tile.values, in_rows(tile), payload)
+    assert offsets(values[1:2]).tolist() == [0]
 
 
 def test_they_count_as_their_size_in_limits(storage: MemoryStorage) -> None:

@@ -31,8 +31,16 @@ class HistogramUse:
 
     def check(self, tile: Tile) -> None:
         """Raises NotSupported for a tile with histograms where they are refused."""
-        if self.refused_by and tile.payload is not None and is_boxed(tile.values.view(np.uint64)).any():
+        if self.refused_by and tile.payload is not None and is_boxed(tile.values.view(np.uint64)[in_rows(tile)]).any():
             raise NotSupported(f"native histograms in {self.refused_by} are not supported yet")
+
+
+def in_rows(tile: Tile) -> NDArray[np.bool_]:
+    """bool[]: which of a tile's values are samples of its rows; the others may be anything, boxed values, too."""
+    change = np.zeros(tile.values.size + 1, np.int32)
+    np.add.at(change, tile.begin, 1)
+    np.add.at(change, tile.end, -1)
+    return change.cumsum()[:-1] > 0
 
 
 _GATHERED_AT_ONCE = 1 << 18
@@ -84,14 +92,15 @@ class Histograms:
         self._parts: list[NDArray[np.uint8]] = []
         self._size = 0
 
-    def keep(self, values: NDArray[np.float64], payload: NDArray[np.uint8]) -> int:
-        """Copies the histograms of `payload` to which the values lead, and has the values lead to the copies. Returns
-        how many floats with times would be as large: so Prometheus counts histograms where it limits samples.
+    def keep(self, values: NDArray[np.float64], there: NDArray[np.bool_], payload: NDArray[np.uint8]) -> int:
+        """Copies the histograms of `payload` to which those of the values lead that are `there` (of the same shape),
+        and has these lead to the copies. Returns how many floats with times would be as large: so Prometheus counts
+        histograms where it limits samples.
 
         Raises LimitExceeded.
         """
         bits = values.view(np.uint64)
-        boxes = is_boxed(bits)
+        boxes = is_boxed(bits) & there
         begin, place = np.unique(offsets(bits[boxes]), return_inverse=True)
         if not begin.size:
             return 0

@@ -16,7 +16,7 @@ from tsdb.model.errors import LimitExceeded
 from tsdb.model.tiles import Selected, SeriesSet, Tile
 from tsdb.promql.cells import VectorOperator
 from tsdb.promql.groups import drop_metric_name
-from tsdb.promql.native_histograms import HistogramUse
+from tsdb.promql.native_histograms import HistogramUse, in_rows
 from tsdb.promql.range_kernels import TIMESTAMP, VALUE, instant
 from tsdb.promql.vector import Cells, Environment
 
@@ -120,7 +120,7 @@ class InstantSelector(VectorOperator):
         count = instant(what, tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width,
                         values, present)
         if self._keeps_histograms and tile.payload is not None:
-            count += self.env.histograms.keep(values, tile.payload)
+            count += self.env.histograms.keep(values, present, tile.payload)
         return Cells(tile.first_row, values, present), count
 
 
@@ -140,7 +140,7 @@ def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, wind
         rows, cells = [], tile.values
         if tile.payload is not None:
             cells = cells.copy()
-            budget.hold(env.histograms.keep(cells, tile.payload))
+            budget.hold(env.histograms.keep(cells, in_rows(tile), tile.payload))
         for begin, end in zip(tile.begin.tolist(), tile.end.tolist(), strict=True):
             ts, values = tile.ts[begin:end], cells[begin:end]
             live = (values.view(np.uint64) != STALE_NAN) & (ts > window.first - window.width) & (ts <= window.first)
