@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, FIXED64, LENGTH, TRUNCATED, VARINT, read_field, read_varint
 from tsdb.kernels.intrinsics import bits_float, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
+from tsdb.kernels.varint_kernels import put_varint, unzigzag, zigzag
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, HEADER_BYTES, HINT_SHIFT, MAX_BYTES
 
@@ -41,29 +42,6 @@ SIDE, KIND, FOUND, WANTED, DETAILS = range(5)
 _WIRE_TYPES = np.array([0, VARINT, FIXED64, FIXED64, VARINT, FIXED64, VARINT, FIXED64, LENGTH, VARINT, FIXED64, LENGTH,
                         VARINT, FIXED64, VARINT, VARINT, FIXED64, VARINT])
 """Of the fields of a message by number; repeated numbers may be packed."""
-
-
-@device
-def unzigzag(value: int) -> int:
-    """The i64 of a zigzag u64."""
-    return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))
-
-
-@device
-def zigzag(value: int) -> int:
-    """The zigzag u64 of an i64."""
-    return np.uint64(value << 1) ^ np.uint64(value >> 63)
-
-
-@device
-def write_unsigned(out: NDArray[np.uint8], at: int, value: int) -> int:
-    """Writes the minimal varint of a u64; returns the position behind it."""
-    while value > np.uint64(0x7F):
-        out[at] = np.uint8(value & np.uint64(0x7F) | np.uint64(0x80))
-        value >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(value)
-    return at + 1
 
 
 @device
@@ -283,12 +261,12 @@ def write_histogram(fields: NDArray[np.int64], spans: NDArray[np.int64], lists: 
     at = begin + HEADER_BYTES
     for side in range(2):
         count = fields[POSITIVE_SPANS + side]
-        at = write_unsigned(payload, at, np.uint64(count))
+        at = put_varint(payload, at, np.uint64(count))
         for i in range(count):
-            at = write_unsigned(payload, at, zigzag(spans[side, i, 0]))
-            at = write_unsigned(payload, at, np.uint64(spans[side, i, 1]))
+            at = put_varint(payload, at, zigzag(spans[side, i, 0]))
+            at = put_varint(payload, at, np.uint64(spans[side, i, 1]))
     count = fields[CUSTOM_VALUES]
-    at = write_unsigned(payload, at, np.uint64(count))
+    at = put_varint(payload, at, np.uint64(count))
     for i in range(count):
         store_u64(payload, at, np.uint64(lists[CUSTOM, i]))
         at += 8
@@ -298,7 +276,7 @@ def write_histogram(fields: NDArray[np.int64], spans: NDArray[np.int64], lists: 
                 store_u64(payload, at, np.uint64(lists[side, i]))
                 at += 8
             else:
-                at = write_unsigned(payload, at, zigzag(lists[side, i]))
+                at = put_varint(payload, at, zigzag(lists[side, i]))
     schema = np.uint64(fields[SCHEMA]) & np.uint64(0xFF)
     flags = np.uint64(fields[FLOATS] | fields[HINT] << HINT_SHIFT)
     store_u64(payload, begin, np.uint64(at - begin) | flags << np.uint64(32) | schema << np.uint64(40))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import bits_float, load_u64
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import take_varint, unzigzag
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, FLOAT_FLAG, HEADER_BYTES
 
 POSITIVE, NEGATIVE, CUSTOM, CUSTOM_AT, PARTS = range(5)
@@ -82,22 +83,10 @@ def bucket_bound(payload: NDArray[np.uint8], index: int, schema: int, parts: NDA
 
 
 @device
-def read_unsigned(payload: NDArray[np.uint8], at: int) -> tuple[int, int]:
-    """(u64, position behind it) of a varint."""
-    value = np.uint64(payload[at] & 0x7F)
-    shift = np.uint64(7)
-    while payload[at] > 0x7F:
-        at += 1
-        value |= np.uint64(payload[at] & 0x7F) << shift
-        shift += np.uint64(7)
-    return value, at + 1
-
-
-@device
 def read_signed(payload: NDArray[np.uint8], at: int) -> tuple[int, int]:
     """(i64, position behind it) of a zigzag varint."""
-    value, at = read_unsigned(payload, at)
-    return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
+    value, at = take_varint(payload, at)
+    return unzigzag(value), at
 
 
 @device
@@ -106,10 +95,10 @@ def count_buckets(payload: NDArray[np.uint8], begin: int) -> int:
     at = begin + HEADER_BYTES
     total = np.int64(0)
     for _ in range(2):
-        spans, at = read_unsigned(payload, at)
+        spans, at = take_varint(payload, at)
         for _ in range(np.int64(spans)):
-            _, at = read_unsigned(payload, at)
-            length, at = read_unsigned(payload, at)
+            _, at = take_varint(payload, at)
+            length, at = take_varint(payload, at)
             total += np.int64(length)
     return total
 
@@ -123,18 +112,18 @@ def read_buckets(payload: NDArray[np.uint8], begin: int, parts: NDArray[np.int64
     found = np.int64(0)
     for side in range(2):
         first = found
-        spans, at = read_unsigned(payload, at)
+        spans, at = take_varint(payload, at)
         index = np.int64(0)
         for _ in range(np.int64(spans)):
             offset, at = read_signed(payload, at)
-            length, at = read_unsigned(payload, at)
+            length, at = take_varint(payload, at)
             index += offset
             for _ in range(np.int64(length)):
                 indices[found] = index
                 index += 1
                 found += 1
         parts[side] = found - first
-    custom, at = read_unsigned(payload, at)
+    custom, at = take_varint(payload, at)
     parts[CUSTOM] = np.int64(custom)
     parts[CUSTOM_AT] = at
     at += 8 * parts[CUSTOM]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import bits_float, float_bits, leading_zeros, load_u32, load_u64, store_u64, trailing_zeros
 from tsdb.kernels.registry import device, kernel
+from tsdb.kernels.varint_kernels import get_varint, put_varint
 from tsdb.model.native_histograms import BOX, HEADER_BYTES, OFFSET_MASK
 
 MAX_VARINT = 10
@@ -27,32 +28,6 @@ SIZE_BYTES = 4
 """Before the histograms of a record: how many bytes they have."""
 EXACT = 9007199254740992.0  # 2 ** 53
 NEGATIVE_ZERO = np.uint64(1 << 63)
-
-
-@device
-def put_varint(out: NDArray[np.uint8], at: int, number: int) -> int:
-    """Writes a u64 as LEB128; returns the position behind it."""
-    while number >= np.uint64(0x80):
-        out[at] = np.uint8(number | np.uint64(0x80))
-        number >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
-
-
-@device
-def get_varint(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """(u64, position behind it); position -1 where it does not end before `end` or is longer than ten bytes."""
-    number = np.uint64(0)
-    shift = np.uint64(0)
-    while at < end and shift < np.uint64(70):
-        byte = np.uint64(data[at])
-        number |= (byte & np.uint64(0x7F)) << shift
-        at += 1
-        if byte < np.uint64(0x80):
-            return number, at
-        shift += np.uint64(7)
-    return np.uint64(0), -1
 
 
 @device

@@ -31,12 +31,12 @@ from tsdb.ingest.histogram_kernels import (
     read_deltas,
     read_floats,
     read_span,
-    unzigzag,
     write_histogram,
 )
 from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, FIXED64, LENGTH, VARINT, read_field, read_varint
 from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import unzigzag
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, MAX_BYTES, ResetHint
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
+from tsdb.kernels.varint_kernels import take_varint
 from tsdb.model.native_histograms import BOX, NORMAL_NAN
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
-from tsdb.storage.codecs.bit_kernels import take_varint
 from tsdb.storage.codecs.dense_kernels import decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
 from tsdb.storage.codecs.integer_kernels import BAD, FRAME

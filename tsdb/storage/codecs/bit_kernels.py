@@ -34,17 +34,6 @@ def product(number: int, other: int) -> int:
 
 
 @device
-def zigzag(number: int) -> int:
-    """i64 to u64: 0, -1, 1, -2 … to 0, 1, 2, 3 …"""
-    return np.uint64(number) << ONE ^ np.uint64(number >> 63)
-
-
-@device
-def unzigzag(number: int) -> int:
-    return np.int64(number >> ONE) ^ -np.int64(number & ONE)
-
-
-@device
 def bit_length(number: int) -> int:
     return 64 - leading_zeros(number)
 
@@ -69,29 +58,6 @@ def take(data: NDArray[np.uint8], at: int, count: int) -> int:
         return low & ((ONE << np.uint64(count)) - ONE)
     high = load_u64(data, (at + 32) >> 3) >> np.uint64((at + 32) & 7)
     return (low & np.uint64(0xFFFFFFFF)) | (high & ((ONE << np.uint64(count - 32)) - ONE)) << np.uint64(32)
-
-
-@device
-def put_varint(out: NDArray[np.uint8], at: int, number: int) -> int:
-    """Unsigned LEB128; the next byte."""
-    while number >= np.uint64(128):
-        out[at] = np.uint8((number & np.uint64(127)) | np.uint64(128))
-        number >>= SEVEN
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
-
-
-@device
-def take_varint(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
-    """(u64, next byte). At most ten bytes are read."""
-    number = np.uint64(0)
-    for k in range(10):
-        byte = np.uint64(data[at + k])
-        number |= (byte & np.uint64(127)) << np.uint64(7 * k)
-        if byte < np.uint64(128):
-            return number, at + k + 1
-    return number, at + 10
 
 
 @device

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import bits_float, float_bits, trailing_zeros
 from tsdb.kernels.registry import device
-from tsdb.storage.codecs.bit_kernels import minus, plus, product, put_varint, take_varint, unzigzag, zigzag
+from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigzag
+from tsdb.storage.codecs.bit_kernels import minus, plus, product
 from tsdb.storage.codecs.integer_kernels import BAD, CONSTANT, LINE, choose, put_column, take_column
 
 DECIMAL, BINARY, BITS = range(3)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import leading_zeros, load_u64, store_u64, trailing_zeros
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import put_varint, zigzag
 
 ONE = np.uint64(1)
 
@@ -22,33 +23,6 @@ ESCAPE = 24
 FORM, PARAMETER, MINIMUM, GAP, ORDER, CODES = range(6)
 """Rows of `codes`, which says how columns are coded: form; bits of a number (sparse: and from 8 on of a gap); the least
 change; row of the first change; columns by form."""
-
-
-@device
-def get_varint(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """(u64, next place) of the varint at `at`; the place is -1 where it does not end before `end`, or is too long."""
-    number = np.uint64(0)
-    for k in range(10):
-        if at >= end:
-            return number, np.int64(-1)
-        byte = np.uint64(data[at])
-        at += 1
-        number |= (byte & np.uint64(0x7F)) << np.uint64(7 * k)
-        if byte < np.uint64(0x80):
-            return number, at
-    return number, np.int64(-1)
-
-
-@device
-def unzigzag(number: int) -> int:
-    """u64 to i64."""
-    return np.int64(number >> ONE) ^ -np.int64(number & ONE)
-
-
-@device
-def zigzag(number: int) -> int:
-    """i64 to u64."""
-    return np.uint64(number << 1) ^ np.uint64(number >> 63)
 
 
 @device
@@ -77,16 +51,6 @@ def get_rice(data: NDArray[np.uint8], at: int, parameter: int, last: int) -> tup
     else:
         rest = get_bits(data, at, parameter, last)
     return np.uint64(quotient) << np.uint64(parameter) | rest, at + parameter
-
-
-@device
-def put_varint(out: NDArray[np.uint8], at: int, number: int) -> int:
-    while number >= np.uint64(0x80):
-        out[at] = np.uint8(number & np.uint64(0x7F)) | np.uint8(0x80)
-        number >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(number)
-    return at + 1
 
 
 @device

@@ -6,8 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.kernels.byte_kernels import equal_bytes
 from tsdb.kernels.intrinsics import bits_float, float_bits, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import get_varint, put_varint, unzigzag, zigzag
 from tsdb.model.native_histograms import FLOAT_FLAG, HEADER_BYTES, HINT_SHIFT, OFFSET_MASK, ResetHint
 from tsdb.storage.codecs.histogram_columns_kernels import (
     FORM,
@@ -18,15 +20,11 @@ from tsdb.storage.codecs.histogram_columns_kernels import (
     RICE,
     SPARSE,
     choose,
-    get_varint,
     head_bytes,
     put_bits,
     put_head,
     put_rice,
-    put_varint,
-    unzigzag,
     varint_bytes,
-    zigzag,
 )
 from tsdb.storage.codecs.histogram_kernels import (
     BUCKETS,
@@ -47,7 +45,6 @@ from tsdb.storage.codecs.histogram_layout_kernels import (
     LAYOUT_BUCKETS,
     LAYOUT_POSITIVE,
     LAYOUT_SIZE,
-    equal,
     layout_buckets,
     same_layout,
     share,
@@ -88,7 +85,8 @@ def gather(payload: NDArray[np.uint8], values: NDArray[np.uint64], first: int, p
             break
         if count > 0:
             before = samples[WHERE, count - 1]
-            if at == before or (load_u32(payload, before) == np.uint32(size) and equal(payload, before, at, size)):
+            if at == before or (load_u32(payload, before) == np.uint32(size)
+                                and equal_bytes(payload, before, payload, at, size)):
                 samples[WHERE, count] = at
                 samples[LAYOUT_OF, count] = samples[LAYOUT_OF, count - 1]
                 samples[REPEATED, count] = 1

@@ -13,19 +13,9 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import float_bits, load_u64, store_u64
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import get_varint, unzigzag, zigzag
 from tsdb.model.native_histograms import BOX, HEADER_BYTES, MAX_BYTES
-from tsdb.storage.codecs.histogram_columns_kernels import (
-    ONE,
-    PACKED,
-    RICE,
-    SPARSE,
-    UNCHANGED,
-    get_bits,
-    get_rice,
-    get_varint,
-    unzigzag,
-    zigzag,
-)
+from tsdb.storage.codecs.histogram_columns_kernels import ONE, PACKED, RICE, SPARSE, UNCHANGED, get_bits, get_rice
 from tsdb.storage.codecs.histogram_layout_kernels import (
     LAYOUT_AT,
     LAYOUT_BUCKETS,

@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.kernels.byte_kernels import equal_bytes
 from tsdb.kernels.intrinsics import load_u64
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import get_varint, unzigzag
 from tsdb.model.native_histograms import HEADER_BYTES
-from tsdb.storage.codecs.histogram_columns_kernels import get_varint, unzigzag
 
 MOST_BUCKETS = 1 << 20
 """Of a histogram."""
@@ -55,27 +56,12 @@ def layout_buckets(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int
 
 
 @device
-def equal(data: NDArray[np.uint8], a: int, b: int, size: int) -> bool:
-    """Whether data[a : a + size] and data[b : b + size] are."""
-    k = 0
-    while k + 8 <= size:
-        if load_u64(data, a + k) != load_u64(data, b + k):
-            return False
-        k += 8
-    while k < size:
-        if data[a + k] != data[b + k]:
-            return False
-        k += 1
-    return True
-
-
-@device
 def same_layout(payload: NDArray[np.uint8], at: int, end: int, layouts: NDArray[np.int64], j: int) -> bool:
     """Whether the histogram payload[at:end] has the layout j."""
     known, size = layouts[j, LAYOUT_AT], layouts[j, LAYOUT_SIZE]
     return (payload[at + 5] == payload[known - HEADER_BYTES + 5]
             and load_u64(payload, at + 8) == load_u64(payload, known - HEADER_BYTES + 8)
-            and at + HEADER_BYTES + size <= end and equal(payload, at + HEADER_BYTES, known, size))
+            and at + HEADER_BYTES + size <= end and equal_bytes(payload, at + HEADER_BYTES, payload, known, size))
 
 
 @device

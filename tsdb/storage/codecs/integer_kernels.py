@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import load_u64, trailing_zeros
 from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigzag
 from tsdb.storage.codecs.bit_kernels import (
     ESCAPE,
     ONE,
@@ -24,13 +25,9 @@ from tsdb.storage.codecs.bit_kernels import (
     product,
     put,
     put_code,
-    put_varint,
     take,
     take_code,
-    take_varint,
-    unzigzag,
     varint_bits,
-    zigzag,
 )
 
 CONSTANT, PLAIN, DELTA, DELTA_OF_DELTA, LINE = range(5)

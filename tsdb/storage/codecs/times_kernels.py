@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.registry import device
-from tsdb.storage.codecs.bit_kernels import minus, plus, product, put_varint, take_varint, unzigzag, zigzag
+from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigzag
+from tsdb.storage.codecs.bit_kernels import minus, plus, product
 from tsdb.storage.codecs.dense_kernels import DIVISOR, divide
 from tsdb.storage.codecs.integer_kernels import BAD, FRAME, FRAME_BYTES, LINE, choose, put_column, take_column
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.kernels.byte_kernels import equal_bytes
 from tsdb.kernels.hash_kernels import hash_bytes, hash_pair
 from tsdb.kernels.registry import device
-from tsdb.storage.head.table_kernels import equal_bytes, find_bytes, find_pair, read_varint
+from tsdb.storage.head.table_kernels import find_bytes, find_pair, read_varint
 
 ALL, METRIC, JOB, ANY_LABEL, LABELS = range(5)
 """Numbers of rules; those of labels begin at LABELS."""

@@ -12,8 +12,9 @@ import numpy as np
 from numba import int64, types, uint8, uint64
 from numpy.typing import NDArray
 
+from tsdb.kernels.byte_kernels import copy_bytes, equal_bytes
 from tsdb.kernels.crc32c_kernels import crc32c
-from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
+from tsdb.kernels.intrinsics import bytes_at, load_u32
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX, FLOAT_FLAG, HEADER_BYTES, MAX_BYTES, OFFSET_MASK
 
@@ -72,18 +73,6 @@ def payload_at(table: NDArray[np.uint64], value: int) -> int:
 
 
 @device
-def copy_bytes(source: NDArray[np.uint8], begin: int, length: int, target: NDArray[np.uint8], at: int) -> None:
-    """Copies source[begin : begin + length] to target[at:]."""
-    k = 0
-    while k + 8 <= length:
-        store_u64(target, at + k, load_u64(source, begin + k))
-        k += 8
-    while k < length:
-        target[at + k] = source[begin + k]
-        k += 1
-
-
-@device
 def equal(a: NDArray[np.uint8], a_at: int, b: NDArray[np.uint8], b_at: int) -> bool:
     """Whether two histograms are the same but for the reset hint, as Prometheus compares them."""
     length = np.int64(load_u32(a, a_at))
@@ -91,10 +80,7 @@ def equal(a: NDArray[np.uint8], a_at: int, b: NDArray[np.uint8], b_at: int) -> b
         return False
     if (a[a_at + 4] ^ b[b_at + 4]) & np.uint8(FLOAT_FLAG):
         return False
-    for k in range(5, length):
-        if a[a_at + k] != b[b_at + k]:
-            return False
-    return True
+    return equal_bytes(a, a_at + 5, b, b_at + 5, length - 5)
 
 
 @device

@@ -12,6 +12,7 @@ import numpy as np
 from numba import int32, int64, types, uint8, uint16, uint32, uint64
 from numpy.typing import NDArray
 
+from tsdb.kernels.byte_kernels import equal_bytes
 from tsdb.kernels.hash_kernels import hash_bytes, hash_pair
 from tsdb.kernels.intrinsics import prefetch
 from tsdb.kernels.registry import kernel
@@ -23,7 +24,6 @@ from tsdb.storage.head.table_kernels import (
     LOW32,
     TEXTS,
     THIRTY_TWO,
-    equal_bytes,
     find_bytes,
     find_pair,
     put,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.kernels.byte_kernels import equal_bytes
 from tsdb.kernels.intrinsics import leading_zeros, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 
@@ -25,20 +26,6 @@ LOW32 = np.uint64(0xFFFFFFFF)
 THIRTY_TWO = np.uint64(32)
 REMOVED = np.uint64(1 << 32)
 """Entry of a table: go on looking."""
-
-
-@device
-def equal_bytes(a: NDArray[np.uint8], at_a: int, b: NDArray[np.uint8], at_b: int, length: int) -> bool:
-    i = 0
-    while i + 8 <= length:
-        if load_u64(a, at_a + i) != load_u64(b, at_b + i):
-            return False
-        i += 8
-    while i < length:
-        if a[at_a + i] != b[at_b + i]:
-            return False
-        i += 1
-    return True
 
 
 @device
