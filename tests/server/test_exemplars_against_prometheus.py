@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -135,7 +135,7 @@ def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) 
         server.shutdown()
 
 
-def write(both: Both, rows: list[dict[str, Any]], metadata: list[dict[str, Any]] = []) -> list[int]:  # noqa: B006
+def write(both: Both, rows: list[dict[str, Any]], metadata: Sequence[dict[str, Any]] = ()) -> list[int]:
     body = compress(V1["WriteRequest"](timeseries=rows, metadata=metadata).SerializeToString())
     return [client.request("POST", "/api/v1/write", body, REMOTE_WRITE_HEADERS).status
             for client in (both.prometheus, both.tsdb)]

@@ -21,8 +21,9 @@ from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.native_histograms import MAX_BYTES
 from tsdb.storage.damage import Damage
-from tsdb.storage.head import arena, payload_kernels
+from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.layout import NO_TS
+from tsdb.storage.head.mapped_file import MappedFile
 from tsdb.storage.head.payload_kernels import CRC_BYTES, FILE_BITS, OFFSET_BITS
 from tsdb.wal.files import File, FileSystem, Mapping, write_all
 
@@ -40,7 +41,7 @@ NUMBERS = 1 << FILE_BITS
 LARGEST_RECORD = CRC_BYTES + MAX_BYTES
 
 
-class PayloadFile:
+class PayloadFile(MappedFile):
     """A file of histograms, or memory where the database is read-only."""
 
     def __init__(self, number: int, file: File | None, mapping: Mapping | None, used: int, *, ended: bool) -> None:
@@ -55,43 +56,21 @@ class PayloadFile:
         """Newest time (ms) of a sample in order whose histogram is here, or later."""
         self.late = -1
         """Late samples of this generation of `Late` and earlier ones have their histograms here; -1: none."""
-        self._file = file
-        self._mapping = mapping
-        self.array: NDArray[np.uint8] = (
-            mapping.array if mapping is not None else arena.reserve(f"histograms-{number}", LARGEST, np.uint8))
-
-    @property
-    def address(self) -> int:
-        return int(self.array.__array_interface__["data"][0])
+        super().__init__(f"histograms-{number}", file, mapping, LARGEST)
 
     def grow(self, least: int, step: int) -> None:
-        """Makes room for at least `least` bytes more. Earlier mappings stay until their readers let go of them. Raises
-        OSError."""
-        if self._file is None:
-            raise OSError(f"file {self.number} of histograms in memory is full")
+        """Makes room for at least `least` bytes more. Raises OSError."""
         step = max(least, min(max(self.used // 4, step), LARGEST_STEP))
         size = min((self.used + step + 4095) // 4096 * 4096, LARGEST)
-        if size <= self.array.size:
-            return
-        self._file.allocate(size)
-        old, self._mapping = self._mapping, self._file.map(size, writable=True)
-        self.array = self._mapping.array
-        if old is not None:
-            old.close()
+        if size > self.array.size:
+            self.extend(size)
 
     def sync(self) -> None:
         """Makes what is there durable. OSError."""
         used = self.used
-        if self._file is not None and used > self.durable:
-            self._file.datasync()  # what was written through the mapping, too
+        if used > self.durable:
+            super().sync()
             self.durable = used
-
-    def close(self) -> None:
-        self.array = np.empty(0, np.uint8)
-        if self._mapping is not None:
-            self._mapping.close()
-        if self._file is not None:
-            self._file.close()
 
 
 @dataclass(frozen=True, slots=True)

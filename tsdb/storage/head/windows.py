@@ -23,6 +23,7 @@ from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.storage.damage import Damage
 from tsdb.storage.head import arena
 from tsdb.storage.head.layout import MAX_SERIES, SEALED_MAX_BYTES, WINDOW_HEADER_BYTES, WINDOW_MS
+from tsdb.storage.head.mapped_file import MappedFile
 from tsdb.storage.head.sealed_kernels import next_sealed
 from tsdb.wal.files import File, FileSystem, Mapping, write_all
 
@@ -37,11 +38,7 @@ SLACK = 512
 """Readable bytes behind the last chunk: decoders load a word more than they need."""
 
 
-def _address(array: NDArray[np.uint8]) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-class Window:
+class Window(MappedFile):
     """The sealed chunks of one window: a file, or memory where the database is read-only."""
 
     def __init__(self, number: int, file: File | None, mapping: Mapping | None, used: int, sequence: int = 0) -> None:
@@ -57,12 +54,7 @@ class Window:
         """No chunk will be added: another file takes what comes for these two hours."""
         self.complete = False
         """Likewise, and all is durable."""
-        self._file = file
-        self._mapping = mapping
-        if mapping is None:
-            self.array: NDArray[np.uint8] = arena.reserve(f"window-{number}", 1 << 34, np.uint8)
-        else:
-            self.array = mapping.array
+        super().__init__(f"window-{number}", file, mapping)
 
     @property
     def name(self) -> str:
@@ -83,46 +75,16 @@ class Window:
     def limit(self) -> int:
         return int(self.array.size) - SLACK
 
-    @property
-    def address(self) -> int:
-        return _address(self.array)
-
     def grow(self, least: int, step: int) -> None:
-        """Makes room for at least `least` bytes more, usually `step` or a quarter of what is used.
-
-        Earlier mappings stay until their readers let go of them. Raises OSError."""
-        if self._file is None:
-            raise OSError(f"window {self.number} in memory is full")
+        """Makes room for at least `least` bytes more, usually `step` or a quarter of what is used. Raises OSError."""
         step = max(least, min(max(self.used // 4, step), LARGEST_STEP))
-        size = self.array.size + (step + 4095) // 4096 * 4096
-        self._file.allocate(size)
-        old, self._mapping = self._mapping, self._file.map(size, writable=True)
-        self.array = self._mapping.array
-        if old is not None:
-            old.close()
-
-    def sync(self) -> None:
-        """Makes all chunks durable. OSError."""
-        if self._file is not None:
-            self._file.datasync()  # what was written through the mapping, too
+        self.extend(self.array.size + (step + 4095) // 4096 * 4096)
 
     def finish(self) -> None:
         """Makes all chunks durable and gives back the space ahead of them. OSError."""
         self.sync()
-        if self._file is not None and self._mapping is not None:
-            size = self.used + SLACK
-            self._file.truncate(size)
-            old, self._mapping = self._mapping, self._file.map(size)
-            self.array = self._mapping.array
-            old.close()
+        self.shorten(self.used + SLACK)
         self.complete = True
-
-    def close(self) -> None:
-        self.array = np.empty(0, np.uint8)
-        if self._mapping is not None:
-            self._mapping.close()
-        if self._file is not None:
-            self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +348,7 @@ class Windows:
 
     def _writable(self, number: int) -> Window | None:
         for window in reversed(self._windows):
-            taken = window.ended or window.complete or (self._read_only and window._file is not None)
+            taken = window.ended or window.complete or (self._read_only and window.in_file)
             if window.number == number and not taken:
                 return window
         return None
