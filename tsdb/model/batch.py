@@ -77,6 +77,8 @@ class Batch:
     """Nothing of it is taken as late: what is out of order is refused."""
     payload: NDArray[np.uint8] | None = None
     """u8[bytes]: histograms. None: all samples are floats."""
+    start_ts: NDArray[np.int64] | None = None
+    """i64[samples], ms: since when a sample has been counting; 0: not known. None: of none it is."""
     exemplars: list[Exemplar] = field(default_factory=list)
     """Few of them; in time order within a series."""
 

@@ -24,6 +24,8 @@ class Selection:
     matchers: tuple[Matcher, ...]
     mint: int
     maxt: int
+    start_times: bool = False
+    """Whether `Tile.start_ts` is wanted."""
 
 
 class Symbols(Protocol):
@@ -85,6 +87,8 @@ class Tile:
     """f64[]: view as u64 to see stale markers (`tsdb.model.batch.STALE_NAN`); never do arithmetic before."""
     payload: NDArray[np.uint8] | None = None
     """u8[bytes]: the histograms to which boxed values lead (`tsdb.model.native_histograms`). None: all are floats."""
+    start_ts: NDArray[np.int64] | None = None
+    """i64[] beside `ts`, ms: since when a sample has been counting; 0: not known. None: of none it is, or nobody asked."""
 
     @property
     def rows(self) -> int:
