@@ -88,7 +88,7 @@ class Tile:
     payload: NDArray[np.uint8] | None = None
     """u8[bytes]: the histograms to which boxed values lead (`tsdb.model.native_histograms`). None: all are floats."""
     start_ts: NDArray[np.int64] | None = None
-    """i64[] beside `ts`, ms: since when a sample has been counting; 0: not known. None: of none it is, or nobody asked."""
+    """i64[] beside `ts`, ms: since when a sample has been counting; 0: not known. None: none is, or nobody asked."""
 
     @property
     def rows(self) -> int:
