@@ -89,3 +89,27 @@ def test_series_that_have_left_the_head(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path)
     assert {dict(labels)["host"]: samples for labels, samples in read(storage).items()} == expected
     storage.close()
+
+
+LIVES = {"whole": (0, 5), "early": (0, 1), "late": (4, 5), "short": (2, 3), "with a gap": (0, 1, 4, 5)}
+"""Hours at which a series has a sample."""
+
+
+@pytest.mark.parametrize("hosts", [("whole",), ("whole", "early"), ("whole", "late"), ("late", "early"),
+                                   ("whole", "short", "with a gap")], ids=" and ".join)
+def test_values_of_series_of_a_block_that_have_samples_then(hosts: tuple[str, ...], tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path)
+    start = (NOW - 30 * HOUR) // (18 * HOUR) * 18 * HOUR
+    for hour in range(6):
+        series = [{"__name__": "m", "host": host} for host in hosts if hour in LIVES[host]]
+        if series:
+            write(storage, start + hour * HOUR, series)
+    storage.compact()
+    for first in range(6):
+        for last in range(first, 6):
+            found = storage.label_values("host", [], start + first * HOUR, start + last * HOUR, RequestContext())
+            every = storage.series([everything()], start + first * HOUR, start + last * HOUR, RequestContext())
+            assert found == sorted({every.labels(row)["host"] for row in range(len(every))})
+            wanted = {host for host in hosts if any(first <= hour <= last for hour in LIVES[host])}
+            assert wanted <= set(found)
+    storage.close()

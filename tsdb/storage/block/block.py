@@ -96,6 +96,7 @@ class Block:
         self._bytes = sum(mapping.array.size for mapping in mappings)
         self._lock = threading.Lock()
         self._readers = 1
+        self._ends: tuple[int, int, int, int] | None = None
         self._removed: Path | None = None
 
     @classmethod
@@ -247,6 +248,16 @@ class Block:
         first, past = (index["series_chunk"].at(each).astype(np.int64) for each in (at, at + 1))
         return (index["chunk_mint"].at(first).astype(np.int64) + self.meta.mint,
                 index["chunk_maxt"].at(past - 1).astype(np.int64) + self.meta.mint)
+
+    def all_touch(self, mint: int, maxt: int) -> bool:
+        """Whether every series surely has a sample within mint..maxt (ms, inclusive): its first or its last."""
+        if mint <= self.meta.mint and self.meta.maxt <= maxt + 1:
+            return True
+        if self._ends is None:
+            first, last = self.spans(np.arange(len(self), dtype=np.int32))
+            self._ends = int(first.min()), int(first.max()), int(last.min()), int(last.max())
+        least_first, greatest_first, least_last, greatest_last = self._ends
+        return (mint <= least_first and greatest_first <= maxt) or (mint <= least_last and greatest_last <= maxt)
 
     def decode(self, ranges: ChunkRanges, first: int, end: int,
                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:

@@ -14,7 +14,7 @@ from tsdb.storage.blocks import Blocks, precedence
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.reading import capture_kernels
-from tsdb.storage.reading.sources import BlockRows, Damaged, texts_of
+from tsdb.storage.reading.sources import BlockRows, Damaged, texts_of, told
 from tsdb.storage.reading.view import View
 
 AT_ONCE = 100_000
@@ -72,9 +72,10 @@ class Lookup:
         """Of each block, the values of a label; None: the names of labels."""
         for block in view.blocks:
             context.check()
-            if (not self.matcher_sets and not len(block.tombstones)
-                    and self.mint <= block.meta.mint and block.meta.maxt <= self.maxt + 1):
-                yield texts_of(block, label, None, damaged)
-            else:
-                found = BlockRows(block, block.tombstones, self.matcher_sets, self.mint, self.maxt, damaged)
-                yield texts_of(block, label, found.rows, damaged)
+            with told(block, damaged):
+                every = (not self.matcher_sets and not len(block.tombstones)
+                         and block.all_touch(self.mint, self.maxt))
+            rows = None
+            if not every:
+                rows = BlockRows(block, block.tombstones, self.matcher_sets, self.mint, self.maxt, damaged).rows
+            yield texts_of(block, label, rows, damaged)
