@@ -83,6 +83,8 @@ class VectorSelector(Node):
     at: At | None = None
     anchored: bool = False
     smoothed: bool = False
+    written: tuple[Matcher, ...] = field(default=(), compare=False, repr=False, kw_only=True)
+    """The matchers within the braces as they are written, where the parser has made the node."""
 
 
 @dataclass(frozen=True, slots=True)

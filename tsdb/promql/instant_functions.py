@@ -174,7 +174,7 @@ def absent_labels(argument: ast.Expr) -> dict[str, str]:
         return {}
     labels: dict[str, str] = {}
     seen: set[str] = set()
-    for matcher in argument.matchers:
+    for matcher in argument.written or argument.matchers:
         if matcher.name == METRIC_NAME:
             continue
         if matcher.type == MatchType.EQUAL and matcher.name not in seen:

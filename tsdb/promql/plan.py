@@ -238,7 +238,7 @@ class _Builder:
         for arg in node.args:
             if isinstance(arg, ast.MatrixSelector | ast.Subquery):
                 vector = self._range_vector(arg, env)
-                matchers = arg.vector.matchers if isinstance(arg, ast.MatrixSelector) else ()
+                matchers = (arg.vector.written or arg.vector.matchers) if isinstance(arg, ast.MatrixSelector) else ()
             else:
                 params.append(self._operator(arg, env))
         if vector is None:

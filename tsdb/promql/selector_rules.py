@@ -37,6 +37,8 @@ class Matchers(NamedTuple):
     """``{…}`` and where it stands."""
 
     matchers: tuple[Matcher, ...]
+    """Sorted, so that selectors of the same series are equal."""
+    written: tuple[Matcher, ...]
     start: int
     end: int
 
@@ -96,9 +98,10 @@ class SelectorRules(Transformer[object, Typed]):
         *matchers, right = rest
         assert isinstance(right, Token)
         found = [matcher for matcher in matchers if isinstance(matcher, Matcher)]
+        written = tuple(found)
         if len(found) > 1:
             found.sort(key=lambda matcher: (matcher.name, matcher.type, matcher.value))
-        return Matchers(tuple(found), start_of(left), end_of(right))
+        return Matchers(tuple(found), written, start_of(left), end_of(right))
 
     def vector_selector(self, metric: Token, matchers: Matchers | None) -> Typed:
         name = str(metric)
@@ -112,14 +115,16 @@ class SelectorRules(Transformer[object, Typed]):
                 both = f"{quote(name)} or {quote(matcher.value)}"
                 error = Problem(start, f"metric name must not be set twice: {both}")
                 break
-        selector = VectorSelector(name, (named, *matchers.matchers), span=Span(start, matchers.end))
+        selector = VectorSelector(name, (named, *matchers.matchers), written=matchers.written,
+                                  span=Span(start, matchers.end))
         return Typed(selector, ValueType.VECTOR, error=error)
 
     def nameless_selector(self, matchers: Matchers) -> Typed:
         error = None
         if all(self._matches_empty(matcher, matchers.start) for matcher in matchers.matchers):
             error = Problem(matchers.start, "vector selector must contain at least one non-empty matcher")
-        selector = VectorSelector("", matchers.matchers, span=Span(matchers.start, matchers.end))
+        selector = VectorSelector("", matchers.matchers, written=matchers.written,
+                                  span=Span(matchers.start, matchers.end))
         return Typed(selector, ValueType.VECTOR, error=error)
 
     def _matches_empty(self, matcher: Matcher, position: int) -> bool:

@@ -69,9 +69,11 @@ def _selector(selector: VectorSelector) -> Shape:
 
 
 def _matchers(selector: VectorSelector) -> list[Shape]:
-    """The one that the metric's name stands for comes last."""
+    """As they are written; the one that the metric's name stands for comes last."""
     named = Matcher(MatchType.EQUAL, "__name__", selector.name)
-    ordered = sorted(selector.matchers, key=lambda matcher: bool(selector.name) and matcher == named)
+    ordered = selector.written or [each for each in selector.matchers if each != named or not selector.name]
+    if selector.name:
+        ordered = [*ordered, named]
     return [{"name": each.name, "value": each.value, "type": each.type} for each in ordered]
 
 
