@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import tarfile
@@ -10,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.storage.batches import read
+from tests.storage.batches import FOREVER, everything, read
+from tests.storage.histograms.payload import plain
 from tsdb.kernels.crc32c_kernels import checksum
+from tsdb.model.context import RequestContext
 from tsdb.model.errors import FormatTooNew
+from tsdb.model.native_histograms import NativeHistogram
+from tsdb.model.tiles import Selection
 from tsdb.storage import Storage
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -22,6 +27,10 @@ def unpacked(name: str, folder: Path) -> Path:
     with tarfile.open(SAMPLES / f"{name}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / "data"
+
+
+def digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["format-1"])
@@ -34,6 +43,30 @@ def test_a_directory_of_an_earlier_format(name: str, read_only: bool, tmp_path: 
     storage = Storage.open(unpacked(name, tmp_path), read_only=read_only)
     assert read(storage) == expected
     assert [each.help for each in storage.metadata("m0")["m0"]] == ["Help."]
+    storage.close()
+
+
+@pytest.mark.parametrize("name", ["format-2", "format-2-stopped"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_directory_with_histograms(name: str, read_only: bool, tmp_path: Path) -> None:
+    """Killed, and stopped with a saved head: blocks with what was deleted from them, windows, histograms, a log
+    with late samples."""
+    storage = Storage.open(unpacked(name, tmp_path), read_only=read_only)
+    found: dict[str, list[list[object]]] = {}
+    with storage.capture([Selection(everything(), -FOREVER, FOREVER)], RequestContext()) as capture:
+        selected = capture.selected[0]
+        for index in range(len(selected.tile_rows) - 1):
+            tile = selected.tile(index)
+            for row in range(tile.rows):
+                own = slice(int(tile.begin[row]), int(tile.end[row]))
+                values = [value.encode().hex() if isinstance(value, NativeHistogram) else value
+                          for value in plain(tile.values[own].view(np.uint64), tile.payload)]
+                found[selected.series.labels(tile.first_row + row)["n"]] = [
+                    [ts, value] for ts, value in zip(tile.ts[own].tolist(), values, strict=True)]
+    expected = json.loads((SAMPLES / "format-2.json").read_text())
+    assert {n: [len(samples), digest(json.dumps(samples).encode())] for n, samples in found.items()} == expected
+    assert [each.help for each in storage.metadata("requests")["requests"]] == ["Help."]
+    assert [len(each.exemplars) for each in storage.exemplars([everything()], 0, FOREVER, RequestContext())] == [1]
     storage.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.storage.block.plain import Content, PlainSource, expected, read_block
+from tsdb.model.native_histograms import BOX, OFFSET_MASK, decode
 from tsdb.storage.block import Block, BlockMeta, Compaction, Parent, Stats, block_paths, new_ulid, write_block
 from tsdb.storage.block.ulid import is_ulid
 from tsdb.wal.files import LocalFileSystem
@@ -92,3 +94,27 @@ def test_a_block_of_an_earlier_format(name: str, tmp_path: Path) -> None:
         tuple(map(tuple, labels)): [tuple(sample) for sample in samples]
         for labels, samples in json.loads((SAMPLES / f"{name}.json").read_text())
     }
+
+
+def test_a_block_with_chunks_of_every_form(tmp_path: Path) -> None:
+    """As the second format had them: Gorilla, histograms, and dense chunks with everything that these can have."""
+    with tarfile.open(SAMPLES / "block-2.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    block = Block.open(FS, block_paths(FS, tmp_path)[0])
+    block.verify()
+    rows = np.arange(len(block), dtype=np.int32)
+    series = block.series_set(rows)
+    tile = block.decode_kinds(block.chunk_ranges(rows, -(1 << 62), 1 << 62), 0, len(block))
+    assert tile.payload is not None
+    found = []
+    for row in range(len(block)):
+        own = slice(int(tile.begin[row]), int(tile.end[row]))
+        values = tile.values[own].tobytes()
+        if tile.values[own][0] >= BOX:  # the address of a histogram
+            places = (tile.values[own] & np.uint64(OFFSET_MASK)) - np.uint64(tile.payload.ctypes.data)
+            values = b"".join(decode(tile.payload, place).encode() for place in places.tolist())
+        data = tile.ts[own].tobytes() + values
+        found.append([[list(label) for label in series.labels(row).items()], own.stop - own.start,
+                      hashlib.blake2b(data, digest_size=16).hexdigest()])
+    assert found == json.loads((SAMPLES / "block-2.json").read_text())
+    block.release()
