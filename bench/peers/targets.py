@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -198,6 +198,11 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def _installed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of a program as installed: an editable one keeps its byte code, too, and does not compile its source each time."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Server:
     """A running target."""
 
@@ -208,7 +213,7 @@ class Server:
         with log.open("ab") as out:
             self.started = time.monotonic()
             self.popen = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                                          env={**os.environ, **target.env})
+                                          env={**_installed(os.environ), **target.env})
         self.root = psutil.Process(self.popen.pid)
         self._conn: http.client.HTTPConnection | None = None
 
