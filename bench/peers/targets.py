@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -199,7 +199,7 @@ def free_port() -> int:
 
 
 def _installed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Of a program as installed: an editable one keeps its byte code, too, and does not compile its source each time."""
+    """Of a program as installed: an editable one keeps its byte code, too, instead of compiling its source again."""
     return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
