@@ -27,14 +27,15 @@ EXPRESSIONS = [
     "'a<b>&\"c\"'", r"`raw\n`", r'"\u00e9\x41\n"',
     # selectors
     "x", "x{}", "{x='y'}", '{"x"}', '{"a.b"}', '{"a.b",c="d"}', '{"a.b","c.d"="e"}', '{__name__="x"}',
-    '{__name__=~"x.*"}', '{__name__="x",a="b"}', '{a="b",__name__="x"}', 'x{b="1",a="2"}', 'x{b="1",a="2",b!="3",b=~"4",b!~"5"}',
-    '{z="1","m",a="2"}', 'x{a="b",a="b"}', 'x{a="b",}', 'x{"a"="b"}', 'x{"a b"="c"}', "x{a='it\"s'}", 'x{a="<&>"}',
+    '{__name__=~"x.*"}', '{__name__="x",a="b"}', '{a="b",__name__="x"}', 'x{b="1",a="2"}',
+    'x{b="1",a="2",b!="3",b=~"4",b!~"5"}', '{z="1","m",a="2"}', 'x{a="b",a="b"}', 'x{a="b",}', 'x{"a"="b"}',
+    'x{"a b"="c"}', "x{a='it\"s'}", 'x{a="<&>"}',
     r'x{a="\n\t\\"}', 'x{on="a",by="b",inf="c",offset="d"}', "job:rate:sum", ":x", '{"inf"}', '{"nan",a="b"}', '{"by"}',
     '{"1x"}', "start", "offset{}", 'Inf{a="b"}', "x # comment", "x\n+\ny",
     # their modifiers
     "x offset 5m", "x offset -5m", "x offset 1w2d3h4m5s6ms", "x @ 5", "x @ 5.1234", "x @ -5.5", "x @ 1e3",
-    "x @ start()", "x @ end() offset 5m", "x offset 5m @ end()", "x[5m]", "x[5m] offset 1h", "x[5m] @ 100 offset 1h", "x[300]",
-    "x[1.5]",
+    "x @ start()", "x @ end() offset 5m", "x offset 5m @ end()", "x[5m]", "x[5m] offset 1h", "x[5m] @ 100 offset 1h",
+    "x[300]", "x[1.5]",
     # subqueries
     "x[1h:5m]", "x[1h:]", "x[1h:] offset 5m", "x[1h:5m] @ start() offset -5m", "rate(x[5m])[1h:5m]", "(x+y)[1h:5m]",
     # aggregations
