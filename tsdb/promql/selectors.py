@@ -62,7 +62,10 @@ class SampleBudget:
     def allow(self, samples: int) -> None:
         """Raises LimitExceeded if so many at once are over `limits.max_samples`."""
         if samples > self.context.limits.max_samples:
-            raise LimitExceeded("query processing would load too many samples into memory in query execution")
+            raise LimitExceeded(
+                "query processing would load too many samples into memory in query execution: more than "
+                f"{self.context.limits.max_samples} (query.max_samples); select fewer series, a shorter range or a "
+                "longer step, or raise the limit")
 
 
 class TileSource(Protocol):

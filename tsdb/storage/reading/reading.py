@@ -34,6 +34,8 @@ R = TypeVar("R")
 
 ROW_BYTES = 40
 """Kept for each series of a block, about."""
+LABEL_BYTES = 128
+"""Label sets of a series, about, in the few forms that a query makes of them."""
 LATE_BYTES = 16
 """Of each late sample."""
 GREATEST = (1 << 63) - 1
@@ -78,20 +80,21 @@ class Reading:
             context.check()
             slots = self._index.select(selection.matchers)
             total += slots.size
-            context.reserve(slots.size * SLOT_BYTES)
+            context.select(slots.size)
+            context.reserve(slots.size * (SLOT_BYTES + LABEL_BYTES))
             heads.append(HeadSelected(selection, slots, head))
         texts = BlockTexts(head.table) if view.blocks else None
         symbols = QuerySymbols(head.table, texts, view.alive)  # after all slots are found: it has all of their symbols
         with head.lock:
             if view.is_stale(self._blocks):
-                context.reserve(-SLOT_BYTES * total)
+                context.reserve(-total * (SLOT_BYTES + LABEL_BYTES))
+                context.select(-total)
                 return None
             for each in heads:
                 each.copy(symbols)
             late = None if head.late.empty else head.late.view()
             payloads = head.payloads.view()
             blocks = [(block, block.tombstones) for block in view.blocks]
-        context.statistics.series_selected += total
         selected: Sequence[Selected] = heads
         if blocks or late is not None:
             blocks.sort(key=lambda each: precedence(each[0]))
@@ -123,7 +126,7 @@ class Reading:
         if found and texts is not None:
             places, fresh = join_rows(head.slots, found, self._fingerprints, self._head.table.secret)
             series = with_blocks(series, found, fresh, symbols, texts)
-            context.statistics.series_selected += len(series) - head.slots.size
+            context.select(len(series) - head.slots.size)
             apart, overlapping = block_sources(found, places, len(series))
         return MergedSelected(series, head, apart, overlapping, late_source or None)
 
