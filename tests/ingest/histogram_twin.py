@@ -19,8 +19,8 @@ def unzigzag(value: int) -> int:
     return value >> 1 ^ -(value & 1)
 
 
-def read_histogram(data: bytes) -> tuple[int, NativeHistogram | str]:
-    """(ms, the histogram or what is wrong with it). Raises WireError."""
+def read_histogram(data: bytes) -> tuple[int, NativeHistogram | str, int]:
+    """(ms, the histogram or what is wrong with it, ms of its start). Raises WireError."""
     once: dict[int, Any] = {}
     lists: dict[int, list[Any]] = {number: [] for number in (8, 11, *REPEATED)}
     count_field = zero_field = 0
@@ -60,7 +60,7 @@ def read_histogram(data: bytes) -> tuple[int, NativeHistogram | str]:
         positive_spans=tuple(lists[11]), negative_spans=tuple(lists[8]), positive=tuple(positive),
         negative=tuple(negative), custom_values=tuple(lists[16]), floats=floats,
         hint=ResetHint(number if number <= 3 else 0), **counts)
-    return signed(once.get(15, 0)), problem(found) or found
+    return signed(once.get(15, 0)), problem(found) or found, signed(once.get(17, 0))
 
 
 def float_of(data: bytes) -> float:

@@ -37,7 +37,7 @@ def read(messages: list[bytes], max_payload: int = 1 << 30) -> tuple[list[tuple[
     ends = np.cumsum([len(each) for each in messages])
     places = np.array([(end - len(each), end, i) for i, (end, each) in enumerate(zip(ends, messages, strict=True))])
     ts, values = np.zeros(len(messages), np.int64), np.zeros(len(messages), np.uint64)
-    payload, wrong, problems = decode_histograms(data, places, ts, values, max_payload)
+    payload, wrong, _, problems = decode_histograms(data, places, ts, values, max_payload)
     assert is_boxed(values).tolist() == (wrong == 0).tolist()
     found: list[tuple[int, bytes | None]] = []
     for time, offset, code in zip(ts.tolist(), offsets(values).tolist(), wrong.tolist(), strict=True):
@@ -61,7 +61,7 @@ def test_a_stale_marker_is_that_of_floats() -> None:
     raw = message.SerializeToString()
     ts, values = np.zeros(1, np.int64), np.zeros(1, np.uint64)
     data, places = np.frombuffer(raw + bytes(8), np.uint8).copy(), np.array([[0, len(raw), 0]])
-    payload, wrong, _ = decode_histograms(data, places, ts, values, 1 << 20)
+    payload, wrong, _, _ = decode_histograms(data, places, ts, values, 1 << 20)
     assert (values.tolist(), wrong.tolist(), payload.size) == ([STALE_NAN], [0], 0)
 
 
@@ -73,7 +73,7 @@ def test_changed_bytes(one: NativeHistogram, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
-        ts, expected = read_histogram(bytes(raw))
+        ts, expected, _ = read_histogram(bytes(raw))
     except WireError:
         with pytest.raises(MalformedHistogram):
             read([bytes(raw)])

@@ -40,16 +40,18 @@ def compare(raw: bytes) -> bool:
 def agree(got: Decoded, expected: twin.Request) -> None:
     batch = got.batch
     rows = [twin.Row(key_of(batch, row), []) for row in range(batch.row_hash.size)]
-    for number, ts, bits in zip(batch.sample_row, batch.ts.tolist(), batch.values.tolist(), strict=True):
-        rows[number].samples.append((ts, bits))
+    starts = [0] * batch.samples if batch.start_ts is None else batch.start_ts.tolist()
+    for number, *sample_ in zip(batch.sample_row, batch.ts.tolist(), batch.values.tolist(), starts, strict=True):
+        ts, bits, start = sample_
+        rows[number].samples.append((ts, bits, start))
     for each in batch.exemplars:
         rows[each.row].exemplars.append((each.labels, struct.pack("<d", each.value), each.ts))
     assert batch.row_hash.tolist() == hashes(batch).tolist()
     assert [each.key for each in rows] == [each.key for each in expected.rows]
     for found, row in zip(rows, expected.rows, strict=True):
         assert sorted(found.exemplars, key=repr) == sorted(row.exemplars, key=repr)
-        for (ts, bits), (wanted_ts, wanted) in zip(found.samples, row.samples, strict=True):
-            assert ts == wanted_ts
+        for (ts, bits, start), (wanted_ts, wanted, wanted_start) in zip(found.samples, row.samples, strict=True):
+            assert (ts, start) == (wanted_ts, wanted_start)
             if isinstance(wanted, int):
                 assert bits == wanted
             else:

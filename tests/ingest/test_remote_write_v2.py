@@ -81,6 +81,7 @@ def requests(draw: st.DrawFn) -> bytes:
             series.samples.add(value=draw(st.floats()), timestamp=draw(times), start_timestamp=draw(times | st.just(0)))
         for _ in range(draw(st.integers(0, 1))):
             made = histogram_message(draw(histograms()), draw(times), V2)
+            made.start_timestamp = draw(times | st.just(0))
             made.count_int = made.count_int + draw(st.integers(0, 1))
             series.histograms.append(made)
         for _ in range(draw(st.integers(0, 2))):
@@ -130,12 +131,20 @@ def with_labels(*pairs: tuple[str, str]) -> bytes:
     return request.raw
 
 
+def with_start_times() -> bytes:
+    request = Request()
+    series = request.add({"__name__": "odd"}, (NOW, 1.0))
+    series.samples[0].start_timestamp, series.created_timestamp = NOW - 60_000, NOW - 90_000
+    return request.raw
+
+
 UNPACKED = message(4, b"") + message(4, b"__name__") + message(4, b"odd") + message(
     5, b"\x08\x01" + sample(NOW, 1.0) + b"\x08\x02")
 ODD = {
     "unsorted": with_labels(("b", "1"), ("__name__", "odd"), ("a", "1")),
     "empty value": with_labels(("__name__", "odd"), ("a", "")),
     "refs one by one": UNPACKED,
+    "start times": with_start_times(),
     "a long value": with_labels(("__name__", "odd"), ("a", "é" * 10_000)),
 }
 
@@ -145,6 +154,27 @@ def test_odd_yet_taken(raw: bytes) -> None:
     assert compare(raw)
     [(labels, samples)] = rows_of(decode_raw(raw).batch)
     assert labels["__name__"] == "odd" and samples == [(NOW, bits(1.0))]
+
+
+def test_start_times_are_kept() -> None:
+    assert decode(real().body).batch.start_ts is None
+    request = Request()
+    request.add({"__name__": "none"}, (NOW, 1.0))
+    for samples in ([(NOW, 1.0), (NOW + 1, 0.0), (NOW + 2, 2.0)], [(NOW, 1.0)]):
+        series = request.add({"__name__": "some"}, *samples)
+        series.samples[0].start_timestamp = NOW - 60_000
+    for value, start in ((0.0, NOW - 5), (3.0, -1), (0.0, 1 << 60)):
+        request.add({"__name__": "odd"}, (NOW, value)).samples[0].start_timestamp = start
+    series.created_timestamp = NOW - 7
+    series = request.add({"__name__": "of all"}, (NOW, 1.0), (NOW + 1, 0.0))
+    series.created_timestamp = NOW - 9
+    series.histograms.extend(histogram_message(NativeHistogram(0, 0.0, 0), NOW, V2) for _ in range(2))
+    series.histograms[1].start_timestamp = NOW - 8
+    request.add({"__name__": "only described"}).created_timestamp = NOW
+    starts = decode(request.body).batch.start_ts
+    assert starts is not None and starts.tolist() == [
+        0, NOW - 60_000, 0, 0, NOW - 60_000, NOW - 5, -1, 1 << 60, NOW - 9, NOW - 9, NOW - 9, NOW - 8]
+    assert compare(request.raw)
 
 
 def test_what_prometheus_sends() -> None:
@@ -204,7 +234,7 @@ def test_more_of_everything_than_expected() -> None:
         series = request.message.timeseries.add(labels_refs=[name_ref, names[i % 300], other, value])
         series.metadata.type = 1
         for ts in range(i % 3):
-            series.samples.add(timestamp=NOW + ts, value=1.0)
+            series.samples.add(timestamp=NOW + ts, value=1.0, start_timestamp=i // 1000)
         if i % 10 == 0:
             series.exemplars.add(value=1.0, timestamp=NOW)
             series.histograms.add(timestamp=NOW)

@@ -21,8 +21,8 @@ Exemplar = tuple[tuple[tuple[str, str], ...], bytes, int]
 @dataclass
 class Row:
     key: bytes
-    samples: list[tuple[int, int | bytes]]
-    """(ms, value bits or a histogram's bytes in a payload)"""
+    samples: list[tuple[int, int | bytes, int]]
+    """(ms, value bits or a histogram's bytes in a payload, ms of the start or 0)"""
     exemplars: list[Exemplar] = field(default_factory=list)
 
 
@@ -54,8 +54,8 @@ def read_label(data: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
-def read_sample(data: bytes) -> tuple[int, int]:
-    ts = bits = 0
+def read_sample(data: bytes, last_field: int = 2) -> tuple[int, int, int]:
+    ts = bits = start = 0
     for number, wire_type, _, content, value in read_fields(data):
         if number == 1:
             expect(wire_type, 1)
@@ -63,7 +63,10 @@ def read_sample(data: bytes) -> tuple[int, int]:
         elif number == 2:
             expect(wire_type, 0)
             ts = signed(value)
-    return ts, NORMAL_NAN if bits >= BOX else bits
+        elif number == last_field:
+            expect(wire_type, 0)
+            start = signed(value)
+    return ts, NORMAL_NAN if bits >= BOX else bits, start
 
 
 def read_exemplar(data: bytes) -> Exemplar | None:
@@ -148,9 +151,9 @@ def decode(data: bytes) -> Request:
     return request
 
 
-def add_series(request: Request, labels: list[tuple[bytes, bytes]], samples: list[tuple[int, int]],
-               histograms: list[tuple[int, NativeHistogram | str]], exemplars: list[Exemplar | None],
-               wrong: str = "") -> None:
+def add_series(request: Request, labels: list[tuple[bytes, bytes]], samples: list[tuple[int, int, int]],
+               histograms: list[tuple[int, NativeHistogram | str, int]], exemplars: list[Exemplar | None],
+               wrong: str = "", created: int = 0) -> None:
     request.series += 1
     if not samples and not histograms and not exemplars:
         return
@@ -160,13 +163,13 @@ def add_series(request: Request, labels: list[tuple[bytes, bytes]], samples: lis
             request.reject(wrong, len(samples) + len(histograms))
         return
     key = canonical_key({name.decode(): value.decode() for name, value in labels})
-    row = Row(key, list(samples))
+    row = Row(key, [(ts, value, start or created) for ts, value, start in samples])
     bad: dict[str, int] = {}
-    for ts, found in histograms:
+    for ts, found, start in histograms:
         if isinstance(found, str):
             bad[found] = bad.get(found, 0) + 1
         else:
-            row.samples.append((ts, found.encode()))
+            row.samples.append((ts, found.encode(), start or created))
     for reason, count in bad.items():
         request.reject(reason, count)
     row.exemplars = [each for each in exemplars if each is not None]

@@ -70,22 +70,24 @@ def decode(data: bytes) -> Request:
 def add(request: Request, data: bytes, symbols: list[bytes]) -> None:
     refs: list[int] = []
     samples, histograms, exemplars = [], [], []
-    described = b""
+    described, created = b"", 0
     for number, wire_type, tag_size, content, value in read_fields(data):
-        if number <= 5 and number != 1:
-            expect(wire_type, 2)
+        if number <= 6 and number != 1:
+            expect(wire_type, 0 if number == 6 else 2)
         if number == 2 and tag_size != 1:
             raise WireError("tag of more bytes than needed")
         if number == 1:
             refs += read_refs(wire_type, content, value)
         elif number == 2:
-            samples.append(twin.read_sample(content))
+            samples.append(twin.read_sample(content, 3))
         elif number == 3:
             histograms.append(read_histogram(content))
         elif number == 4:
             exemplars.append(read_exemplar(content, symbols))
         elif number == 5:
             described = content
+        elif number == 6:
+            created = signed(value)
     wrong = "beyond" if any(ref >= len(symbols) for ref in refs) else ""
     wrong = "odd" if len(refs) % 2 else wrong
     known = [symbols[ref] for ref in refs if ref < len(symbols)]
@@ -93,7 +95,7 @@ def add(request: Request, data: bytes, symbols: list[bytes]) -> None:
     valid = not wrong and not twin.judge(labels)
     if valid and described:
         describe(request, described, dict(labels)[b"__name__"].decode(), symbols)
-    twin.add_series(request, labels, samples, histograms, exemplars, wrong)
+    twin.add_series(request, labels, samples, histograms, exemplars, wrong, created)
 
 
 def describe(request: Request, data: bytes, name: str, symbols: list[bytes]) -> None:

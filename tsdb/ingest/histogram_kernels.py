@@ -25,8 +25,8 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, HEADER_BYTES, HINT_SHIFT, MAX_BYTES
 
 TS, SCHEMA, FLOATS, HINT, SUM, COUNT, ZERO_COUNT, ZERO_THRESHOLD, POSITIVE_SPANS, NEGATIVE_SPANS, POSITIVE_BUCKETS, \
-    NEGATIVE_BUCKETS, CUSTOM_VALUES, FIELDS = range(14)
-"""`fields`: ms; 1 where counts are floats; …; numbers of spans, buckets and custom values."""
+    NEGATIVE_BUCKETS, CUSTOM_VALUES, START, FIELDS = range(15)
+"""`fields`: ms; 1 where counts are floats; …; numbers of spans, buckets and custom values; ms of the start, or 0."""
 POSITIVE, NEGATIVE, CUSTOM = range(3)
 """Rows of `lists`, the first two of `spans`."""
 WRITTEN_MORE = 64
@@ -97,6 +97,8 @@ def read_histogram(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[n
                 fields[HINT] = np.int64(value) if value <= np.uint64(3) else np.int64(0)
             elif number == 15:
                 fields[TS] = np.int64(value)
+            elif number == 17:
+                fields[START] = np.int64(value)
     floats = fields[FLOATS]
     if zero_floats != floats:
         fields[ZERO_COUNT] = 0
@@ -291,18 +293,20 @@ PAYLOAD_END, MALFORMED_AT, HISTOGRAM_STATE = range(3)
 """`state` of `decode_histograms`."""
 
 
-@kernel("int64(uint8[::1], int64[:, ::1], int64[::1], uint64[::1], uint8[::1], uint8[::1], int64[::1],"
+@kernel("int64(uint8[::1], int64[:, ::1], int64[::1], uint64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1],"
         " int64[:, :, ::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1])", stage="later")
 def decode_histograms(data: NDArray[np.uint8], histograms: NDArray[np.int64], ts: NDArray[np.int64],
-                      values: NDArray[np.uint64], wrong: NDArray[np.uint8], payload: NDArray[np.uint8],
+                      values: NDArray[np.uint64], wrong: NDArray[np.uint8], starts: NDArray[np.int64],
+                      payload: NDArray[np.uint8],
                       fields: NDArray[np.int64], spans: NDArray[np.int64], lists: NDArray[np.int64],
                       details: NDArray[np.int64], problems: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Decodes histograms i64[n, 3], begin and end of each message in `data` and its sample, into ts and values of the
     samples and into `payload`, where there is room. `fields`, `spans`, `lists` and `details` are scratch, of a capacity
     of the longest message up to MAX_BYTES. A stale marker, the histogram whose sum is one, becomes that of floats.
 
-    wrong u8[n] takes what is wrong with each, problems i64[HISTOGRAM_PROBLEMS, 1 + DETAILS] of each problem the first
-    histogram's number, -1 before, and details. Call with state i64[HISTOGRAM_STATE] zeros.
+    wrong u8[n] takes what is wrong with each, starts i64[n], zeros, since when it has been counting (ms),
+    problems i64[HISTOGRAM_PROBLEMS, 1 + DETAILS] of each problem the first histogram's number, -1 before, and details.
+    Call with state i64[HISTOGRAM_STATE] zeros.
 
     Returns 0, or an error of `protobuf_kernels` with the position in state[MALFORMED_AT].
     """
@@ -316,6 +320,7 @@ def decode_histograms(data: NDArray[np.uint8], histograms: NDArray[np.int64], ts
                 state[MALFORMED_AT] = begin
                 return status
             ts[sample] = fields[TS]
+            starts[i] = fields[START]
             code = check_histogram(fields, spans, lists, details)
         if code == VALID_HISTOGRAM and np.uint64(fields[SUM]) == np.uint64(STALE_NAN):
             values[sample] = np.uint64(STALE_NAN)

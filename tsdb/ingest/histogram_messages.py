@@ -80,9 +80,9 @@ class MalformedHistogram(ValueError):
 def decode_histograms(
     data: NDArray[np.uint8], histograms: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.uint64],
     max_payload: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Problem]]:
-    """(payload, code per histogram, problems). `histograms` i64[n, 3]: begin, end and sample of each message in `data`,
-    which has eight bytes more; `ts` and `values` are those of all samples.
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], list[Problem]]:
+    """(payload, code per histogram, ms of the start or 0 of each, problems). `histograms` i64[n, 3]: begin, end and
+    sample of each message in `data`, which has eight bytes more; `ts` and `values` are those of all samples.
 
     Raises MalformedHistogram, and TooLarge above `max_payload` bytes in all.
     """
@@ -95,16 +95,17 @@ def decode_histograms(
         raise TooLarge(f"native histograms of the request take {payload.size} bytes, the limit is {max_payload}: "
                        "send fewer at once")
     wrong = np.empty(len(histograms), np.uint8)
+    starts = np.zeros(len(histograms), np.int64)
     problems = np.full((kernels.HISTOGRAM_PROBLEMS, 1 + kernels.DETAILS), -1, np.int64)
     state = np.zeros(kernels.HISTOGRAM_STATE, np.int64)
     code = kernels.decode_histograms(
-        data, histograms, ts, values, wrong, payload, np.empty(kernels.FIELDS, np.int64), spans, lists,
+        data, histograms, ts, values, wrong, starts, payload, np.empty(kernels.FIELDS, np.int64), spans, lists,
         np.zeros(kernels.DETAILS, np.int64), problems, state)
     if code < 0:
         raise MalformedHistogram(code, int(state[kernels.MALFORMED_AT]))
     found = [Problem(code, int(row[0]), problem_detail(code, *row[1:].tolist()))
              for code, row in enumerate(problems) if row[0] >= 0]
-    return payload[: state[kernels.PAYLOAD_END]], wrong, found
+    return payload[: state[kernels.PAYLOAD_END]], wrong, starts, found
 
 
 def problem_detail(code: int, side: int, floats: int, found: int, wanted: int) -> str:

@@ -25,6 +25,7 @@ from tsdb.ingest.remote_write_kernels import (
     NEED_METADATA,
     NEED_ROWS,
     NEED_SAMPLES,
+    NEED_START_TIMES,
     PENDING,
     ROWS,
     SAMPLES,
@@ -70,6 +71,8 @@ class Columns:
         self.sample_row = np.empty(samples, np.uint32)
         self.ts = np.empty(samples, np.int64)
         self.values = np.empty(samples, np.uint64)
+        self.start_ts = np.empty(0, np.int64)
+        """As long as `ts` where a sample has one."""
         self.histograms = np.empty((16, 3), np.int64)
         """Begin and end of messages, their samples."""
         self.exemplars = np.empty((16, 3), np.int64)
@@ -84,6 +87,9 @@ class Columns:
             self.row_length, self.pending = doubled(self.row_length), doubled(self.pending)
         elif code == NEED_SAMPLES and self.ts.size < limits.max_samples:
             self.sample_row, self.ts, self.values = doubled(self.sample_row), doubled(self.ts), doubled(self.values)
+            self.start_ts = doubled(self.start_ts)
+        elif code == NEED_START_TIMES:
+            self.start_ts = np.zeros(self.ts.size, np.int64)
         elif code == NEED_HISTOGRAMS:
             self.histograms = doubled(self.histograms)
         elif code == NEED_EXEMPLARS and len(self.exemplars) < limits.max_exemplars:
@@ -118,7 +124,8 @@ def make_batch(columns: Columns, keys: NDArray[np.uint8]) -> Batch:
     """All rows and samples, also those yet to be judged."""
     rows, samples = int(columns.state[ROWS]), int(columns.state[SAMPLES])
     return Batch(keys, columns.row_hash[:rows], columns.row_offset[:rows], columns.row_length[:rows],
-                 columns.sample_row[:samples], columns.ts[:samples], columns.values[:samples])
+                 columns.sample_row[:samples], columns.ts[:samples], columns.values[:samples],
+                 start_ts=columns.start_ts[:samples] if columns.start_ts.size else None)
 
 
 def judge(decoded: Decoded, columns: Columns, wrong: NDArray[np.uint8], data: NDArray[np.uint8], limits: IngestLimits,
@@ -162,8 +169,12 @@ def _decode_histograms(decoded: Decoded, histograms: NDArray[np.int64], data: ND
                        samples: NDArray[np.bool_]) -> None:
     """Into the batch; takes those that are wrong out of `samples`."""
     batch = decoded.batch
-    batch.payload, codes, problems = decode_histograms(
+    batch.payload, codes, starts, problems = decode_histograms(
         data, histograms, batch.ts, batch.values, PAYLOAD_RATIO * limits.max_body_bytes)
+    if starts.any():
+        if batch.start_ts is None:
+            batch.start_ts = np.zeros(batch.samples, np.int64)
+        batch.start_ts[histograms[starts != 0, 2]] = starts[starts != 0]
     for problem in problems:
         bad = histograms[codes == problem.code, 2]
         bad = bad[samples[bad]]
@@ -206,6 +217,7 @@ def _keep(batch: Batch, samples: NDArray[np.bool_]) -> None:
     number = np.cumsum(rows, dtype=np.uint32) - np.uint32(1)
     batch.sample_row = number[batch.sample_row[samples]]
     batch.ts, batch.values = batch.ts[samples], batch.values[samples]
+    batch.start_ts = None if batch.start_ts is None else batch.start_ts[samples]
     batch.row_hash, batch.row_offset = batch.row_hash[rows], batch.row_offset[rows]
     batch.row_length = batch.row_length[rows]
     batch.exemplars = [replace(exemplar, row=int(number[exemplar.row])) for exemplar in batch.exemplars]

@@ -41,7 +41,8 @@ AT, ROWS, SAMPLES, HISTOGRAMS, EXEMPLARS, PENDING, METADATA, SERIES, KEYS, SYMBO
 """Next byte of the request; rows, samples, histograms among them, exemplars, pending rows and metadata made; series
 read; end of the keys; symbols found, pending rows judged, metadata rejected (2.0 alone)."""
 
-DONE, NEED_ROWS, NEED_SAMPLES, NEED_HISTOGRAMS, NEED_EXEMPLARS, NEED_METADATA, NEED_KEYS, NEED_SYMBOLS = range(8)
+DONE, NEED_ROWS, NEED_SAMPLES, NEED_HISTOGRAMS, NEED_EXEMPLARS, NEED_METADATA, NEED_KEYS, NEED_SYMBOLS, \
+    NEED_START_TIMES = range(9)
 """Results; negative ones are the errors of `protobuf_kernels`, with the position in state[AT]."""
 
 SIX_BYTES = np.uint64(0x0080808080800000)
@@ -49,25 +50,39 @@ SIX_BYTES = np.uint64(0x0080808080800000)
 
 
 @device
-def read_sample(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int]:
-    """A Sample in any form at data[at:end]: (u64 value bits, i64 ms, `end` or error). Encoders leave out zeros."""
+def read_sample(data: NDArray[np.uint8], at: int, end: int, last_field: int) -> tuple[int, int, int, int]:
+    """A Sample in any form at data[at:end], with fields up to `last_field`: (u64 value bits, i64 ms, i64 ms of the
+    start, `end` or error). Encoders leave out zeros."""
     bits = np.uint64(0)
     ts = np.uint64(0)
+    start = np.uint64(0)
     while at < end:
         field, wire_type, begin, at = read_field(data, at, end)
         if at < 0:
             break
+        if field > last_field:
+            continue
+        if wire_type != (FIXED64 if field == 1 else VARINT):
+            at = np.int64(BAD_WIRE_TYPE)
+            break
         if field == 1:
-            if wire_type != FIXED64:
-                at = np.int64(BAD_WIRE_TYPE)
-                break
             bits = load_u64(data, begin)
         elif field == 2:
-            if wire_type != VARINT:
-                at = np.int64(BAD_WIRE_TYPE)
-                break
             ts, at = read_varint(data, begin, at)
-    return bits, np.int64(ts), at
+        else:
+            start, at = read_varint(data, begin, at)
+    return bits, np.int64(ts), np.int64(start), at
+
+
+@device
+def six_byte_varint(word: int) -> int:
+    """i64 of the six bytes in the upper part of a word."""
+    return np.int64(word >> np.uint64(16) & np.uint64(0x7F)
+                    | word >> np.uint64(17) & np.uint64(0x7F << 7)
+                    | word >> np.uint64(18) & np.uint64(0x7F << 14)
+                    | word >> np.uint64(19) & np.uint64(0x7F << 21)
+                    | word >> np.uint64(20) & np.uint64(0x7F << 28)
+                    | word >> np.uint64(21) & np.uint64(0x7F << 35))
 
 
 @device
@@ -83,17 +98,12 @@ def read_sample_field(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, 
         stop = np.int64(0)
     word = load_u64(data, stop - 8) if stop > 0 else np.uint64(0)
     if stop > 0 and word & np.uint64(0x8080808080800000) == SIX_BYTES:
-        ts = np.int64(word >> np.uint64(16) & np.uint64(0x7F)
-                      | word >> np.uint64(17) & np.uint64(0x7F << 7)
-                      | word >> np.uint64(18) & np.uint64(0x7F << 14)
-                      | word >> np.uint64(19) & np.uint64(0x7F << 21)
-                      | word >> np.uint64(20) & np.uint64(0x7F << 28)
-                      | word >> np.uint64(21) & np.uint64(0x7F << 35))
+        ts = six_byte_varint(word)
     else:
         _, _, inner, stop = read_field(data, at, end)
         ts = np.int64(0)
         if stop >= 0:
-            bits, ts, stop = read_sample(data, inner, stop)
+            bits, ts, _, stop = read_sample(data, inner, stop, np.int64(2))
     if bits >= np.uint64(BOX):
         bits = np.uint64(NORMAL_NAN)
     return bits, ts, stop

@@ -1,7 +1,7 @@
 """remote_write 2.0: an io.prometheus.write.v2.Request to a batch.
 
 https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/. As in 1.0, labels need not be sorted, and empty values
-count as absent. Start timestamps (created_timestamp of series, start_timestamp of samples and histograms) are dropped.
+count as absent.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def decode_request_message(data: NDArray[np.uint8], size: int, secret: NDArray[n
         code = decode_request_v2(
             data, size, symbols, pieces, secret, limits.max_key_bytes, keys, columns.row_hash, columns.row_offset,
             columns.row_length, columns.pending, columns.sample_row, columns.ts, columns.values, columns.histograms,
-            columns.exemplars, columns.metadata, names, state)
+            columns.exemplars, columns.metadata, columns.start_ts, names, state)
         if code == NEED_KEYS:
             keys = _more_keys(keys, limits)
         elif not columns.grow(code, limits):

@@ -10,7 +10,8 @@
 
 `index_symbols` finds the symbols. A canonical key (`tsdb.model.labels`) is then mostly copying: in a message a symbol
 has its length before it, as in a key. `decode_request_v2` writes the keys of series whose labels are sorted, unique and
-valid; others are left *pending* for `transcode_rows_v2`, which most requests do not need.
+valid; others are left *pending* for `transcode_rows_v2`, which most requests do not need. A created_timestamp, which
+senders before start_timestamp have, is that of the samples that have none.
 """
 # mypy: disable-error-code="operator,assignment,return-value,arg-type"
 
@@ -47,18 +48,22 @@ from tsdb.ingest.remote_write_kernels import (
     NEED_METADATA,
     NEED_ROWS,
     NEED_SAMPLES,
+    NEED_START_TIMES,
     NEED_SYMBOLS,
     PENDING,
     REJECTED_METADATA,
     ROWS,
     SAMPLES,
     SERIES,
+    SIX_BYTES,
     SYMBOLS,
-    read_sample_field,
+    read_sample,
+    six_byte_varint,
 )
 from tsdb.kernels.hash_kernels import hash_bytes
 from tsdb.kernels.intrinsics import load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
+from tsdb.model.native_histograms import BOX, NORMAL_NAN
 
 BEGIN, SIZE, KNOWN_METADATA, SYMBOL = range(4)
 """`symbols` u32[n, SYMBOL]: where a symbol begins and how long it is; 1 + number of the metadata of the metric of that
@@ -133,6 +138,34 @@ def copy_piece(data: NDArray[np.uint8], begin: int, length: int, out: NDArray[np
 
 
 @device
+def read_started_sample_field(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int, int]:
+    """The field of a Sample whose tag 12 is at `at`: (u64 value bits, i64 ms, i64 ms of the start or 0, next position
+    or error)."""
+    # Fast: 12 <length> 09 <value> 10 <six bytes>, perhaps without value, perhaps with 18 <six bytes>
+    bits = np.uint64(0)
+    start = np.int64(0)
+    stop = at + 2 + np.int64(data[at + 1])
+    time = at + 2
+    if data[at + 2] == 0x09:
+        bits = load_u64(data, at + 3)
+        time += 9
+    left = stop - time
+    if stop <= end and (left == 7 or left == 14) and data[time] == 0x10:
+        word = load_u64(data, time - 1)
+        last = load_u64(data, stop - 8)
+        if word & np.uint64(0x8080808080800000) == SIX_BYTES and (left == 7 or (
+                data[time + 7] == 0x18 and last & np.uint64(0x8080808080800000) == SIX_BYTES)):
+            if left == 14:
+                start = six_byte_varint(last)
+            return bits if bits < np.uint64(BOX) else np.uint64(NORMAL_NAN), six_byte_varint(word), start, stop
+    _, _, inner, stop = read_field(data, at, end)
+    ts = np.int64(0)
+    if stop >= 0:
+        bits, ts, start, stop = read_sample(data, inner, stop, np.int64(3))
+    return bits if bits < np.uint64(BOX) else np.uint64(NORMAL_NAN), ts, start, stop
+
+
+@device
 def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols: NDArray[np.uint32],
                   count: int, metadata: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Takes the Metadata message data[at:end] for the metric whose name is symbol `name`: one entry a name, the last
@@ -178,17 +211,18 @@ def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols
 
 @kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], uint64[::1], int64, uint8[::1], uint64[::1],"
         " uint32[::1], uint32[::1], uint32[::1], uint32[::1], int64[::1], uint64[::1], int64[:, ::1], int64[:, ::1],"
-        " int64[:, ::1], int64[::1], int64[::1])", stage="later")
+        " int64[:, ::1], int64[::1], int64[::1], int64[::1])", stage="later")
 def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], pieces: NDArray[np.uint64],
                       secret: NDArray[np.uint64], max_key: int, keys: NDArray[np.uint8], row_hash: NDArray[np.uint64],
                       row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32], pending: NDArray[np.uint32],
                       sample_row: NDArray[np.uint32], ts: NDArray[np.int64], values: NDArray[np.uint64],
                       histograms: NDArray[np.int64], exemplars: NDArray[np.int64], metadata: NDArray[np.int64],
-                      names: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+                      start_ts: NDArray[np.int64], names: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Decodes the Request at data[:size], where data is 16 bytes longer, into the columns of a `Batch`, and its keys
     into `keys`. Call with what `index_symbols` found and state[AT] zero again; names i64[MAX_LABELS] is scratch.
 
-    The columns are those of `remote_write_kernels.decode_request`, and metadata i64[capacity, METADATA_COLUMNS].
+    The columns are those of `remote_write_kernels.decode_request`, metadata i64[capacity, METADATA_COLUMNS], and
+    start_ts i64[samples], or empty: NEED_START_TIMES says that a sample has one, and wants zeros.
 
     Returns DONE; NEED_… where these columns are full (call again with larger ones, it goes on); or an error.
     """
@@ -221,6 +255,8 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
         name = np.int64(-1)
         described = np.int64(0)
         described_end = np.int64(0)
+        created = np.int64(0)
+        started = False
         at = begin
         while at < end:
             tag = data[at]
@@ -228,10 +264,13 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
                 if sample + waiting == ts.size:
                     state[AT] = series_at
                     return NEED_SAMPLES
-                values[sample], ts[sample], stop = read_sample_field(data, at, end)
+                values[sample], ts[sample], start, stop = read_started_sample_field(data, at, end)
                 if stop < 0:
                     state[AT] = at
                     return stop
+                started |= start != 0
+                if start_ts.size > 0:
+                    start_ts[sample] = start
                 sample_row[sample] = np.uint32(row)
                 sample += 1
                 at = stop
@@ -244,6 +283,8 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
             # labels_refs may come one by one. A sample whose tag has too many bytes comes here too
             if stop >= 0 and field <= 5 and (wire_type != LENGTH or field == 2) and not (
                     field == 1 and wire_type == VARINT):
+                stop = np.int64(BAD_WIRE_TYPE)
+            elif stop >= 0 and field == 6 and wire_type != VARINT:
                 stop = np.int64(BAD_WIRE_TYPE)
             if stop < 0:
                 state[AT] = at
@@ -324,8 +365,14 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
                 exemplar += 1
             elif field == 5:
                 described, described_end = inner, stop
+            elif field == 6:
+                varint, _ = read_varint(data, inner, stop)
+                created = np.int64(varint)
             at = stop
 
+        if start_ts.size == 0 and (started or (created != 0 and sample + waiting > state[SAMPLES])):
+            state[AT] = series_at
+            return NEED_START_TIMES
         canonical = canonical and name >= 0 and key_end - key <= max_key
         if canonical and described_end > described:
             status = note_metadata(data, described, described_end, name, symbols, count, metadata, state)
@@ -336,7 +383,13 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
         for place in range(state[HISTOGRAMS], state[HISTOGRAMS] + waiting):
             histograms[place, 2] = sample
             sample_row[sample] = np.uint32(row)
+            if start_ts.size > 0:
+                start_ts[sample] = 0
             sample += 1
+        if created != 0:
+            for i in range(state[SAMPLES], sample):
+                if start_ts[i] == 0:
+                    start_ts[i] = created
         if canonical and sample == state[SAMPLES] and exemplar == state[EXEMPLARS]:
             continue
         if canonical:
