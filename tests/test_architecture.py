@@ -42,9 +42,10 @@ BELOW: dict[str, set[str]] = {
         "tsdb.model", "tsdb.storage", "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.ingest", "tsdb.alerting",
         "tsdb.remote", "scraper",
     },
+    "tsdb.testing": {"tsdb.model", "tsdb.promql"},
     "tsdb.commands": {
-        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.config", "tsdb.server",
-        "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper",
+        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.testing", "tsdb.config",
+        "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper",
     },
     "tsdb.flags": {"tsdb.model"},
     "tsdb.__main__": {"tsdb.cli"},

@@ -14,6 +14,7 @@ from tsdb.commands.analyze import analyze
 from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
 from tsdb.commands.snapshot import restore, snapshot
+from tsdb.commands.test import test
 from tsdb.model.errors import ConfigError, TsdbError
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ cli.add_command(inspect)
 cli.add_command(analyze)
 cli.add_command(snapshot)
 cli.add_command(restore)
+cli.add_command(test)
 
 
 @cli.command()

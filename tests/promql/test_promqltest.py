@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.promql.memory_storage import MemoryStorage
-from tests.promql.promqltest import Mismatch, run
-from tests.promql.promqltest_script import Case, read_script
 from tests.storage.batches import make_batch
 from tsdb.model.errors import NotSupported
 from tsdb.storage import Storage
+from tsdb.testing.compare import Mismatch
+from tsdb.testing.memory_storage import MemoryStorage
+from tsdb.testing.run import run
+from tsdb.testing.script import Case, read_script
 
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("TSDB_PROMQLTEST") or HERE.parents[2] / "shared" / "promqltest")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.promql.memory_storage import Labels, labels_of
 from tsdb.model.durations import parse_duration
-from tsdb.model.labels import METRIC_NAME
+from tsdb.model.errors import ConfigError
 from tsdb.promql.literals import unquote
+from tsdb.testing.memory_storage import Labels
+from tsdb.testing.notation import NUMBER, Value, parse_labels, parse_series, parse_starts
 
-STALE = "stale"
-HISTOGRAM = "histogram"
-
-Value = float | str | None
-"""A number, `STALE`, `HISTOGRAM`, or None: no sample."""
+MOST_BYTES = 64 << 20
+"""Of a script."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,8 @@ class Load:
     series: tuple[tuple[Labels, tuple[Value, ...]], ...]
     with_nhcb: bool = False
     """Classic histograms are stored as native ones with custom buckets, too."""
+    starts: Mapping[Labels, tuple[int | None, ...]] = field(default_factory=dict)
+    """Start timestamps of some series, as ms from the times of their samples."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,27 @@ class Case:
         return f"{self.file}:{self.line}"
 
 
-_INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))?\s+instant\s+at\s+(\S+)\s+(.+)")
+_INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))?\s+instant(?:\s+at\s+(\S+))?\s+(.+)")
 _RANGE = re.compile(r"eval(?:_(fail|warn|info))?\s+range\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)\s+(.+)")
 _LOAD = re.compile(r"load(_with_nhcb)?\s+(\S+)")
 _EXPECT = re.compile(r"expect\s+(ordered|fail|warn|no_warn|info|no_info)(?:\s+(regex|msg):(.+))?")
 _EXPECT_RANGE = re.compile(r"expect range vector\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)")
-_STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`'
-_LABEL = re.compile(rf"\s*(?:({_STRING}|[a-zA-Z_]\w*)\s*=\s*({_STRING})|({_STRING}))\s*(,|\}})")
-_NAME = re.compile(r"[a-zA-Z_:][\w:]*")
-_NUMBER = r"(?:[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?|[nN]a[nN]))"
-_SEQUENCE = re.compile(rf"({_NUMBER})([+-]{_NUMBER})?(?:x(\d+))?(?=\s|$)")
-_OMITTED = re.compile(r"_(?:x(\d+))?(?=\s|$)")
-_STALE = re.compile(r"stale(?:x(\d+))?(?=\s|$)")
-_HISTOGRAM = re.compile(r"\{\{.*?\}\}(?:[+-]\{\{.*?\}\})?(?:x(\d+))?")
 
 
 def read_script(path: Path) -> list[Case]:
-    """The cases of a file. Raises ValueError where it is not understood."""
-    lines = [(number, _without_comment(line)) for number, line in enumerate(path.read_text().split("\n"), 1)]
+    """The cases of a file. Raises ConfigError where it cannot be read or is not understood."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path}: larger than {MOST_BYTES >> 20} MiB: is it a script?")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: {getattr(problem, 'strerror', None) or problem}") from None
+    return parse_script(text, path.name)
+
+
+def parse_script(text: str, name: str) -> list[Case]:
+    """The cases of a script; `name` is for errors. Raises ConfigError."""
+    lines = [(number, _without_comment(line)) for number, line in enumerate(text.split("\n"), 1)]
     cases: list[Case] = []
     loads: tuple[Load, ...] = ()
     at = 0
@@ -110,13 +113,13 @@ def read_script(path: Path) -> list[Case]:
             elif line.startswith("load"):
                 loads = (*loads, _load(line, block))
             elif line.startswith("eval"):
-                case, taken = _case(path.name, number, line, block, loads)
+                case, taken = _case(name, number, line, block, loads)
                 cases.append(case)
                 at -= len(block) - taken
             else:
-                raise ValueError(f"unknown command {line!r}")
+                raise ValueError(f"unknown command {line!r}: load, clear or eval")
         except ValueError as problem:
-            raise ValueError(f"{path.name}:{number}: {problem}") from problem
+            raise ConfigError(f"{name}:{number}: {problem}") from None
     return cases
 
 
@@ -129,7 +132,14 @@ def _load(line: str, block: list[str]) -> Load:
     found = _LOAD.fullmatch(line)
     if found is None:
         raise ValueError(f"not a load command: {line!r}")
-    return Load(parse_duration(found[2]), tuple(_series(text) for text in block), found[1] is not None)
+    starts, series = dict[Labels, tuple[int | None, ...]](), []
+    for text in block:
+        labels, rest = parse_labels(text)
+        if rest.startswith("@st"):
+            starts[labels] = parse_starts(rest.removeprefix("@st"))
+        else:
+            series.append(parse_series(text))
+    return Load(parse_duration(found[2]), tuple(series), found[1] is not None, starts)
 
 
 def _case(file: str, number: int, line: str, block: list[str], loads: tuple[Load, ...]) -> tuple[Case, int]:
@@ -138,7 +148,7 @@ def _case(file: str, number: int, line: str, block: list[str], loads: tuple[Load
         start, end, step = (parse_duration(found[i]) for i in (2, 3, 4))
         case = Case(file, number, loads, found[5], start, end, step)
     elif found := _INSTANT.fullmatch(line):
-        time = parse_duration(found[2])
+        time = parse_duration(found[2] or "0")
         case = Case(file, number, loads, found[3], time, time, 0)
     else:
         raise ValueError(f"not an eval command: {line!r}")
@@ -158,11 +168,11 @@ def _case(file: str, number: int, line: str, block: list[str], loads: tuple[Load
             case.expectations.append(Expectation("fail", rest.strip()) if kind.endswith("message")
                                      else Expectation("fail", None, rest.strip()))
             return case, at + 1
-        elif re.fullmatch(_NUMBER, text) is not None:
+        elif re.fullmatch(NUMBER, text) is not None:
             case.scalar = float(text)
             return case, at + 1
         else:
-            labels, values = _series(text)
+            labels, values = parse_series(text)
             case.series[labels] = (len(case.series) + 1, values)
     return case, len(block)
 
@@ -174,53 +184,8 @@ def _expectation(text: str) -> Expectation:
     kind, how, rest = found.groups()
     if how == "msg":
         return Expectation(kind, rest.strip())
+    try:
+        re.compile(rest.strip() if rest else "")
+    except re.error as problem:
+        raise ValueError(f"not a regular expression: {rest.strip()!r}: {problem}") from None
     return Expectation(kind, None, rest.strip() if rest else "")
-
-
-def _series(text: str) -> tuple[Labels, tuple[Value, ...]]:
-    labels, rest = _labels(text)
-    return labels, tuple(_values(rest))
-
-
-def _labels(text: str) -> tuple[Labels, str]:
-    found = _NAME.match(text)
-    labels = {METRIC_NAME: found[0]} if found else {}
-    at = found.end() if found else 0
-    if text[at : at + 1] == "{":
-        at += 1
-        while text[at : at + 1] != "}":
-            found = _LABEL.match(text, at)
-            if found is None:
-                raise ValueError(f"not a series: {text!r}")
-            name, value, metric, end = found.groups()
-            if metric:
-                labels[METRIC_NAME] = unquote(metric)
-            else:
-                labels[unquote(name) if name[0] in "\"'`" else name] = unquote(value)
-            at = found.end() - (end == "}")
-        at += 1
-    return labels_of(labels), text[at:].strip()
-
-
-def _values(text: str) -> Iterator[Value]:
-    at = 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-        elif (found := _HISTOGRAM.match(text, at)) is not None:
-            yield from [HISTOGRAM] * (int(found[1] or 0) + 1)
-            at = found.end()
-        elif (found := _OMITTED.match(text, at)) is not None:
-            yield from [None] * int(found[1] or 1)
-            at = found.end()
-        elif (found := _STALE.match(text, at)) is not None:
-            yield from [STALE] * (int(found[1] or 0) + 1)
-            at = found.end()
-        elif (found := _SEQUENCE.match(text, at)) is not None:
-            value, delta = float(found[1]), float(found[2]) if found[2] else 0.0
-            for _ in range(int(found[3] or 0) + 1):
-                yield value
-                value += delta
-            at = found.end()
-        else:
-            raise ValueError(f"not a sequence of values: {text[at:]!r}")
