@@ -24,7 +24,7 @@ from tsdb.promql.aggregate_kernels import (
     group_quantiles,
 )
 from tsdb.promql.aggregate_rows import BestK, CountValues
-from tsdb.promql.cells import VectorOperator, collect, scalar_values, step_ranges, tiles_of
+from tsdb.promql.cells import Matrix, VectorOperator, collect, row_parts, scalar_values, step_ranges
 from tsdb.promql.groups import Groups, group_by
 from tsdb.promql.label_functions import is_label_name
 from tsdb.promql.literals import quote
@@ -79,8 +79,7 @@ class Aggregation(Grouped):
     def cells(self) -> Iterator[Cells]:
         op, groups = _SIMPLE[self._node.op], self.groups
         shape, nothing = (len(groups), self.env.steps.count), (0, 0)
-        size = len(groups) * self.env.steps.count * 25
-        self.env.context.reserve(size)
+        self.env.context.reserve(size := len(groups) * self.env.steps.count * 25)
         main = np.full(nothing if op in (COUNT, GROUP) else shape, {SUM: -0.0, AVG: -0.0}.get(op, math.nan))
         if op == VARIANCE:
             main[:] = 0.0
@@ -90,8 +89,9 @@ class Aggregation(Grouped):
         for tile in self._child.cells():
             rows = groups.group[tile.first_row : tile.first_row + len(tile.values)]
             accumulate(op, tile.values, tile.present, rows, main, rest, count, state)
-        present = count > 0 if op in (COUNT, VARIANCE) else state > 0
-        yield from tiles_of(self._finish(op, main, rest, count, state), present)
+        for part in row_parts(len(groups)):
+            present = count[part] > 0 if op in (COUNT, VARIANCE) else state[part] > 0
+            yield Cells(part.start, self._finish(op, main[part], rest[part], count[part], state[part]), present)
         self.env.context.reserve(-size)
 
     def _finish(self, op: int, main: NDArray[np.float64], rest: NDArray[np.float64], count: NDArray[np.float64],
@@ -119,17 +119,17 @@ class Quantile(Grouped):
     def cells(self) -> Iterator[Cells]:
         q = scalar_values(self._param)
         groups = self.groups
-        with collect(self.env, self._child) as matrix:
-            self._warn(q)
-            begin = np.zeros(len(groups) + 1, np.int64)
-            np.cumsum(np.bincount(groups.group, minlength=len(groups)), out=begin[1:])
-            scratch = np.empty(8 * max(1, int(np.diff(begin).max(initial=0))))
-            values = np.zeros((len(groups), self.env.steps.count))
-            present = np.zeros(values.shape, np.bool_)
-            order = np.argsort(groups.group, kind="stable")
-            for first, end in step_ranges(self.env):
-                group_quantiles(matrix.values, matrix.present, order, begin, q, scratch, first, end, values, present)
-        yield from tiles_of(values, present)
+        with Matrix(self.env, len(groups)) as made:
+            with collect(self.env, self._child) as matrix:
+                self._warn(q)
+                begin = np.zeros(len(groups) + 1, np.int64)
+                np.cumsum(np.bincount(groups.group, minlength=len(groups)), out=begin[1:])
+                scratch = np.empty(8 * max(1, int(np.diff(begin).max(initial=0))))
+                order = np.argsort(groups.group, kind="stable")
+                for first, end in step_ranges(self.env):
+                    group_quantiles(matrix.values, matrix.present, order, begin, q, scratch, first, end, made.values,
+                                    made.present)
+            yield from made.tiles()
 
     def _warn(self, q: NDArray[np.float64]) -> None:
         wrong = [math.nan] if np.isnan(q).any() else [x for x in (q.max(), q.min()) if not 0 <= x <= 1]

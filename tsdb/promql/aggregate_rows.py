@@ -17,6 +17,11 @@ from tsdb.promql.literals import format_number
 from tsdb.promql.number_text import go_g
 from tsdb.promql.vector import Cells, Environment, Operator
 
+_AT_ONCE = 1 << 16
+"""Places in heaps that are looked at together."""
+_COUNTED_BYTES = 96
+"""For each cell that is counted by its value, about: its bits, row and step, sorted twice."""
+
 
 class Computed(VectorOperator):
     """An operator that must compute its cells to know its rows."""
@@ -77,17 +82,20 @@ class BestK(Computed):
             if steps == 1:
                 here = np.flatnonzero(tile.present[:, 0])
                 np.minimum.at(first_seen, part[here], tile.first_row + here)
-        chosen = np.flatnonzero(heap_rows >= 0)
-        group = np.searchsorted(begin[1:] * steps, chosen, side="right")
-        step = (chosen - begin[group] * steps) // rooms[group]
-        rows = np.unique(heap_rows[chosen])
+        used = np.zeros(len(series), np.bool_)
+        for chosen in _chosen(heap_rows):
+            used[heap_rows[chosen]] = True
+        rows = np.flatnonzero(used)
         if steps == 1 and self._best != FIRST:
             rows = self._sorted(heap_values, heap_rows, np.repeat(first_seen, rooms))
         place = np.empty(len(series), np.int64)
         place[rows] = np.arange(rows.size)
         self._make_room(rows.size)
-        self._values[place[heap_rows[chosen]], step] = heap_values[chosen]
-        self._present[place[heap_rows[chosen]], step] = True
+        for chosen in _chosen(heap_rows):
+            group = np.searchsorted(begin[1:] * steps, chosen, side="right")
+            step = (chosen - begin[group] * steps) // rooms[group]
+            self._values[place[heap_rows[chosen]], step] = heap_values[chosen]
+            self._present[place[heap_rows[chosen]], step] = True
         self.env.context.reserve(-24 * int(begin[-1]) * steps)
         return take(series, rows)
 
@@ -96,6 +104,12 @@ class BestK(Computed):
         """The rows in the heaps of a single step: groups by their first cell, in each the best first."""
         order = np.lexsort((*value_order_keys(heap_values, descending=self._best == LARGEST), first_seen))
         return heap_rows[order][heap_rows[order] >= 0]
+
+
+def _chosen(heap_rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The places in the heaps that are taken, in parts."""
+    for first in range(0, heap_rows.size, _AT_ONCE):
+        yield first + np.flatnonzero(heap_rows[first : first + _AT_ONCE] >= 0)
 
 
 def value_order_keys(values: NDArray[np.float64], *, descending: bool) -> tuple[NDArray[np.generic], ...]:
@@ -118,6 +132,7 @@ class CountValues(Computed):
         others = [*node.grouping, label] if node.without else [name for name in node.grouping if name != label]
         groups, labels = group_by(self._child.series(), others, node.without)
         with collect(self.env, self._child) as matrix:
+            self.env.context.reserve(size := _COUNTED_BYTES * int(np.count_nonzero(matrix.present)))
             row, step = np.nonzero(matrix.present)
             cells = matrix.values[row, step]
         cells[np.isnan(cells)] = np.nan
@@ -129,6 +144,7 @@ class CountValues(Computed):
         self._make_room(pairs.size)
         np.add.at(self._values, (pair, step), 1.0)
         np.greater(self._values, 0, out=self._present)
+        self.env.context.reserve(-size)
         series = take(labels, pairs // max(1, bits.size))
         if hidden:
             return series

@@ -136,7 +136,8 @@ class Restricted(_SetOperator):
         seen = np.zeros((self._groups, self.env.steps.count), np.uint8)
         for tile in self._right.cells():
             self._mark(tile, self._right_group, seen)
-        wanted = seen == 0 if self._unless else seen != 0
+        wanted = seen.view(np.bool_)
+        (np.equal if self._unless else np.not_equal)(seen, 0, out=wanted)
         for tile in self._left.cells():
             begin, end = np.searchsorted(self._rows, (tile.first_row, tile.first_row + len(tile.values)))
             rows = self._rows[begin:end]
@@ -164,7 +165,8 @@ class Or(_SetOperator):
         for tile in self._left.cells():
             self._mark(tile, self._left_group, seen)
             yield tile
-        free = seen == 0
+        free = seen.view(np.bool_)
+        np.equal(seen, 0, out=free)
         first = len(self._left.series())
         for tile in self._right.cells():
             rows = self._right_group[tile.first_row : tile.first_row + len(tile.values)]

@@ -62,7 +62,7 @@ class VectorBinary(VectorOperator):
     def cells(self) -> Iterator[Cells]:
         pairs = self._pairs
         if pairs.partner_of is None and bool((pairs.partner[1:] >= pairs.partner[:-1]).all()):
-            yield from self._combine(self._many.cells(), Streamed(self._one))
+            yield from self._combine(self._many.cells(), Streamed(self.env, self._one))
         else:
             kept = Kept(self.env, self._one, pairs)
             yield from self._combine(self._without_crowd(kept.whole.present), kept)
@@ -70,7 +70,9 @@ class VectorBinary(VectorOperator):
     def _combine(self, tiles: Iterator[Cells], partners: Partners) -> Iterator[Cells]:
         pairs = self._pairs
         doubtful, contested = self._doubtful()
-        hits = np.zeros((int(contested.max(initial=-1)) + 1, self.env.steps.count))
+        classes = int(contested.max(initial=-1)) + 1
+        self.env.context.reserve(8 * classes * self.env.steps.count)
+        hits = np.zeros((classes, self.env.steps.count))
         for tile in tiles:
             first = tile.first_row
             begin, end = (int(at) for at in np.searchsorted(pairs.many, (first, first + len(tile.values))))
@@ -90,6 +92,7 @@ class VectorBinary(VectorOperator):
                 self._refuse_repetition(hits)
             yield out
         partners.close()
+        self.env.context.reserve(-hits.nbytes)
 
     def _doubtful(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs of which only one may have a cell at a step, because of others of the same class: ascending, with the
@@ -119,9 +122,11 @@ class VectorBinary(VectorOperator):
         if pairs.partner_of is None:
             yield from self._many.cells()
             return
-        count = np.zeros((pairs.signatures, self.env.steps.count))
-        count_present(present, pairs.one_signature, count)
-        crowded = (count > 1).any(axis=0)
+        with self.env.context.reserved(9 * pairs.signatures * self.env.steps.count):
+            count = np.zeros((pairs.signatures, self.env.steps.count))
+            count_present(present, pairs.one_signature, count)
+            crowded = (count > 1).any(axis=0)
+            del count
         for tile in self._many.cells():
             steps = np.flatnonzero(crowded & tile.present.any(axis=0))
             if steps.size:

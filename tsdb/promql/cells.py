@@ -157,7 +157,8 @@ class Matrix:
         self.close()
 
     def close(self) -> None:
-        """Gives the bytes back to the budget. May be called twice."""
+        """Lets go of the cells, and gives the bytes back to the budget. May be called twice."""
+        self.values, self.present = np.empty((0, 0)), np.empty((0, 0), np.bool_)
         self._env.context.reserve(-self._size)
         self._size = 0
 
@@ -169,6 +170,12 @@ class Matrix:
     def merge(self, tile: Cells, target: NDArray[np.int64]) -> int:
         """Puts the tile's rows into the rows `target`; the first step where two cells met there, or -1."""
         return merge_rows(tile.values, tile.present, target, self.values, self.present)
+
+    def keep_rows(self, rows: NDArray[np.int64]) -> None:
+        """Leaves out all others. `rows` ascend, so that they can move forward in place."""
+        for part in row_parts(rows.size):
+            self.values[part], self.present[part] = self.values[rows[part]], self.present[rows[part]]
+        self.values, self.present = self.values[: rows.size], self.present[: rows.size]
 
     def tiles(self) -> Iterator[Cells]:
         return tiles_of(self.values, self.present)
@@ -184,8 +191,14 @@ def collect(env: Environment, operator: Operator) -> Matrix:
 
 def tiles_of(values: NDArray[np.float64], present: NDArray[np.bool_]) -> Iterator[Cells]:
     """A matrix in tiles of a size that suits the cache."""
-    for first in range(0, len(values), _ROWS):
-        yield Cells(first, values[first : first + _ROWS], present[first : first + _ROWS])
+    for rows in row_parts(len(values)):
+        yield Cells(rows.start, values[rows], present[rows])
+
+
+def row_parts(rows: int) -> Iterator[slice]:
+    """The rows of such tiles."""
+    for first in range(0, rows, _ROWS):
+        yield slice(first, min(first + _ROWS, rows))
 
 
 def step_ranges(env: Environment) -> Iterator[tuple[int, int]]:

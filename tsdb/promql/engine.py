@@ -35,6 +35,9 @@ from tsdb.promql.vector import Annotations, Environment, Operator, Steps
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SORT_BYTES = 64
+"""Needed for each row to sort the result, about."""
+
 _NO_VALUES = np.zeros((0, 0))
 _NO_CELLS = np.zeros((0, 0), np.bool_)
 
@@ -194,21 +197,22 @@ def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool)
     place = None
     if sort and len(series) > 1:
         began = clock.perf_counter()
-        order = label_order(series)
-        series = take(series, order)
-        place = np.empty_like(order)
-        place[order] = np.arange(order.size)
+        with env.context.reserved(SORT_BYTES * len(series)):
+            order = label_order(series)
+            series = take(series, order)
+            place = np.empty_like(order)
+            place[order] = np.arange(order.size)
         env.context.statistics.sort_seconds += clock.perf_counter() - began
     matrix = Matrix(env, len(series), empty=True)
     for cells in root.cells():
         rows = slice(cells.first_row, cells.first_row + len(cells.values))
         at = rows if place is None else place[rows]
         matrix.values[at], matrix.present[at] = cells.values, cells.present
-    values, present = matrix.values, matrix.present
-    found = np.flatnonzero(present.any(axis=1))
+    found = np.flatnonzero(matrix.present.any(axis=1))
     if found.size < len(series):
-        series, values, present = take(series, found), values[found], present[found]
-    return QueryResult(ValueType.MATRIX if sort else ValueType.VECTOR, series, times, values, present)
+        series = take(series, found)
+        matrix.keep_rows(found)
+    return QueryResult(ValueType.MATRIX if sort else ValueType.VECTOR, series, times, matrix.values, matrix.present)
 
 
 def _range_vector(root: RangeVector, env: Environment) -> QueryResult:
@@ -216,7 +220,8 @@ def _range_vector(root: RangeVector, env: Environment) -> QueryResult:
     samples = raw_samples(root.source, env, SampleBudget(env.context), root.window)
     rows = [row for row in range(len(samples)) if samples[row][0].size]
     series = take(series, np.array(rows, np.int64))
-    order = label_order(series)
-    series, rows = take(series, order), [rows[at] for at in order.tolist()]
+    with env.context.reserved(SORT_BYTES * len(series)):
+        order = label_order(series)
+        series, rows = take(series, order), [rows[at] for at in order.tolist()]
     return QueryResult(ValueType.MATRIX, series, env.steps.times(), np.zeros((len(rows), 0)),
                        np.zeros((len(rows), 0), np.bool_), [samples[row] for row in rows])

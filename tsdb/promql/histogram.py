@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsdb.model.labels import METRIC_NAME
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.cells import Matrix, Unique, VectorOperator, collect, scalar_values, step_ranges, tiles_of
+from tsdb.promql.cells import Matrix, Unique, VectorOperator, collect, scalar_values, step_ranges
 from tsdb.promql.groups import (
     NO_SYMBOL,
     concatenate,
@@ -168,14 +168,14 @@ class Buckets(VectorOperator):
         forced_steps = np.zeros((histograms, 3), np.int64)
         forced_buckets = np.tile(np.array([math.inf, -math.inf, 0.0]), (histograms, 1))
         scratch = np.empty((2, int(np.diff(layout.begin).max(initial=1))))
-        values = np.zeros((histograms, self.env.steps.count))
-        present = np.zeros(values.shape, np.bool_)
         op = FRACTION if self._fraction else QUANTILE
-        for begin, end in step_ranges(self.env):
-            evaluate_buckets(op, first, second, matrix.values, matrix.present, layout.order, layout.bounds,
-                             layout.begin, scratch, begin, end, values, present, forced_steps, forced_buckets)
-        self._inform_of_forcing(layout, forced_steps, forced_buckets)
-        return tiles_of(values, present)
+        with Matrix(self.env, histograms) as made:
+            for begin, end in step_ranges(self.env):
+                evaluate_buckets(op, first, second, matrix.values, matrix.present, layout.order, layout.bounds,
+                                 layout.begin, scratch, begin, end, made.values, made.present, forced_steps,
+                                 forced_buckets)
+            self._inform_of_forcing(layout, forced_steps, forced_buckets)
+            yield from made.tiles()
 
     def _warn_of_quantiles(self) -> None:
         for column, (_, place) in zip(self._columns, self._numbers, strict=True):

@@ -72,11 +72,13 @@ class Partners(Protocol):
 
 
 class Streamed:
-    """Each row of the one side is its own partner, and they are asked for in ascending order: no row is kept."""
+    """Each row of the one side is its own partner, and they are asked for in ascending order: few rows are kept."""
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, env: Environment, operator: Operator) -> None:
+        self._context = env.context
         self._tiles = operator.cells()
         self._held: list[Cells] = []
+        self._size = 0
 
     def rows(self, first: int, last: int) -> Cells:
         held = [tile for tile in self._held if _end(tile) > first]
@@ -84,6 +86,7 @@ class Streamed:
             tile = next(self._tiles)
             if _end(tile) > first:
                 held.append(tile)
+        self._account(sum(tile.values.size for tile in held) * (9 if len(held) == 1 else 18))
         if len(held) > 1:
             head, begin = held[0], first - held[0].first_row
             values = np.concatenate([head.values[begin:], *(tile.values for tile in held[1:])])
@@ -93,8 +96,14 @@ class Streamed:
 
     def close(self) -> None:
         """Evaluates the rows that nothing was asked of: an error in them is one of the query."""
+        self._held = []
+        self._account(0)
         for _ in self._tiles:
             pass
+
+    def _account(self, size: int) -> None:
+        self._context.reserve(size - self._size)
+        self._size = size
 
 
 def _end(tile: Cells) -> int:

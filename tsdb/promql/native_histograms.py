@@ -121,7 +121,10 @@ class Histograms:
 
     def payload(self) -> NDArray[np.uint8] | None:
         """u8[bytes] of all that was kept; None: nothing."""
-        return np.concatenate(self._parts) if self._parts else None
+        if len(self._parts) > 1:
+            with self._context.reserved(self._size):
+                self._parts = [np.concatenate(self._parts)]
+        return self._parts[0] if self._parts else None
 
 
 def _gathered(payload: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint8]:

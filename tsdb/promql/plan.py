@@ -37,6 +37,9 @@ _OF_THE_STEP = frozenset((
 
 _OF_THE_QUERY = frozenset(("start", "end", "range", "step"))
 
+_STEP_BYTES = 64
+"""For each step of a subquery: its time, and a few scalars."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
@@ -218,6 +221,7 @@ class _Builder:
         if inner.steps.count <= 0:
             return RangeVector(NoTiles(env.symbols), window)
         self._budget.allow(inner.steps.count)
+        env.context.reserve(_STEP_BYTES * inner.steps.count)
         return RangeVector(SubqueryTiles(self._operator(node.expr, inner), inner), window)
 
     def _call(self, node: ast.Call, env: Environment) -> Operator:

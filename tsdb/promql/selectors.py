@@ -22,6 +22,13 @@ from tsdb.promql.vector import Cells, Environment
 
 T = TypeVar("T")
 
+CELL_BYTES = 9
+"""A value, and whether it is there."""
+SAMPLE_BYTES = 16
+"""Time and value."""
+ROW_BYTES = 400
+"""Two arrays, in Python."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -88,13 +95,20 @@ class StoredTiles:
         return self._selected.series
 
     def map(self, function: Callable[[Tile], T]) -> Iterator[T]:
+        context, rows = self._env.context, self._selected.tile_rows
+
         def work(index: int) -> T:
             tile = self._selected.tile(index)
-            self._budget.read(1, tile.ts.size)
-            self._use.check(tile)
-            return function(tile)
+            with context.reserved(SAMPLE_BYTES * tile.ts.size):
+                self._budget.read(1, tile.ts.size)
+                self._use.check(tile)
+                return function(tile)
 
-        return self._env.map_tiles(self._selected.tile_rows.size - 1, work)
+        tiles = rows.size - 1
+        most = int(rows[-1]) if tiles < 2 else int(np.diff(rows).max())
+        under_way = min(tiles, context.threads + 2)
+        with context.reserved(CELL_BYTES * self._env.steps.count * most * under_way):
+            yield from self._env.map_tiles(tiles, work)
 
 
 class InstantSelector(VectorOperator):
@@ -128,11 +142,8 @@ class InstantSelector(VectorOperator):
 
 
 def new_cells(rows: int, env: Environment) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Uninitialised f64 and bool [rows, steps]. Raises LimitExceeded for a tile that alone is over the byte budget."""
+    """Uninitialised f64 and bool [rows, steps]; who maps tiles has accounted for them."""
     shape = (rows, env.steps.count)
-    if 9 * rows * env.steps.count > env.context.limits.max_bytes:
-        raise LimitExceeded(f"{env.steps.count} steps of {rows} series need more than "
-                            f"{env.context.limits.max_bytes >> 20} MiB of memory: use a longer step")
     return np.empty(shape), np.empty(shape, np.bool_)
 
 
@@ -152,6 +163,8 @@ def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, wind
 
     found = []
     for rows in source.map(cut):
-        budget.hold(sum(ts.size for ts, _ in rows))
+        samples = sum(ts.size for ts, _ in rows)
+        budget.hold(samples)
+        env.context.reserve(2 * SAMPLE_BYTES * samples + ROW_BYTES * len(rows))  # they are put together to be printed
         found.extend(rows)
     return found

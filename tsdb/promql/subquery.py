@@ -9,7 +9,7 @@ import numpy as np
 
 from tsdb.model.tiles import SeriesSet, Symbols, Tile
 from tsdb.promql.groups import no_labels
-from tsdb.promql.selectors import Window
+from tsdb.promql.selectors import SAMPLE_BYTES, Window
 from tsdb.promql.vector import Cells, Environment, Operator, Steps
 
 T = TypeVar("T")
@@ -34,9 +34,12 @@ class SubqueryTiles:
         return self._inner.series()
 
     def map(self, function: Callable[[Tile], T]) -> Iterator[T]:
+        context = self._env.context
         for cells in self._inner.cells():
-            self._env.context.check()
-            yield function(self._tile(cells))
+            context.check()
+            with context.reserved((SAMPLE_BYTES + 1) * cells.present.size):
+                made = function(self._tile(cells))
+            yield made
 
     def _tile(self, cells: Cells) -> Tile:
         end = np.cumsum(cells.present.sum(axis=1, dtype=np.int64))

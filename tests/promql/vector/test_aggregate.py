@@ -261,7 +261,7 @@ def test_names_put_off_stay_marked_through_groups() -> None:
 def test_buffers_count_against_the_query() -> None:
     env = environment(1000)
     env.context.limits.max_bytes = 10_000
-    with pytest.raises(LimitExceeded, match="select fewer series or fewer steps"):
+    with pytest.raises(LimitExceeded, match="select fewer series"):
         read(build_aggregate(node("sum", ["a"]), vector(env, ({"a": "x"}, [1.0] * 1000)), None, env))
 
 
