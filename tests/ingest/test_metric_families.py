@@ -77,6 +77,14 @@ class Metric:
     buckets: tuple[Bucket, ...] = ()
     exemplar: Exemplar | None = None
     native: bool = False
+    created: tuple[int, int] | None = None
+    """Seconds, nanoseconds; none for gauges."""
+
+    def start(self) -> int:
+        """ms; 0: not known"""
+        seconds, nanos = self.created or (0, 0)
+        invalid = not -62_135_596_800 <= seconds < 253_402_300_800 or not 0 <= nanos < 1_000_000_000
+        return 0 if invalid else seconds * 1000 + nanos // 1_000_000
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,9 @@ class Family:
             if metric.native:
                 inner += integer(5, 6) + double(6, 1e-128) + integer(7, 1) + message(12, integer(1, 2) + integer(2, 1))
                 inner += message(13, varint(2))
+        if metric.created is not None and self.type not in (GAUGE, UNTYPED):
+            seconds, nanos = metric.created
+            inner += message({COUNTER: 3, SUMMARY: 4}.get(self.type, 15), integer(1, seconds) + integer(2, nanos))
         ts = integer(6, metric.ts) if metric.ts else b""
         return pairs(metric.labels) + message(VALUE_FIELD.get(self.type, 7), inner) + ts
 
@@ -120,6 +131,7 @@ class Sample:
     ts: int
     bits: int
     exemplar: Exemplar | None = None
+    start: int = 0
 
 
 def samples_of(families: list[Family]) -> list[Sample]:
@@ -128,12 +140,13 @@ def samples_of(families: list[Family]) -> list[Sample]:
     for family in families:
         for metric in family.metrics:
             ts = metric.ts or NOW
+            start = 0 if family.type in (GAUGE, UNTYPED) else metric.start()
 
             def add(suffix: str, value: float, bound: tuple[str, float] | None = None, exemplar: Exemplar | None = None,
-                    own: Metric = metric, name: str = family.name, ts: int = ts) -> None:
+                    own: Metric = metric, name: str = family.name, ts: int = ts, start: int = start) -> None:
                 magic = {} if bound is None else {bound[0]: bound_text(repr(bound[1]).encode()).decode()}
                 labels = {"__name__": name + suffix, **dict(own.labels), **magic}
-                samples.append(Sample(labels, ts, bits(value), exemplar))
+                samples.append(Sample(labels, ts, bits(value), exemplar, start))
 
             count = metric.float_count if metric.float_count and family.type != SUMMARY else float(metric.count)
             if family.type in (COUNTER, GAUGE, UNTYPED):
@@ -176,6 +189,8 @@ def check(families: list[Family]) -> Scrape:
          sample.bits)
         for sample in taken
     ]
+    starts = [0] * batch.samples if batch.start_ts is None else batch.start_ts.tolist()
+    assert starts == [sample.start for sample in taken]
     assert batch.row_hash.tolist() == hashes(batch).tolist()
     assert (scrape.scraped, scrape.repeated) == (len(expected), len(expected) - len(taken))
     body = b"".join(family.encode() for family in families)
@@ -218,6 +233,20 @@ def test_all_types() -> None:
         Metadata("h_seconds", "histogram", "", "seconds"), Metadata("gh", "gaugehistogram", "", ""),
         Metadata("native", "histogram", "", ""),
     ]
+
+
+def test_since_when_samples_count() -> None:
+    times = [(1_700_000_000, 123_456_789), None, (1_700_000_000, 123_999_999), (-5, 0), (1 << 40, 0), (5, -1), (7, 0)]
+    labels = [(("n", str(number)),) for number in range(len(times))]
+    check([
+        Family("c_total", COUNTER, tuple(Metric(each, created=time) for each, time in zip(labels, times, strict=True))),
+        Family("g", GAUGE, (Metric(),)),
+        Family("s", SUMMARY, (Metric(buckets=(Bucket(0.5),), created=times[0]),)),
+        Family("h", HISTOGRAM, (Metric(buckets=(Bucket(1.0), Bucket(2.0)), created=times[0]), Metric(labels[1]))),
+        Family("gh", GAUGE_HISTOGRAM, (Metric(created=times[0]),)),
+        Family("other_total", COUNTER, (Metric(),)),
+    ])
+    assert parsed([Family("c_total", COUNTER, (Metric(),))])[1].start_ts is None
 
 
 def test_values_are_taken_to_the_bit() -> None:
@@ -290,7 +319,8 @@ buckets = st.lists(st.builds(
     Bucket, floats, st.integers(0, (1 << 64) - 1), st.sampled_from([0.0, 0.0, 2.5]), floats, exemplars,
 ), max_size=4).map(tuple)
 metrics = st.builds(Metric, label_sets, st.sampled_from([0, 0, 5, -7]), floats, st.integers(0, (1 << 64) - 1),
-                    st.sampled_from([0.0, 0.0, 1.5]), buckets, exemplars, st.booleans())
+                    st.sampled_from([0.0, 0.0, 1.5]), buckets, exemplars, st.booleans(),
+                    st.none() | st.tuples(st.integers(0, 1 << 34), st.integers(0, 999_999_999)))
 families = st.builds(Family, st.sampled_from(["m", "n.ü", "o_total"]), st.integers(0, 5),
                      st.lists(metrics, max_size=3).map(tuple), st.text(max_size=5))
 
@@ -314,7 +344,7 @@ def test_generated_families(generated: list[Family]) -> None:
 def test_changed_and_cut_bytes() -> None:
     """Nothing is read outside, and what is taken has names and labels."""
     source = b"".join(family.encode() for family in [
-        Family("c_total", COUNTER, (Metric((("a", "1"),), exemplar=TRACE),), "help"),
+        Family("c_total", COUNTER, (Metric((("a", "1"),), exemplar=TRACE, created=(9, 9)),), "help"),
         Family("h_seconds", HISTOGRAM, (Metric((("b", "2"),), 99, buckets=(Bucket(1.0, 1, exemplar=TRACE),)),),
                unit="seconds"),
         Family("s", SUMMARY, (Metric(buckets=(Bucket(0.5),)), Metric((("x", "y"),)))),

@@ -35,6 +35,15 @@ def parsed(body: bytes, options: HistogramOptions) -> tuple[Scrape, Batch]:
     return read(target(histograms=options), body, Format.PROTOBUF, NOW)
 
 
+def test_since_when_they_count() -> None:
+    created = message(15, integer(1, 1_700_000_000) + integer(2, 5_000_000))
+    body = family("h", HISTOGRAM, [native_fields(PLAIN) + BUCKETS + created])
+    for options, number in ((NATIVE, 1), (HistogramOptions(native=True, classic=True), 5), (HistogramOptions(), 4)):
+        starts = parsed(body, options)[1].start_ts
+        assert starts is not None and starts.tolist() == [1_700_000_000_005] * number
+    assert parsed(family("h", HISTOGRAM, [native_fields(PLAIN)]), NATIVE)[1].start_ts is None
+
+
 def samples(batch: Batch) -> list[tuple[str, Any]]:
     """(name, NativeHistogram or float)"""
     found: list[tuple[str, Any]] = []

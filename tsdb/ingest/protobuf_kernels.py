@@ -64,3 +64,25 @@ def read_field(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, in
     else:
         at = np.int64(BAD_WIRE_TYPE)
     return number, wire_type, begin, at
+
+
+@device
+def read_timestamp(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """The google.protobuf.Timestamp data[at:end]: (i64 ms, 0 where it is none between the years 1 and 9999; next
+    position or error)."""
+    seconds = nanos = np.int64(0)
+    while at < end:
+        number, wire_type, begin, at = read_field(data, at, end)
+        if at >= 0 and number <= 2 and wire_type != VARINT:
+            at = np.int64(BAD_WIRE_TYPE)
+        if at < 0:
+            break
+        if number <= 2:
+            value, _ = read_varint(data, begin, at)
+            if number == 1:
+                seconds = np.int64(value)
+            else:
+                nanos = np.int64(value)
+    if seconds < -62_135_596_800 or seconds >= 253_402_300_800 or nanos < 0 or nanos >= 1_000_000_000:
+        return np.int64(0), at
+    return seconds * 1000 + nanos // 1_000_000, at

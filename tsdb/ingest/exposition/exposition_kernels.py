@@ -71,9 +71,9 @@ AT, ENTRIES, PREVIOUS, TYPE, SAMPLES, KNOWN, NEW, LINES, ODD, EXEMPLARS = range(
 SCRAPED, KEPT, ADDED, REPEATED, EXPLICIT, AGAIN = range(10, 16)
 """Samples; those that relabeling leaves; of series that the last scrape had not; of a series that had one already;
 with a time of their own; series that the last scrape had too and whose disappearance would be marked."""
-LIVE, NOW, LAST, TIME, OWN_TIMES, WRONG, STATE = range(16, 23)
+LIVE, NOW, LAST, TIME, OWN_TIMES, WRONG, START, STATE = range(16, 24)
 """Entries seen. Given: number of this scrape and of the last that succeeded, its time (ms), whether lines' own times
-count. Where labels that do not end begin."""
+count. Where labels that do not end begin; since when the samples of PROTOBUF count that follow."""
 
 DONE, MORE_ROOM, MORE_ENTRIES = range(3)
 """Results: the end; an array for output, or the cache, is full. Negative ones are errors in the line at state[AT],
@@ -83,25 +83,30 @@ NEW_ROW = np.uint32(1 << 31)
 """Set in sample_row of samples of new rows, which are numbered apart."""
 SAMPLE_RECORD, METADATA_RECORD, EXEMPLAR_RECORD = SERIES_LINE, METADATA_LINE, METADATA_LINE + 1
 """Kinds of records in PROTOBUF; those with more exemplars than one follow."""
+START_RECORD = 0x53
+"""First letter of metadata of PROTOBUF that says since when samples count."""
 
 
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64, uint64[::1], uint8[::1], int32[:, ::1], uint64[::1],"
-        " uint8[::1], int32[::1], int32[::1], uint32[::1], int64[::1], uint64[::1], uint8[::1], int32[::1],"
-        " uint64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1])", stage="query")
+        " uint8[::1], int32[::1], int32[::1], uint32[::1], int64[::1], uint64[::1], uint8[::1], int64[::1],"
+        " int32[::1], uint64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1])",
+        stage="query")
 def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64], texts: NDArray[np.uint8],
                fields: NDArray[np.int32], refs: NDArray[np.uint64], tracked: NDArray[np.uint8],
                table: NDArray[np.int32], sample_entry: NDArray[np.int32], sample_row: NDArray[np.uint32],
                ts: NDArray[np.int64], values: NDArray[np.uint64], explicit: NDArray[np.uint8],
-               slot: NDArray[np.int32], ref: NDArray[np.uint64], new: NDArray[np.int64], lines: NDArray[np.int64],
-               odd: NDArray[np.int64], exemplars: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+               start_ts: NDArray[np.int64], slot: NDArray[np.int32], ref: NDArray[np.uint64],
+               new: NDArray[np.int64], lines: NDArray[np.int64], odd: NDArray[np.int64],
+               exemplars: NDArray[np.int64], state: NDArray[np.int64]) -> int:
     """Reads a body (u8) in one of the formats, with the cache of `series_cache_kernels` before `tracked` and `table`.
 
     Output: of each sample its entry, its row (among slot i32 and ref u64 of known rows,
-    or with NEW_ROW among new ones), ts in ms, bits of the value, whether the time is its own. new i64[n, 6]: entry of a
-    series without a slot, position of its line, SCRAPED and KEPT before it, its first sample, whether its series counts
-    as added. lines i64[n, 4]: the first four of these for metadata that the last scrape had not. odd i64[n, 4]: ODD_*,
-    sample or exemplar, position and length of a number that is left to Python. exemplars i64[n, EXEMPLAR_COLUMNS], of
-    sample -1 where that is not taken.
+    or with NEW_ROW among new ones), ts in ms, bits of the value, whether the time is its own, since when it counts
+    (PROTOBUF, ms; not wanted if start_ts is empty). Of what relabeling drops refs take the value. new i64[n, 6]: entry
+    of a series without a slot, position of its line, SCRAPED and KEPT before it, its first sample, whether its series
+    counts as added. lines i64[n, 4]: the first four of these for metadata that the last scrape had not. odd i64[n, 4]:
+    ODD_*, sample or exemplar, position and length of a number that is left to Python. exemplars i64[n,
+    EXEMPLAR_COLUMNS], of sample -1 where that is not taken.
 
     Returns DONE; MORE_*: call again with more room, it goes on; or an error.
     """
@@ -126,6 +131,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
     live = state[LIVE]
     default_time = state[TIME]
     own_times = state[OWN_TIMES] != 0
+    start = state[START]
     room = values.size
     result = np.int64(DONE)
     ended = False
@@ -150,6 +156,12 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
             kind = np.int64(body[at])
             end = at + 5 + np.int64(load_u32(body, at + 1))
             at += 5
+            if kind == METADATA_RECORD:
+                start = np.int64(0)
+                if body[at] == START_RECORD:
+                    start = np.int64(load_u64(body, at + 1))
+                    at = end
+                    continue
             hit = end - at == length and entry > 0 and same_bytes(body, at, texts, begin, length)
         else:
             end = at + length
@@ -288,7 +300,9 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
         live += 1 if seen != now else 0
         fields[entry, SEEN] = np.int32(now)
         sample = np.int64(-1)
-        if not flags & DROPPED:
+        if flags & DROPPED:
+            refs[entry] = bits
+        else:
             kept += 1
             if seen == now and not own:
                 repeated += 1
@@ -318,6 +332,8 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
                 ts[samples] = time
                 values[samples] = bits
                 explicit[samples] = np.uint8(1) if own else np.uint8(0)
+                if start_ts.size > 0:
+                    start_ts[samples] = start
                 owns += 1 if own else 0
                 samples += 1
         while odds < odd_value:
@@ -334,6 +350,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
     state[ENTRIES] = count
     state[PREVIOUS] = previous
     state[TYPE] = type_
+    state[START] = start
     state[SAMPLES] = samples
     state[KNOWN] = known
     state[NEW] = fresh

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.exposition.series_cache_kernels import HISTOGRAM, NO_TYPE, OTHER_TYPE, SUMMARY
+from tsdb.ingest.exposition.series_cache_kernels import COUNTER, HISTOGRAM, NO_TYPE, OTHER_TYPE, SUMMARY
 from tsdb.ingest.float_kernels import FLOAT_DONE, FLOAT_SLOW, FLOAT_WRONG, read_float
 from tsdb.kernels.intrinsics import bits_float, load_u32, load_u64
 from tsdb.kernels.registry import device
@@ -111,7 +111,7 @@ def metadata_keyword(data: NDArray[np.uint8], at: int, end: int) -> int:
 
 @device
 def type_on_line(data: NDArray[np.uint8], at: int, end: int) -> int:
-    """SUMMARY, HISTOGRAM or OTHER_TYPE of the metadata line data[at:end] if it is a TYPE line, else NO_TYPE."""
+    """SUMMARY, HISTOGRAM, COUNTER or OTHER_TYPE of the metadata line data[at:end] if it is a TYPE line; or NO_TYPE."""
     word = skip_blanks(data, at + 1, end)
     if data[word] != 0x54:
         return np.int64(NO_TYPE)
@@ -122,6 +122,8 @@ def type_on_line(data: NDArray[np.uint8], at: int, end: int) -> int:
         return np.int64(HISTOGRAM) if data[at + 8] == 0x6D else np.int64(OTHER_TYPE)
     if end - at == 7 and data[at] == 0x73 and data[at + 1] == 0x75 and data[at + 6] == 0x79:
         return np.int64(SUMMARY)
+    if end - at == 7 and data[at] == 0x63 and data[at + 1] == 0x6F and data[at + 6] == 0x72:
+        return np.int64(COUNTER)
     return np.int64(OTHER_TYPE)
 
 

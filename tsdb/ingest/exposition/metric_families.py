@@ -61,6 +61,8 @@ class Transcoded:
     """Native histograms. None: there are none."""
     over_limit: int
     """Histograms that have too many buckets whatever their schema."""
+    started: bool = False
+    """Whether of a sample it is known since when it counts."""
 
 
 def transcoded(body: bytes, options: HistogramOptions) -> Transcoded:
@@ -87,4 +89,4 @@ def transcoded(body: bytes, options: HistogramOptions) -> Transcoded:
         raise ScrapeRefused(f"metric family {state[kernels.FAMILY] + 1} at byte {state[kernels.AT]}: {reason}")
     size = int(state[kernels.PAYLOAD])
     return Transcoded(out[: state[kernels.OUT]].tobytes(), payload[:size].copy() if size else None,
-                      int(state[kernels.REFUSED]))
+                      int(state[kernels.REFUSED]), bool(state[kernels.STARTS]))

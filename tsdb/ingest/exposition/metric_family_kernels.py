@@ -28,6 +28,7 @@ from tsdb.ingest.exposition.record_kernels import (
     PLAIN,
     QUANTILE,
     ROOM,
+    START_BYTES,
     SUM,
     add_exemplar,
     has_mark,
@@ -35,8 +36,10 @@ from tsdb.ingest.exposition.record_kernels import (
     write_metadata,
     write_native_exemplars,
     write_sample,
+    write_start,
 )
 from tsdb.ingest.float_kernels import INFINITY
+from tsdb.ingest.histogram_kernels import START
 from tsdb.ingest.protobuf_kernels import (
     BAD_WIRE_TYPE,
     FIXED64,
@@ -44,16 +47,17 @@ from tsdb.ingest.protobuf_kernels import (
     LENGTH_TOO_LARGE,
     VARINT,
     read_field,
+    read_timestamp,
     read_varint,
 )
 from tsdb.kernels.intrinsics import float_bits, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 
 # `state`, i64[STATE].
-AT, OUT, FAMILY, PAYLOAD, PAYLOAD_NEXT, REFUSED, PROBLEM, STATE = range(8)
+AT, OUT, FAMILY, PAYLOAD, PAYLOAD_NEXT, REFUSED, PROBLEM, STARTED, STARTS, STATE = range(10)
 """Next byte of the body; bytes written; families read; bytes of the payload, and with those of a family that is not
 complete; native histograms with too many buckets; what is wrong, of `histogram_kernels`, with the one of
-BAD_HISTOGRAM."""
+BAD_HISTOGRAM; since when the last samples of the family count (ms, or 0); how many changes of that there are."""
 
 MORE_OUTPUT = 1
 """A result beside DONE; negative ones are errors in the family at AT: those of `protobuf_kernels`, NOT_UTF8, or"""
@@ -63,6 +67,8 @@ COUNTER, GAUGE, SUMMARY, UNTYPED, HISTOGRAM, GAUGE_HISTOGRAM = range(6)
 """MetricType."""
 _FIELD_OF_TYPE = np.array([3, 2, 4, 5, 7, 7])
 """Field of Metric with the value, by type."""
+_CREATED_FIELD = np.array([3, 0, 4, 0, 15, 15])
+"""Field of that with the created_timestamp."""
 
 
 @device
@@ -74,6 +80,17 @@ def number_bits(body: NDArray[np.uint8], wire: int, begin: int, end: int) -> tup
         return np.uint64(0), np.int64(BAD_WIRE_TYPE)
     value, _ = read_varint(body, begin, end)
     return float_bits(np.float64(value)), np.int64(DONE)
+
+
+@device
+def start_samples(ms: int, out: NDArray[np.uint8], to: int, state: NDArray[np.int64]) -> int:
+    """Says since when the samples count that follow, where it is another time than before. Returns the position behind
+    the record."""
+    if ms == state[STARTED]:
+        return to
+    state[STARTED] = ms
+    state[STARTS] += 1
+    return write_start(ms, out, to)
 
 
 @device
@@ -104,7 +121,7 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
     if problem != DONE:
         return problem
     room = ROOM + name_end - name + labels_size
-    if out.size - to < 5 * room:
+    if out.size - to < 5 * room + 2 * START_BYTES:
         return NO_ROOM
 
     # Of all types: count or value, sum, and what repeats
@@ -128,20 +145,28 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
                 return np.int64(BAD_HISTOGRAM)
             state[REFUSED] += 1 if problem == OVER_LIMIT else 0
             state[PAYLOAD_NEXT] = end
+            to = start_samples(fields[START], out, to, state)
             record = to
             to = write_sample(body, name, name_end, plain, labels, labels_size, plain, first, first, ts, out, to)
             store_u64(out, to - 17, bits)
             to, classic = write_native_exemplars(body, value, value_end, out, record, to)
             if to < 0 or not classic or not options[CLASSIC]:
                 return to
-            if out.size - to < 4 * room:
+            if out.size - to < 4 * room + START_BYTES:
                 return NO_ROOM
+    started = np.int64(0)
     at = value
     while at < value_end:
         number, wire, start, at = read_field(body, at, value_end)
         if at < 0:
             return at
-        if number == 1 or (distribution and number == 2) or (histogram and number == 4):
+        if number == _CREATED_FIELD[type_]:
+            if wire != LENGTH:
+                return np.int64(BAD_WIRE_TYPE)
+            started, status = read_timestamp(body, start, at)
+            if status < 0:
+                return status
+        elif number == 1 or (distribution and number == 2) or (histogram and number == 4):
             if wire != (VARINT if distribution and number == 1 else FIXED64):
                 return np.int64(BAD_WIRE_TYPE)
             bits, _ = number_bits(body, wire, start, at)
@@ -155,6 +180,7 @@ def write_metric(body: NDArray[np.uint8], at: int, end: int, type_: int, name: i
             if wire != LENGTH:
                 return np.int64(BAD_WIRE_TYPE)
             exemplar, exemplar_end = start, at
+    to = start_samples(started, out, to, state)
     if not distribution:
         record = to
         to = write_sample(body, name, name_end, plain, labels, labels_size, plain, first, first, ts, out, to)
@@ -267,6 +293,7 @@ def write_records(body: NDArray[np.uint8], options: NDArray[np.int64], labels: N
             to = write_metadata(np.int64(0x54), body, name, name_end, name, name, type_, out, to)
             refused = state[REFUSED]
             state[PAYLOAD_NEXT] = state[PAYLOAD]
+            state[STARTED] = 0
             at = begin
             while at < end:
                 number, _, start, at = read_field(body, at, end)

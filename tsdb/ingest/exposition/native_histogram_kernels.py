@@ -21,6 +21,7 @@ from tsdb.ingest.histogram_kernels import (
     POSITIVE_BUCKETS,
     POSITIVE_SPANS,
     SCHEMA,
+    START,
     SUM,
     TOO_LONG,
     VALID_HISTOGRAM,
@@ -33,7 +34,15 @@ from tsdb.ingest.histogram_kernels import (
     read_span,
     write_histogram,
 )
-from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, FIXED64, LENGTH, VARINT, read_field, read_varint
+from tsdb.ingest.protobuf_kernels import (
+    BAD_WIRE_TYPE,
+    FIXED64,
+    LENGTH,
+    VARINT,
+    read_field,
+    read_timestamp,
+    read_varint,
+)
 from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64
 from tsdb.kernels.registry import device
 from tsdb.kernels.varint_kernels import unzigzag
@@ -83,6 +92,10 @@ def read_native(body: NDArray[np.uint8], at: int, end: int, gauge: bool, fields:
                 if status < 0:
                     return status
             fields[POSITIVE_SPANS + side] += 1
+        elif number == 15:
+            fields[START], status = read_timestamp(body, start, at)
+            if status < 0:
+                return status
         elif not repeated and wire != LENGTH:
             value = load_u64(body, start) if wire == FIXED64 else np.uint64(0)
             if wire == VARINT:

@@ -5,7 +5,8 @@ A record is its kind (u8), the length of its text (u32), and the text; those of 
 time of each and whether it has one (5 i64). The value of a native histogram is boxed and leads to a payload
 (`tsdb.model.native_histograms`).
 
-Text of metadata: H, name, 0xff, help; T, name, 0xff, digit of the type; U, name, 0xff, unit, 0xff, digit of the type.
+Text of metadata: H, name, 0xff, help; T, name, 0xff, digit of the type; U, name, 0xff, unit, 0xff, digit of the type;
+S and since when (i64, ms) the samples have been counting that follow, up to other metadata.
 Of samples: name, then for each label 0xff, name, 0xff, value. Bounds of buckets and quantiles are 0xfe and the bits in
 hex.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.ingest.exposition.exposition_kernels import EXEMPLAR_RECORD, METADATA_RECORD, SAMPLE_RECORD
+from tsdb.ingest.exposition.exposition_kernels import EXEMPLAR_RECORD, METADATA_RECORD, SAMPLE_RECORD, START_RECORD
 from tsdb.ingest.exposition.label_kernels import RAW_BOUND, SEPARATOR
 from tsdb.ingest.protobuf_kernels import BAD_WIRE_TYPE, FIXED64, LENGTH, VARINT, read_field, read_varint
 from tsdb.kernels.intrinsics import load_u64, store_u64
@@ -39,6 +40,7 @@ _LOW_BITS = np.uint64(0x0101010101010101)
 
 MOST_EXEMPLARS = 100
 """Of a native histogram."""
+START_BYTES = 14
 ROOM = 5 + 8 + 8 + 20 + 17 + 40
 """Bytes of a record of a sample besides its name and labels."""
 
@@ -96,6 +98,16 @@ def write_metadata(letter: int, body: NDArray[np.uint8], name: int, name_end: in
         end += 1
     write_u32(out, at + 1, end - begin)
     return end
+
+
+@device
+def write_start(ms: int, out: NDArray[np.uint8], at: int) -> int:
+    """A record that says since when the samples count that follow; START_BYTES. Returns the position behind it."""
+    out[at] = METADATA_RECORD
+    write_u32(out, at + 1, np.int64(9))
+    out[at + 5] = START_RECORD
+    store_u64(out, at + 6, np.uint64(ms))
+    return at + START_BYTES
 
 
 @device

@@ -20,15 +20,19 @@ from tsdb.model.batch import Metadata
 class ScrapeArrays:
     """Outputs of `read_lines`, which says what is in them."""
 
-    __slots__ = ("entry", "exemplars", "explicit", "lines", "new", "odd", "ref", "row", "slot", "state", "ts", "values")
+    __slots__ = ("entry", "exemplars", "explicit", "lines", "new", "odd", "ref", "row", "slot", "start_ts", "state",
+                 "ts", "values")
 
-    def __init__(self, samples: int, first: bool) -> None:
-        """`samples` are expected; `first`: all of them of series that are new."""
+    def __init__(self, samples: int, first: bool, started: bool) -> None:
+        """`samples` are expected; `first`: all of them of series that are new; `started`: the kernel says since when
+        they count."""
         self.entry = np.empty(samples, np.int32)
         self.row = np.empty(samples, np.uint32)
         self.ts = np.empty(samples, np.int64)
         self.values = np.empty(samples, np.uint64)
         self.explicit = np.empty(samples, np.uint8)
+        self.start_ts = np.zeros(samples if started else 0, np.int64)
+        """i64[samples], ms, or empty."""
         self.slot = np.empty(samples, np.int32)
         self.ref = np.empty(samples, np.uint64)
         self.new = np.empty((samples if first else 1, 6), np.int64)
@@ -43,6 +47,8 @@ class ScrapeArrays:
         self.entry, self.row = self.entry[:samples][some], self.row[:samples][some]
         self.ts, self.values = self.ts[:samples][some], self.values[:samples][some]
         self.explicit = self.explicit[:samples][some]
+        if self.start_ts.size:
+            self.start_ts = self.start_ts[:samples][some]
         rows = self.exemplars[: self.state[kernels.EXEMPLARS], lines.ROW]
         moved = np.append(np.where(some, np.cumsum(some) - 1, -1), -1)
         rows[:] = moved[rows]
@@ -55,6 +61,8 @@ class ScrapeArrays:
             self.entry, self.row = resized(self.entry, length), resized(self.row, length)
             self.ts, self.values = resized(self.ts, length), resized(self.values, length)
             self.explicit = resized(self.explicit, length)
+            if self.start_ts.size:
+                self.start_ts = resized(self.start_ts, length)
             self.slot, self.ref = resized(self.slot, length), resized(self.ref, length)
         self.new = _doubled(self.new, state[kernels.NEW])
         self.lines = _doubled(self.lines, state[kernels.LINES])

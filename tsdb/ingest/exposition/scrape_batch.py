@@ -21,6 +21,7 @@ def join(scrape: Scrape | None, known: Sequence[KnownRows], keyed: Sequence[Keye
     slots = np.concatenate([rows.slot for rows in known])
     first = slots.size  # keyed row
     row = np.empty(0, np.uint32)
+    start_ts = None
     times, values = np.empty(0, np.int64), np.empty(0, np.uint64)
     scrape_known = new = 0
     if scrape is not None:
@@ -29,6 +30,9 @@ def join(scrape: Scrape | None, known: Sequence[KnownRows], keyed: Sequence[Keye
         row = scrape.arrays.row[: scrape.samples]
         row = np.where(row < scrape_known, row, row + np.uint32(first - scrape_known))
         times, values = scrape.arrays.ts[: scrape.samples], scrape.arrays.values[: scrape.samples]
+        if scrape.arrays.start_ts.size:
+            start_ts = np.concatenate([scrape.arrays.start_ts[: scrape.samples],
+                                       np.zeros(gone + lost + reports.size, np.int64)])
     begin = scrape_known + gone if reports_known else first + new + lost
     rows: list[NDArray[np.integer]] = [
         row, np.arange(scrape_known, scrape_known + gone), np.arange(first + new, first + new + lost),
@@ -46,5 +50,6 @@ def join(scrape: Scrape | None, known: Sequence[KnownRows], keyed: Sequence[Keye
         values=np.concatenate([values, np.full(gone + lost, STALE_NAN, np.uint64), reports]),
         metadata=[] if scrape is None else scrape.metadata,
         payload=None if scrape is None else scrape.payload,
+        start_ts=start_ts,
         known=KnownRows(slots, np.concatenate([rows.ref for rows in known])),
     )

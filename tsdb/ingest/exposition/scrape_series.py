@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.ingest.exposition import exposition_kernels as kernels
+from tsdb.ingest.exposition.created_kernels import link_created
+from tsdb.ingest.exposition.created_lines import CreatedLines
 from tsdb.ingest.exposition.formats import Format
 from tsdb.ingest.exposition.label_kernels import read_series
 from tsdb.ingest.exposition.metadata_lines import cached_texts, families, metadata_of, read_line, read_lines
@@ -52,7 +54,7 @@ from tsdb.model.labels import METRIC_NAME, canonical_key
 
 __all__ = ["Exemplars", "Scrape", "ScrapeRefused", "SeriesLimits", "TargetSeries"]
 
-KERNELS = (kernels.read_lines, read_series, rebuild_cache, write_records)
+KERNELS = (kernels.read_lines, read_series, rebuild_cache, write_records, link_created)
 """What scrapes call: to be loaded before, since a kernel that still compiles holds up who calls it."""
 METADATA_SCRAPES = 10
 """Metadata is remembered for so many scrapes after its last line, as in Prometheus."""
@@ -88,6 +90,7 @@ class TargetSeries:
         self._histograms = histograms or HistogramOptions()
         self._keys = SeriesKeys(secret, labels, honor_labels, limits, relabel)
         self._cache = SeriesCache(secret)
+        self._created = CreatedLines(self._cache)
         self._lock = threading.Lock()
         self._reports = _report_rows(secret, labels, reports)
         self._report_slots = KnownRows(np.full(len(reports), UNKNOWN_SLOT, np.int32), np.zeros(len(reports), np.uint64))
@@ -107,7 +110,7 @@ class TargetSeries:
     @property
     def memory(self) -> int:
         """Bytes of what is remembered, without this object itself."""
-        return self._cache.memory
+        return self._cache.memory + self._created.memory
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
@@ -136,7 +139,7 @@ class TargetSeries:
             first_new = self._cache.count
             made = transcoded(body, self._histograms) if format is Format.PROTOBUF else Transcoded(body, None, 0)
             lines = made.records
-            arrays, code = self._read(lines, ts, honor_timestamps)
+            arrays, code = self._read(lines, ts, honor_timestamps, made.started)
             state = arrays.state.tolist()
             if code == kernels.DONE and not state[kernels.NEW] and not state[kernels.LINES] \
                     and not state[kernels.ODD] and not state[kernels.EXEMPLARS]:
@@ -144,6 +147,8 @@ class TargetSeries:
                 keyed = None
             else:
                 metadata, keyed = self._look_at_new(lines, arrays, code, first_new)
+            if format is Format.OPENMETRICS:
+                self._created.note_start_times(arrays, self._number)
             scrape = Scrape(
                 state[kernels.SCRAPED], state[kernels.KEPT], state[kernels.ADDED] + self._carried_added,
                 state[kernels.REPEATED], None, self._carried_metadata + metadata, self._number, state[kernels.SAMPLES],
@@ -265,14 +270,15 @@ class TargetSeries:
             cache.forget_slots()
             cache.fields[np.flatnonzero(cache.flagged(METADATA)), SEEN] = -1
 
-    def _read(self, body: bytes, ts: int, honor_timestamps: bool) -> tuple[ScrapeArrays, int]:
+    def _read(self, body: bytes, ts: int, honor_timestamps: bool, started: bool) -> tuple[ScrapeArrays, int]:
         """Runs the kernel over a body. Returns its output, and DONE or its error."""
         cache = self._cache
         first = cache.count == 1
         if first:
             cache.reserve(len(body) // 64 + 64, len(body) // 2 + 512)
         reports = self._report_slots.slot.size
-        arrays = ScrapeArrays((len(body) // 64 if first else self._samples + self._samples // 64) + reports + 8, first)
+        arrays = ScrapeArrays((len(body) // 64 if first else self._samples + self._samples // 64) + reports + 8, first,
+                              started)
         state = arrays.state
         state[kernels.ENTRIES] = cache.count
         state[kernels.NOW : kernels.OWN_TIMES + 1] = self._number, self._last, ts, honor_timestamps
@@ -280,8 +286,8 @@ class TargetSeries:
         while True:
             code = kernels.read_lines(data, self._format.value, cache.secret, cache.texts, cache.fields, cache.refs,
                                       cache.tracked, cache.table, arrays.entry, arrays.row, arrays.ts, arrays.values,
-                                      arrays.explicit, arrays.slot, arrays.ref, arrays.new, arrays.lines, arrays.odd,
-                                      arrays.exemplars, state)
+                                      arrays.explicit, arrays.start_ts, arrays.slot, arrays.ref, arrays.new,
+                                      arrays.lines, arrays.odd, arrays.exemplars, state)
             cache.count = int(state[kernels.ENTRIES])
             if code <= kernels.DONE:
                 break
@@ -399,10 +405,11 @@ class TargetSeries:
         arrays.row[begin:end] = np.arange(begin, end)
         arrays.ts[begin:end] = ts
         arrays.values[begin:end] = reports
+        arrays.start_ts[begin:end] = 0
         none = _NO_ROWS
         return Batch(none.keys, none.row_hash, none.row_offset, none.row_length, arrays.row[:end], arrays.ts[:end],
                      arrays.values[:end], scrape.metadata, KnownRows(arrays.slot[:end], arrays.ref[:end]),
-                     payload=scrape.payload)
+                     payload=scrape.payload, start_ts=arrays.start_ts[:end] if arrays.start_ts.size else None)
 
     def _composed(self, scrape: Scrape | None, gone: NDArray[np.int64], ts: int, reports: NDArray[np.uint64]) -> Batch:
         """Any batch: samples of a scrape, stale markers of entries that are gone, reports (bits)."""

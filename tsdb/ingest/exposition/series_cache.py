@@ -24,6 +24,8 @@ class SeriesCache:
         self.tracked = np.zeros(2, np.uint8)
         """u8[capacity]: 1 where the disappearance of the series is to be marked."""
         self.table = np.zeros(4, np.int32)
+        self.renumbered = 0
+        """How often entries have been."""
 
     @property
     def text_bytes(self) -> int:
@@ -55,6 +57,7 @@ class SeriesCache:
     def drop(self, gone: NDArray[np.bool_]) -> None:
         """Forgets entries, bool[count]. Those that stay are renumbered."""
         keep = (~gone).view(np.uint8)
+        self.renumbered += 1
         self.table = np.zeros(self._places(), np.int32)
         self.count = int(rebuild_cache(self.secret, keep, self.texts, self.fields, self.refs, self.tracked, self.table,
                                        np.empty(self.count, np.int32), self.count))

@@ -24,10 +24,10 @@ UNKNOWN_SLOT, FIRST_ROW = -1, -2
 # Bits of FLAGS.
 METADATA, DROPPED, BRACED = 1, 2, 4
 """A line with metadata, not a series; relabeling drops the series; the text ends with a brace."""
-TYPE_SHIFT, TYPE_MASK = 3, 3
+TYPE_SHIFT, TYPE_MASK = 3, 7
 """Of a series: the type under which it was first seen. Of a TYPE line: the type of what follows."""
-NO_TYPE, SUMMARY, HISTOGRAM, OTHER_TYPE = range(4)
-FORMAT_SHIFT, FORMAT_MASK = 5, 3
+NO_TYPE, SUMMARY, HISTOGRAM, COUNTER, OTHER_TYPE = range(5)
+FORMAT_SHIFT, FORMAT_MASK = 6, 3
 """The format (`tsdb.ingest.exposition.formats.Format`) that the text is in."""
 
 
