@@ -18,4 +18,4 @@ print(os.nice(0))
 """
     done = subprocess.run(["nice", "-n", str(begun_with), sys.executable, "-c", script],
                           capture_output=True, text=True, check=True, timeout=60)
-    assert int(done.stdout) == own + runs_with
+    assert int(done.stdout) == min(own + runs_with, 19)

@@ -75,7 +75,10 @@ def test_kill_9_loses_no_acknowledged_sample(rounds: int, start_tsdb: StartTsdb)
         threads = [threading.Thread(target=writer.run, args=(server.client,)) for writer in writers]
         for thread in threads:
             thread.start()
-        time.sleep(chance.uniform(0.3, 1.2))
+        until = time.monotonic() + 30
+        while sum(len(writer.acknowledged) for writer in writers) == before and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0.1, 1.0))
         server.kill()
         for thread in threads:
             thread.join(60)

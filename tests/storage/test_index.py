@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import re2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.storage.batches import make_batch
@@ -101,6 +101,8 @@ parts = st.sampled_from(["a", "b", r"\.", ".*", ".+", ".", "x|", "|", "(a|b)", "
 
 
 @given(st.lists(parts, max_size=7).map("".join))
+@example("a(?i)?")
+@example("ab(?i)*|b")
 def test_regexes_that_need_no_engine(pattern: str) -> None:
     try:
         engine = re2.compile(f"(?s:{pattern})", quiet())

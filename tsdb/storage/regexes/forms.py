@@ -15,6 +15,8 @@ _UNIT = r"(?:[^\\.+*?()\[\]{}|^$]|\\[!-/:-@\[-`{-~])"
 _LITERAL = re.compile(rf"(?:{_UNIT}(?![*+?{{]))+|{_UNIT}")
 _TOKEN = re.compile(r"\\Q.*?(?:\\E|$)|\\.|\[\^?\]?|.", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_FLAGS = re.compile(r"\(\?[a-zA-Z-]+\)")
+"""``(?i)``: what repeats behind it repeats what is before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class _Reader:
             prefix += literal
             if self._peek() == "+":
                 return prefix
-        return prefix
+        return prefix[:-1] if _FLAGS.match(self._pattern, self._at) else prefix
 
     def _peek(self) -> str:
         return self._pattern[self._at : self._at + 1]
