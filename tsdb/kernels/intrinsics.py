@@ -119,6 +119,16 @@ def trailing_zeros(typingctx: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def ones(typingctx: Any, value: Any) -> Any:
+    """Number of one bits of a u64, as int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def float_bits(typingctx: Any, value: Any) -> Any:
     """The bits of an f64 as u64."""
 

@@ -14,12 +14,11 @@ from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
 from tsdb.kernels.varint_kernels import take_varint
-from tsdb.model.native_histograms import BOX, NORMAL_NAN
 from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
-from tsdb.storage.codecs.dense_kernels import decode_values
+from tsdb.storage.codecs.dense_kernels import BOXED, NONE, NOT_BOXED, VALUE_WORDS, decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
-from tsdb.storage.codecs.integer_kernels import BAD, FRAME
-from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, PART, SOME, THREE, TWO, WHOLE, take_times
+from tsdb.storage.codecs.integer_kernels import BAD
+from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, SOME, THREE, TWO, WHOLE, take_times
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
 SHORTS = types.Array(uint16, 1, "C", readonly=True)
@@ -31,7 +30,7 @@ SOUND, DAMAGED, UNKNOWN_FORM, TOO_MANY = range(4)
 read; more samples than there is room for."""
 COLUMN_FORM = 0xFFFF
 """In a column's checksum, where a chunk has its form."""
-BOXED, NOT_BOXED = np.uint64(BOX), np.uint64(NORMAL_NAN)
+ONE, EIGHT = np.uint64(1), np.uint64(8)
 ZERO_WORDS = 24
 """Behind the bytes of dense chunks and of columns in the scratch: so far their decoding may read."""
 
@@ -173,12 +172,13 @@ def is_sound(chunks: NDArray[np.uint8], start: int, end: int, mint: int, maxt: i
 widths, the time (ms) that `MINTS` and `MAXTS` are since, and how many columns of times there are."""
 CHUNK_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
 LOADED_AT = 2 * CHUNK_WORDS
-LOADED, LOADED_TIMES = 16, 1024
+LOADED, LOADED_TIMES = 64, 1024
 LONG_AT = LOADED_AT + LOADED * (LOADED_TIMES + 3)
-SCRATCH_WORDS = LONG_AT + LONGEST + 1
+VALUES_AT = LONG_AT + LONGEST + 1
+SCRATCH_WORDS = VALUES_AT + VALUE_WORDS
 """Of the scratch of who decodes: bytes of a chunk; those of a column of times; LOADED columns that were decoded last,
-each behind the block's address, its own number and how many of its times there are; and a column that is too long for
-these."""
+each behind the block's address, its own number and how many of its times there are; a column that is too long for
+these; and what decoding values takes."""
 
 
 @device
@@ -254,15 +254,16 @@ def copy_bytes(columns: NDArray[np.uint64], start: int, size: int, words: NDArra
                zeros: int) -> None:
     """Bytes of the file of chunks to the scratch, from word `at` on, and so many words of zeros behind them."""
     data = bytes_at(columns[CHUNKS] + np.uint64(start), size)
-    whole = size // 8
-    for k in range(whole):
-        words[at + k] = load_u64(data, 8 * k)
+    whole, first = size // 8, np.uint64(at)
+    for k in range(np.uint64(whole)):
+        words[first + k] = load_u64(data, np.int64(EIGHT * k))
     last = np.uint64(0)
     for k in range(size - 8 * whole):
         last |= np.uint64(data[8 * whole + k]) << np.uint64(8 * k)
     words[at + whole] = last
-    for k in range(at + whole + 1, at + whole + 1 + zeros):
-        words[k] = np.uint64(0)
+    first += np.uint64(whole + 1)
+    for k in range(np.uint64(zeros)):
+        words[first + k] = NONE
 
 
 @device
@@ -286,12 +287,13 @@ def load_times(columns: NDArray[np.uint64], column: int, needed: int, header: ND
     if start == 0:
         return BAD, 0, 0
     copy_bytes(columns, start, size, words, CHUNK_WORDS, ZERO_WORDS)
-    there = min((needed + FRAME - 1) // FRAME * FRAME + 1, count)
+    there = min((needed + 63) // 64 * 64, count)
     short = count <= LOADED_TIMES
     place = at + 3 if short else LONG_AT
     if short:
         words[at] = np.uint64(0)
-    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, there, words[place:].view(np.int64)) == BAD:
+    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, there, words[place:].view(np.int64),
+                  words[VALUES_AT:].view(np.int64)) == BAD:
         return BAD, 0, 0
     if short:
         words[at], words[at + 1], words[at + 2] = columns[CHUNKS], np.uint64(column), np.uint64(there)
@@ -299,57 +301,91 @@ def load_times(columns: NDArray[np.uint64], column: int, needed: int, header: ND
 
 
 @device
-def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int, maxt: int,
+def not_before(times: NDArray[np.int64], low: int, high: int, ts: int) -> int:
+    """The first of times[low:high], which ascend, that is not before `ts`; else `high`."""
+    low, high = np.uint64(low), np.uint64(high)
+    while low < high:
+        half = (low + high) >> ONE
+        if times[half] < ts:
+            low = half + ONE
+        else:
+            high = half
+    return np.int64(low)
+
+
+@device
+def even_times(count: int, first_ts: int, last_ts: int, mint: int, maxt: int, out: NDArray[np.int64], position: int,
+               ) -> tuple[int, int]:
+    """Those of `count` times, as far from each other, that are in mint..maxt, from out[position] on: (which is the
+    first of them, which is behind the last)."""
+    step = (last_ts - first_ts) // (count - 1) if count > 1 else 0
+    low, high = 0, count
+    if step > 0:
+        if first_ts < mint <= last_ts:
+            low = (mint - first_ts + step - 1) // step
+        if first_ts <= maxt < last_ts:
+            high = (maxt - first_ts) // step + 1
+    ts = first_ts + step * low
+    for i in range(np.uint64(max(high - low, 0))):
+        out[np.uint64(position) + i] = ts
+        ts += step
+    return low, high
+
+
+@device
+def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int, mint: int, maxt: int,
                 header: NDArray[np.uint8], words: NDArray[np.uint64], out: NDArray[np.int64], position: int,
-                ) -> tuple[int, int]:
-    """The times of a dense chunk, whose `size` bytes are in the scratch, from out[position] on: (where they end in
-    these bytes, how many were read: not all, as a rule, where some are after `maxt`); (BAD, 0)."""
+                ) -> tuple[int, int, int]:
+    """The times in mint..maxt of a dense chunk, whose `size` bytes are in the scratch, from out[position] on: (where
+    the times end in these bytes, which is the first of those, which is behind the last); (BAD, 0, 0)."""
     data = words[:CHUNK_WORDS].view(np.uint8)
     named, at = take_varint(data, 0)
     way = np.int64(named & THREE)
     if way == EVEN:
-        step = (last_ts - first_ts) // (count - 1) if count > 1 else 0
-        for i in range(count):
-            out[position + i] = first_ts + step * i
-        return (at if named == np.uint64(0) else BAD), count
+        low, high = even_times(count, first_ts, last_ts, mint, maxt, out, position)
+        return (at if named == NONE else BAD), low, high
     column = named >> TWO
     if column >= columns[TIMES]:
-        return BAD, 0
-    needed = LONGEST
-    if way == WHOLE and first_ts <= maxt < last_ts:  # about as many as there are until then
+        return BAD, 0, 0
+    before, span = NONE, np.uint64(count)
+    if way != WHOLE:
+        before, at = take_varint(data, at)
+        if way == SOME:
+            span, at = take_varint(data, at)
+        if before > np.uint64(LONGEST) or span > np.uint64(LONGEST):
+            return BAD, 0, 0
+    first, past = np.int64(before), np.int64(before + span)
+    needed = past
+    if way != SOME and first_ts <= maxt < last_ts:  # about as many as there are until then
         part = np.float64(maxt - first_ts) / np.float64(last_ts - first_ts)
-        needed = min(max(np.int64(part * np.float64(count)), 0) + 32, LONGEST)
+        needed = min(first + max(np.int64(part * np.float64(count)), 0) + 32, past)
     place, there, total = load_times(columns, np.int64(column), needed, header, words)
-    if place != BAD and there < total and np.int64(words[place + there - 1]) <= maxt:
-        place, there, total = load_times(columns, np.int64(column), LONGEST, header, words)
-    if place == BAD or (way == WHOLE and count != total):
-        return BAD, 0
+    if place != BAD and there < min(past, total) and np.int64(words[place + there - 1]) <= maxt:
+        place, there, total = load_times(columns, np.int64(column), past, header, words)
+    if place == BAD or past > total or (way == WHOLE and past != total):
+        return BAD, 0, 0
     times = words[place:].view(np.int64)
-    if way == WHOLE:
-        for i in range(there):
-            out[position + i] = times[i]
-        return at, there
-    from_at, at = take_varint(data, at)
-    span = np.uint64(count)
+    past = min(past, there)
     if way == SOME:
-        span, at = take_varint(data, at)
-    if from_at > np.uint64(LONGEST) or span > np.uint64(LONGEST) or from_at + span > np.uint64(there):
-        return BAD, 0
-    first = np.int64(from_at)
-    if way == PART:
-        for i in range(count):
-            out[position + i] = times[first + i]
-        return at, count
-    if at + (np.int64(span) + 7) // 8 > size:
-        return BAD, 0
-    found = 0
-    for i in range(np.int64(span)):
-        if (data[at + i // 8] >> (i % 8)) & 1 != 0:
-            if found == count:
-                return BAD, 0
-            out[position + found] = times[first + i]
-            found += 1
-    return (at + (np.int64(span) + 7) // 8 if found == count else BAD), count
+        if at + (past - first + 7) // 8 > size:
+            return BAD, 0, 0
+        found = 0
+        for i in range(past - first):
+            if (data[at + i // 8] >> (i % 8)) & 1 != 0:
+                if found == count:
+                    return BAD, 0, 0
+                out[position + found] = times[first + i]
+                found += 1
+        if found != count:
+            return BAD, 0, 0
+        at += (past - first + 7) // 8
+        times, first, past = out, position, position + count
+    low = not_before(times, first, past, mint) if first_ts < mint else first
+    high = not_before(times, low, past, maxt + 1) if last_ts > maxt else past
+    to, source = np.uint64(position), np.uint64(low)
+    for i in range(np.uint64(high - low)):
+        out[to + i] = times[source + i]
+    return at, low - first, high - first
 
 
 @device
@@ -357,24 +393,17 @@ def decode_dense(columns: NDArray[np.uint64], size: int, count: int, first_ts: i
                  header: NDArray[np.uint8], words: NDArray[np.uint64], out_ts: NDArray[np.int64],
                  out_values: NDArray[np.uint64], position: int) -> tuple[int, int]:
     """As `decode_one`, of a dense chunk whose bytes are in the scratch."""
-    at, high = dense_times(columns, size, count, first_ts, last_ts, maxt, header, words, out_ts, position)
+    at, low, high = dense_times(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts, position)
     if at == BAD:
         return DAMAGED, position
-    low = 0
-    if first_ts < mint:
-        while low < high and out_ts[position + low] < mint:
-            low += 1
-    if last_ts > maxt:
-        while high > low and out_ts[position + high - 1] > maxt:
-            high -= 1
-    if low == high:
+    if low >= high:
         return SOUND, position
     values = out_values.view(np.int64)
-    if decode_values(words[:CHUNK_WORDS].view(np.uint8), at, size, count, high, values, position) == BAD:
+    if decode_values(words[:CHUNK_WORDS].view(np.uint8), at, size, count, low, high, values, position,
+                     words[VALUES_AT:]) == BAD:
         return DAMAGED, position
     if low > 0:
         for i in range(position, position + high - low):
-            out_ts[i] = out_ts[i + low]
             values[i] = values[i + low]
     return SOUND, position + high - low
 
@@ -382,8 +411,8 @@ def decode_dense(columns: NDArray[np.uint64], size: int, count: int, first_ts: i
 @device
 def keep_floats(values: NDArray[np.uint64], first: int, past: int) -> None:
     """Makes the usual NaN of each of values[first:past] that would lead to a histogram, in place."""
-    greatest = np.uint64(0)
-    for k in range(first, past):
+    greatest = NONE
+    for k in range(np.uint64(first), np.uint64(past)):
         greatest = max(greatest, values[k])
     if greatest >= BOXED:
         for k in range(first, past):
@@ -411,7 +440,7 @@ def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, he
     else:
         copy_bytes(columns, start, size, words, 0, 3 + count // 32)
         state, past = SOUND, decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)
-    keep_floats(out_values, position, past)
+        keep_floats(out_values, position, past)
     return state, past
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from tsdb.storage.block.encoding_kernels import encode_dense_rows, encode_rows, move_keys
 from tsdb.storage.block.layout import DENSE_FLOATS, FLOATS
 from tsdb.storage.block.source import Chunks, TimeColumns
+from tsdb.storage.codecs.frame_kernels import FRAME_WORDS
 from tsdb.storage.codecs.gorilla_kernels import MOST_BITS
-from tsdb.storage.codecs.integer_kernels import FRAME, FRAME_BYTES, SAMPLED
+from tsdb.storage.codecs.integer_kernels import FRAME_BYTES, SAMPLED
 from tsdb.storage.codecs.times_kernels import CACHED, COLUMNS, FULL, LONGEST, STATE
 
 CHUNK_SAMPLES = 360
@@ -59,7 +60,7 @@ class DenseEncoder:
         self._state = np.zeros(STATE, np.int64)
         self._state[CACHED] = -1
         self._times, self._numbers, self._other, self._exceptions = (np.empty(LONGEST, np.int64) for _ in range(4))
-        self._left, self._sample = np.empty(FRAME, np.int64), np.empty(SAMPLED, np.int64)
+        self._left, self._sample = np.empty(FRAME_WORDS, np.int64), np.empty(SAMPLED, np.int64)
 
     def encode(self, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64],
                values: NDArray[np.uint64]) -> Chunks:

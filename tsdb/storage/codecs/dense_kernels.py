@@ -11,11 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import bits_float, float_bits, trailing_zeros
+from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64, trailing_zeros
 from tsdb.kernels.registry import device
 from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigzag
-from tsdb.storage.codecs.bit_kernels import minus, plus, product
-from tsdb.storage.codecs.integer_kernels import BAD, CONSTANT, LINE, choose, put_column, take_column
+from tsdb.model.native_histograms import BOX, NORMAL_NAN
+from tsdb.storage.codecs.bit_kernels import minus
+from tsdb.storage.codecs.frame_kernels import FRAME_WORDS, take_column
+from tsdb.storage.codecs.integer_kernels import BAD, CONSTANT, LINE, choose, put_column
 
 DECIMAL, BINARY, BITS = range(3)
 """What the integers are: m / 10^e; m * 2^s; the bits of the float, rotated to the left by one."""
@@ -30,6 +32,17 @@ ONE, LOW63 = np.uint64(1), np.uint64((1 << 63) - 1)
 EXPONENT = np.uint64(0x7FF)
 FIFTY_TWO = np.uint64(52)
 MANTISSA = np.uint64((1 << 52) - 1)
+NONE, EIGHT = np.uint64(0), np.uint64(8)
+BOXED, NOT_BOXED = np.uint64(BOX), np.uint64(NORMAL_NAN)
+SHORT_STALE, LOW_BITS = np.uint64(0xC1C1C1C1C1C1C1C1), np.uint64(0x0101010101010101)
+UPPER, LOWER, LOW32 = np.uint64(0x4530000080000000), np.uint64(0x4330000000000000), np.uint64(0xFFFFFFFF)
+UPPER_AND_LOWER = 2.0**84 + 2.0**63 + 2.0**52
+MOST_VALUES = (1 << 16) - 1
+"""Of a chunk."""
+MARKED_AT = FRAME_WORDS
+EXCEPTIONS_AT = MARKED_AT + MOST_VALUES // 8 + 1
+VALUE_WORDS = EXCEPTIONS_AT + MOST_VALUES + 1
+"""Of the scratch for values: for a frame; whether each is an exception, a byte; bits of exceptions."""
 
 
 @device
@@ -233,10 +246,107 @@ def encode_values(values: NDArray[np.uint64], first: int, past: int, out: NDArra
 
 
 @device
-def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, needed: int, out: NDArray[np.int64],
-                  first: int) -> int:
-    """Reads at least the first `needed` of `count` values to out[first : first + count], as bits. Returns how many
-    bytes were read, or BAD. Behind `end`, data[] has 64 bytes more, zeros."""
+def skip_exceptions(data: NDArray[np.uint8], at: int, end: int, count: int, high: int, words: NDArray[np.uint64],
+                    ) -> tuple[int, int, int]:
+    """Reads the list of exceptions at byte `at`: (the byte behind it, how many there are, how many of them are among
+    the first `high` of `count` samples); (BAD, 0, 0). Marks the latter in the bytes of `words` from MARKED_AT on, one
+    for each of `high` samples, and writes their bits from EXCEPTIONS_AT on."""
+    marked = words[MARKED_AT:].view(np.uint8)
+    for i in range(np.uint64(high)):
+        marked[i] = 0
+    number, at = take_varint(data, at)
+    if number == NONE or number > np.uint64(count):
+        return BAD, 0, 0
+    place, early = np.uint64(0), np.uint64(0)
+    left = number
+    while left > NONE:
+        if at >= end:
+            return BAD, 0, 0
+        if left >= EIGHT and place >= np.uint64(high):  # it does not matter where they are
+            eight = load_u64(data, at)
+            if eight & SHORT_STALE == NONE:
+                place += ((eight >> ONE) * LOW_BITS >> np.uint64(56)) + EIGHT
+                at += 8
+                left -= EIGHT
+                if place > np.uint64(count):
+                    return BAD, 0, 0
+                continue
+        coded, at = take_varint(data, at)
+        gap = coded >> ONE
+        if gap >= np.uint64(count) - place:
+            return BAD, 0, 0
+        place += gap
+        bits = STALE
+        if coded & ONE != NONE:
+            bits = load_u64(data, at)
+            if bits >= BOXED:
+                bits = NOT_BOXED
+            at += 8
+        if place < np.uint64(high):
+            marked[place] = 1
+            words[np.uint64(EXCEPTIONS_AT) + early] = bits
+            early += ONE
+        place += ONE
+        left -= ONE
+    if at > end:
+        return BAD, 0, 0
+    return at, np.int64(number), np.int64(early)
+
+
+@device
+def expand(high: int, early: int, out: NDArray[np.int64], first: int, words: NDArray[np.uint64]) -> None:
+    """Puts the exceptions that `skip_exceptions` found between the other values, which stand at the beginning of
+    out[first : first + high]."""
+    marked = words[MARKED_AT:].view(np.uint8)
+    place, exception = np.uint64(first), np.uint64(EXCEPTIONS_AT)
+    source, last = place + np.uint64(early), place + np.uint64(high) - ONE
+    for i in range(np.uint64(high - early)):
+        out[last - i] = out[last - np.uint64(early) - i]
+    for i in range(np.uint64(high)):
+        is_one = np.uint64(marked[i])
+        plain = out[min(source, last)]  # behind the last of them, it is not wanted
+        out[place] = np.int64(words[exception]) if is_one != NONE else plain
+        exception += is_one
+        source += ONE - is_one
+        place += ONE
+
+
+@device
+def float_of(number: int) -> int:
+    """Bits of the float next to an i64, in steps that there are for vectors: its upper and its lower half are floats
+    that differ from 2^84 and 2^52 by as much, so that only the sum is rounded."""
+    upper = bits_float((np.uint64(number) >> np.uint64(32)) ^ UPPER)
+    lower = bits_float((np.uint64(number) & LOW32) | LOWER)
+    return (upper - UPPER_AND_LOWER) + lower
+
+
+@device
+def convert(kind: int, power: int, out: NDArray[np.int64], first: int, past: int) -> None:
+    """Numbers out[first:past] to the bits of the floats that they stand for."""
+    low, high = np.uint64(first), np.uint64(past)
+    if kind == DECIMAL and power == 0:
+        for i in range(low, high):
+            out[i] = np.int64(float_bits(float_of(out[i])))
+    elif kind == DECIMAL:
+        unit = POWERS[power]
+        for i in range(low, high):
+            out[i] = np.int64(float_bits(float_of(out[i]) / unit))
+    elif kind == BINARY:
+        unit = scale(power)
+        for i in range(low, high):
+            out[i] = np.int64(float_bits(float_of(out[i]) * unit))
+    else:
+        for i in range(low, high):
+            bits = np.uint64(out[i]) >> ONE | np.uint64(out[i]) << np.uint64(63)
+            out[i] = np.int64(bits if bits < BOXED else NOT_BOXED)
+
+
+@device
+def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, low: int, high: int, out: NDArray[np.int64],
+                  first: int, words: NDArray[np.uint64]) -> int:
+    """Reads the values low:high of `count` to out[first + low : first + high], as bits, of which there are room for
+    `count`; those before are overwritten. None leads to a histogram. Returns the next byte, if these are all, or BAD.
+    Behind `end`, data[] has 64 bytes more, zeros. `words` u64[VALUE_WORDS] is scratch."""
     if at >= end:
         return BAD
     head = np.int64(data[at])
@@ -255,28 +365,15 @@ def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, needed
         at += 2
         if power < SMALLEST_SCALE or power > GREATEST_SCALE:
             return BAD
-    strange = np.int64(0)
-    listed = at
+    strange, early = 0, 0
     if head & EXCEPTIONS != 0:
-        number, listed = take_varint(data, at)
-        if number == np.uint64(0) or number > np.uint64(count):
+        at, strange, early = skip_exceptions(data, at, end, count, high, words)
+        if at == BAD:
             return BAD
-        strange = np.int64(number)
-        at = listed
-        place = np.int64(-1)
-        for _ in range(strange):
-            if at >= end:
-                return BAD
-            number, at = take_varint(data, at)
-            if number >> ONE >= np.uint64(count - 1 - place):
-                return BAD
-            place += np.int64(number >> ONE) + 1
-            if number & ONE != np.uint64(0):
-                at += 8
+        low = 0
     if at > end:
         return BAD
-    plain = count - strange
-    if plain > 0:
+    if count > strange:
         number, at = take_varint(data, at)
         base = unzigzag(number)
         divisor = np.int64(1)
@@ -285,52 +382,13 @@ def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, needed
             divisor = np.int64(number)
         if at > end:
             return BAD
-        wanted = plain if strange > 0 else needed
-        at = take_column(data, at, end, prediction, plain, wanted, out, first)
-        if at == BAD:
-            return BAD
-        if kind == DECIMAL and power == 0:
-            if divisor == 1:
-                for i in range(first, first + wanted):
-                    out[i] = np.int64(float_bits(np.float64(plus(out[i], base))))
-            else:
-                for i in range(first, first + wanted):
-                    out[i] = np.int64(float_bits(np.float64(plus(product(out[i], divisor), base))))
-        elif kind == DECIMAL:
-            unit = POWERS[power]
-            for i in range(first, first + wanted):
-                out[i] = np.int64(float_bits(np.float64(plus(product(out[i], divisor), base)) / unit))
-        elif kind == BINARY:
-            unit = scale(power)
-            for i in range(first, first + wanted):
-                out[i] = np.int64(float_bits(np.float64(plus(product(out[i], divisor), base)) * unit))
-        else:
-            for i in range(first, first + wanted):
-                bits = np.uint64(plus(product(out[i], divisor), base))
-                out[i] = np.int64(bits >> ONE | bits << np.uint64(63))
+        wanted = high - early
+        if wanted > 0:
+            at = take_column(data, at, end, prediction, count - strange, wanted, base, divisor, out, first,
+                             words[:FRAME_WORDS].view(np.int64))
+            if at == BAD:
+                return BAD
+            convert(kind, power, out, first + low, first + wanted)
     if strange > 0:
-        expand(data, listed, count, strange, out, first)
+        expand(high, early, out, first, words)
     return at
-
-
-@device
-def expand(data: NDArray[np.uint8], at: int, count: int, strange: int, out: NDArray[np.int64], first: int) -> None:
-    """Puts exceptions, whose list begins at byte `at` and was checked, between the other values, which stand at the
-    beginning of out[first : first + count]."""
-    for i in range(count - strange - 1, -1, -1):
-        out[first + strange + i] = out[first + i]
-    source, place = first + strange, first
-    for _ in range(strange):
-        number, at = take_varint(data, at)
-        for _ in range(np.int64(number >> ONE)):
-            out[place] = out[source]
-            place += 1
-            source += 1
-        bits = STALE
-        if number & ONE != np.uint64(0):
-            bits = np.uint64(0)
-            for k in range(8):
-                bits |= np.uint64(data[at + k]) << np.uint64(8 * k)
-            at += 8
-        out[place] = np.int64(bits)
-        place += 1

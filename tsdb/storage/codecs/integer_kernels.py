@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import load_u64, trailing_zeros
 from tsdb.kernels.registry import device
-from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigzag
+from tsdb.kernels.varint_kernels import put_varint, zigzag
 from tsdb.storage.codecs.bit_kernels import (
     ESCAPE,
     ONE,
@@ -25,8 +24,6 @@ from tsdb.storage.codecs.bit_kernels import (
     product,
     put,
     put_code,
-    take,
-    take_code,
     varint_bits,
 )
 
@@ -208,91 +205,6 @@ def put_frame(left: NDArray[np.int64], count: int, out: NDArray[np.uint8], at: i
 
 
 @device
-def take_frame(data: NDArray[np.uint8], at: int, end: int, out: NDArray[np.int64], first: int, count: int) -> int:
-    """Reads a frame at byte `at` to out[first : first + count]; the next byte, or BAD. Nothing is read further than 64
-    bytes behind `end`, which is at least `at`."""
-    form, low = np.int64(data[at]) >> 6, np.int64(data[at]) & 63
-    coded, at = take_varint(data, at + 1)
-    reference = unzigzag(coded)
-    limit = end * 8
-    if form == PACKED:
-        width = np.int64(64) if low == 63 else low
-        bit = at * 8
-        if bit + count * width > limit:
-            return BAD
-        if width == 0:
-            for i in range(count):
-                out[first + i] = reference
-        elif width <= 57:
-            mask = (ONE << np.uint64(width)) - ONE
-            for i in range(count):
-                place = bit + i * width
-                window = load_u64(data, place >> 3) >> np.uint64(place & 7)
-                out[first + i] = plus(np.int64(window & mask), reference)
-        else:
-            for i in range(count):
-                out[first + i] = plus(np.int64(take(data, bit + i * width, width)), reference)
-        return (bit + count * width + 7) >> 3
-    if form == RICE:
-        bit = at * 8
-        if bit + count * low > limit or low > MOST_LOW:
-            return BAD
-        mask = (ONE << np.uint64(low)) - ONE
-        shift = np.uint64(low)
-        # Of the window, ones are cleared from below: each ends a quotient.
-        base, last, window = bit + count * low, -1, np.uint64(0)
-        for i in range(count):
-            if window == 0:
-                base += last + 1
-                if base > limit:
-                    return BAD
-                window = load_u64(data, base >> 3) >> np.uint64(base & 7)
-                if window == 0:
-                    return BAD
-                last = -1
-            place = trailing_zeros(window)
-            quotient = place - last - 1
-            last = place
-            window &= window - ONE
-            below = load_u64(data, bit >> 3) >> np.uint64(bit & 7) & mask
-            bit += low
-            number = np.uint64(quotient) << shift | below
-            if quotient >= ESCAPE:
-                base += last + 1
-                if base > limit:
-                    return BAD
-                length = np.int64(take(data, base, 6)) + 1
-                number = take(data, base + 6, length)
-                base += 6 + length
-                last, window = -1, np.uint64(0)
-            out[first + i] = plus(reference, unzigzag(number))
-        base += last + 1
-        return (base + 7) >> 3 if base <= limit else BAD
-    if form != SPARSE or at > end:
-        return BAD
-    found, at = take_varint(data, at)
-    if found > np.uint64(count) or at >= end:
-        return BAD
-    many = np.int64(found)
-    size_low = np.int64(data[at]) & 63
-    bit = (at + 1) * 8
-    for i in range(count):
-        out[first + i] = reference
-    place = first
-    for _ in range(many):
-        if bit > limit:
-            return BAD
-        gap, bit = take_code(data, bit, low)
-        if gap >= np.uint64(first + count - place) or bit > limit:
-            return BAD
-        place += np.int64(gap)
-        number, bit = take_code(data, bit, size_low)
-        out[place] = plus(reference, unzigzag(number + ONE))
-        place += 1
-    return (bit + 7) >> 3 if bit <= limit else BAD
-
-
-@device
 def slope_of(numbers: NDArray[np.int64], count: int) -> int:
     """The step of the line from the first to the last of numbers[:count]."""
     return np.int64(np.floor(np.float64(numbers[count - 1] - numbers[0]) / np.float64(count - 1) + 0.5))
@@ -368,44 +280,4 @@ def put_column(numbers: NDArray[np.int64], count: int, prediction: int, out: NDA
         residues(numbers, first, size, prediction, slope, left)
         at = put_frame(left, size, out, at, sample)
         first += size
-    return at
-
-
-@device
-def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, count: int, needed: int,
-                out: NDArray[np.int64], first: int) -> int:
-    """Reads at least `needed` of `count` numbers, of which the first is 0, to `out` from `first` on; the next byte, or
-    BAD. Of `data` there are 64 bytes more behind `end`."""
-    out[first] = 0
-    if prediction == CONSTANT:
-        for i in range(1, needed):
-            out[first + i] = 0
-        return at
-    slope = np.int64(0)
-    if prediction == LINE:
-        coded, at = take_varint(data, at)
-        slope = unzigzag(coded)
-    done = 1
-    while done < needed:
-        size = min(count - done, FRAME)
-        if at > end:
-            return BAD
-        at = take_frame(data, at, end, out, first + done, size)
-        if at == BAD:
-            return BAD
-        done += size
-    if prediction == DELTA:
-        number = np.int64(0)
-        for i in range(first + 1, first + needed):
-            number = plus(number, out[i])
-            out[i] = number
-    elif prediction == DELTA_OF_DELTA:
-        number, delta = np.int64(0), np.int64(0)
-        for i in range(first + 1, first + needed):
-            delta = plus(delta, out[i])
-            number = plus(number, delta)
-            out[i] = number
-    elif prediction == LINE:
-        for i in range(1, needed):
-            out[first + i] = plus(out[first + i], product(slope, i))
     return at

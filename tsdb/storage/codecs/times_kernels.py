@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.registry import device
 from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigzag
-from tsdb.storage.codecs.bit_kernels import minus, plus, product
+from tsdb.storage.codecs.bit_kernels import minus
 from tsdb.storage.codecs.dense_kernels import DIVISOR, divide
-from tsdb.storage.codecs.integer_kernels import BAD, FRAME, FRAME_BYTES, LINE, choose, put_column, take_column
+from tsdb.storage.codecs.frame_kernels import take_column
+from tsdb.storage.codecs.integer_kernels import BAD, FRAME, FRAME_BYTES, LINE, choose, put_column
 
 EVEN, WHOLE, PART, SOME = range(4)
 """How a chunk's times are told: as far from each other; those of a column; some next to each other; marked by bits."""
@@ -47,9 +48,10 @@ def put_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uint
 
 
 @device
-def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, needed: int, out: NDArray[np.int64]) -> int:
-    """Reads the first `needed` (at least 1) of a column of `count` times to `out`, which has room for all. Returns how
-    many bytes were read, or BAD. Behind `end`, data[] has 64 bytes more."""
+def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, needed: int, out: NDArray[np.int64],
+               left: NDArray[np.int64]) -> int:
+    """Reads the first `needed` (at least 1) of a column of `count` times to `out`. Returns the next byte, if these are
+    all, or BAD. Behind `end`, data[] has 64 bytes more. `left` i64[FRAME_WORDS] is scratch."""
     if at >= end:
         return BAD
     number, at = take_varint(data, at)
@@ -64,12 +66,7 @@ def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, needed: i
         divisor = np.int64(number)
     if at > end:
         return BAD
-    at = take_column(data, at, end, head & 7, count, needed, out, 0)
-    if at == BAD:
-        return BAD
-    for i in range(needed):
-        out[i] = plus(base, product(out[i], divisor))
-    return at
+    return take_column(data, at, end, head & 7, count, needed, base, divisor, out, 0, left)
 
 
 @device
@@ -102,10 +99,10 @@ def place_of(keys: NDArray[np.uint64], key: int) -> int:
 
 @device
 def load(column: int, samples: NDArray[np.int64], start: NDArray[np.int64], arena: NDArray[np.uint8],
-         state: NDArray[np.int64], times: NDArray[np.int64]) -> int:
+         state: NDArray[np.int64], times: NDArray[np.int64], left: NDArray[np.int64]) -> int:
     """Reads a column that was written to `times`, unless it is there; how many times it has."""
     if state[CACHED] != column:
-        take_times(arena, start[column], start[column + 1], samples[column], samples[column], times)
+        take_times(arena, start[column], start[column + 1], samples[column], samples[column], times, left)
         state[CACHED] = column
     return samples[column]
 
@@ -152,7 +149,7 @@ def name_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uin
 
     Columns: `samples` i64[n], `start` i64[n + 1] (in `arena` u8[]), found by `keys` u64[2^k] and `found` i64[2^k], of
     which a quarter or less is in use for each column. `times` i64[LONGEST] has the one that was used last. Scratch as
-    for `put_times`.
+    for `put_times`, but `left` i64[FRAME_WORDS].
     """
     if is_even(ts, first, past):
         out[at] = EVEN
@@ -163,7 +160,7 @@ def name_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uin
     if keys[place] != 0:
         column = found[place]
         if samples[column] == count:
-            load(column, samples, start, arena, state, times)
+            load(column, samples, start, arena, state, times, left)
             same = True
             for i in range(count):
                 same &= times[i] == ts[first + i]
@@ -176,7 +173,7 @@ def name_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uin
         if keys[place] != 0:
             column = found[place]
             if samples[column] > count:
-                total = load(column, samples, start, arena, state, times)
+                total = load(column, samples, start, arena, state, times, left)
                 where, span = part_of(ts, first, past, times, total)
                 if where != BAD and span == count:
                     at = put_varint(out, at, np.uint64(column) << TWO | np.uint64(PART))
@@ -189,7 +186,7 @@ def name_times(ts: NDArray[np.int64], first: int, past: int, out: NDArray[np.uin
         return FULL
     after = put_times(ts, first, past, arena, start[column], numbers, left, sample)
     if marked >= 0 and marked_span // 8 <= after - start[column] + 10:
-        load(marked, samples, start, arena, state, times)
+        load(marked, samples, start, arena, state, times, left)
         at = put_varint(out, at, np.uint64(marked) << TWO | np.uint64(SOME))
         at = put_varint(out, at, np.uint64(marked_at))
         at = put_varint(out, at, np.uint64(marked_span))
