@@ -206,7 +206,6 @@ def test_captures_are_closed_whatever_happens(storage: MemoryStorage, engine: En
     ("x_total + on (job) x_total", ExecutionError, "duplicate series"),
     ('rate({__name__=~"a|b"}[5m])', ExecutionError, "vector cannot contain metrics with the same labelset"),
     ('-{__name__=~"a|b"}', ExecutionError, "vector cannot contain metrics with the same labelset"),
-    ("info(x_total)", NotSupported, 'not supported yet: function "info"'),
     ("rate(x_total[5m] smoothed)", NotSupported, "not supported yet: the modifier smoothed"),
     ("rate(x_total[1m - 1m])", QueryError, "duration must be greater than 0"),
     ("double_exponential_smoothing(x_total[1m], 2, 0.1)", ExecutionError, "invalid smoothing factor"),

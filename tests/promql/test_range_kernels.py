@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tsdb.model.batch import STALE_NAN
-from tsdb.promql import range_kernels as kernels
-from tsdb.promql import rare_range_kernels as rare
+from tsdb.promql.kernels import range_kernels as kernels
+from tsdb.promql.kernels import rare_range_kernels as rare
 
 STALE = float(np.array([STALE_NAN], np.uint64).view(np.float64)[0])
 

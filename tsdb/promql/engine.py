@@ -19,18 +19,18 @@ from tsdb.model.errors import BadData
 from tsdb.model.label_order import label_order
 from tsdb.model.threads import lower_priority
 from tsdb.model.tiles import Queryable
-from tsdb.promql import ast
 from tsdb.promql.ast import Expr, ValueType
-from tsdb.promql.cells import Matrix, Unique, finish_names
-from tsdb.promql.functions import FUNCTIONS
-from tsdb.promql.groups import no_labels, take
 from tsdb.promql.native_histograms import Histograms
+from tsdb.promql.operators.cells import Matrix, Unique, finish_names
+from tsdb.promql.operators.groups import no_labels, take
+from tsdb.promql.operators.selectors import RangeVector, SampleBudget, raw_samples
+from tsdb.promql.operators.vector import Annotations, Environment, Operator, Steps
 from tsdb.promql.parser import parse
-from tsdb.promql.plan import Plan, PlanOptions, RangeVector
+from tsdb.promql.plan.build import build
+from tsdb.promql.plan.plan import Plan, PlanOptions
+from tsdb.promql.plan.types import type_of
 from tsdb.promql.result import QueryResult
-from tsdb.promql.selectors import SampleBudget, raw_samples
 from tsdb.promql.typed import TYPE_NAMES
-from tsdb.promql.vector import Annotations, Environment, Operator, Steps
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,7 +128,7 @@ class Engine:
             self.default_step_ms, options.delayed_name_removal))
         annotations, histograms = Annotations(query=text), Histograms(context)
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
-            root = plan.build(capture, context, annotations, histograms, tasks)
+            root = build(plan, capture, context, annotations, histograms, tasks)
             context.statistics.prepare_seconds += clock.perf_counter() - began
             env = Environment(steps, context, capture.symbols, annotations, histograms, tasks,
                               options.delayed_name_removal)
@@ -159,26 +159,6 @@ class _Tasks(Executor):
             future.cancel()
         if running:
             futures.wait(running)
-
-
-def type_of(expr: Expr) -> ValueType:
-    """The type of an expression that has been checked."""
-    match expr:
-        case ast.NumberLiteral():
-            return ValueType.SCALAR
-        case ast.StringLiteral():
-            return ValueType.STRING
-        case ast.MatrixSelector() | ast.Subquery():
-            return ValueType.MATRIX
-        case ast.Paren() | ast.Unary():
-            return type_of(expr.expr)
-        case ast.Call():
-            return FUNCTIONS[expr.function].return_type
-        case ast.Binary():
-            both = {type_of(expr.left), type_of(expr.right)}
-            return ValueType.SCALAR if both == {ValueType.SCALAR} else ValueType.VECTOR
-        case _:
-            return ValueType.VECTOR
 
 
 def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool) -> QueryResult:

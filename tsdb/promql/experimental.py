@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tsdb.promql.aggregations import AGGREGATIONS
 from tsdb.promql.ast import (
     Aggregate,
     Binary,
@@ -13,7 +14,7 @@ from tsdb.promql.ast import (
     VectorSelector,
     walk,
 )
-from tsdb.promql.functions import AGGREGATIONS, FUNCTIONS
+from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.literals import quote
 from tsdb.promql.typed import Problem
 

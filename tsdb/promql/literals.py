@@ -98,6 +98,14 @@ _QUOTED: Final = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r
 _QUOTED.update({"\\": r"\\", '"': r"\""})
 
 
+def is_label_name(text: str) -> bool:
+    """Any text that is UTF-8 and not empty."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def quote(value: str) -> str:
     """`value` in double quotes as Go's %q writes it: `unquote` gives it back."""
     if value.isprintable() and '"' not in value and "\\" not in value:

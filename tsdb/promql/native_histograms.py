@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import NotSupported
+from tsdb.model.errors import ExecutionError, NotSupported
 from tsdb.model.native_histograms import BOX, is_boxed, offsets
 from tsdb.model.tiles import Tile
-from tsdb.promql import ast
-from tsdb.promql.ast import Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +26,14 @@ class HistogramUse:
     """What cannot use them, as it is called in messages."""
     values: bool = True
     """False: only that there is a sample matters, and when."""
+    error: str = ""
+    """What is wrong with them, where they can never be used."""
 
     def check(self, tile: Tile) -> None:
-        """Raises NotSupported for a tile with histograms where they are refused."""
+        """Raises NotSupported for a tile with histograms where they are refused, ExecutionError for wrong ones."""
         if self.refused_by and tile.payload is not None and is_boxed(tile.values.view(np.uint64)[in_rows(tile)]).any():
+            if self.error:
+                raise ExecutionError(self.error)
             raise NotSupported(f"native histograms in {self.refused_by} are not supported yet")
 
 
@@ -45,42 +47,6 @@ def in_rows(tile: Tile) -> NDArray[np.bool_]:
 
 _GATHERED_AT_ONCE = 1 << 18
 """Bytes: places of them take sixteen times as much."""
-
-_SHOWN, _SEEN = HistogramUse(), HistogramUse(values=False)
-_SEEING_CALLS = frozenset((
-    "absent", "absent_over_time", "count_over_time", "present_over_time", "timestamp", "ts_of_first_over_time",
-    "ts_of_last_over_time",
-))
-_PASSING_CALLS = frozenset(("label_join", "label_replace", "sort_by_label", "sort_by_label_desc"))
-
-
-def histogram_uses(expr: Expr) -> dict[int, HistogramUse]:
-    """Of each selector (ast.VectorSelector) of a query, by its `id`."""
-    uses: dict[int, HistogramUse] = {}
-    _find_uses(expr, _SHOWN, uses)
-    return uses
-
-
-def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> None:
-    match expr:
-        case ast.VectorSelector():
-            uses[id(expr)] = use
-        case ast.Unary(op="-"):
-            use = HistogramUse("operator -")
-        case ast.Call(function=name) if name in _SEEING_CALLS:
-            use = _SEEN
-        case ast.Call(function=name) if name not in _PASSING_CALLS:
-            use = HistogramUse(f"{name}()")
-        case ast.Aggregate(op=name):
-            use = _SEEN if name in ("count", "group") else HistogramUse(f"{name}()")
-        case ast.Binary(op="and" | "unless"):
-            _find_uses(expr.left, use, uses)
-            _find_uses(expr.right, _SEEN, uses)
-            return
-        case ast.Binary(op=name) if name != "or":
-            use = HistogramUse(f"operator {name}")
-    for child in ast.children(expr):
-        _find_uses(child, use, uses)
 
 
 class Histograms:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from lark import Token, Transformer, v_args
 
+from tsdb.promql.aggregations import AGGREGATIONS
 from tsdb.promql.ast import (
     Aggregate,
     Binary,
@@ -20,7 +21,7 @@ from tsdb.promql.ast import (
     VectorMatching,
     VectorSelector,
 )
-from tsdb.promql.functions import AGGREGATIONS, FUNCTIONS, Function
+from tsdb.promql.functions import FUNCTIONS, Function
 from tsdb.promql.literals import negative, quote
 from tsdb.promql.typed import TYPE_NAMES, Problem, Typed, depth_above, end_of, start_of, unquoted
 
@@ -160,7 +161,7 @@ class OperatorRules(Transformer[object, Typed]):
         start = start_of(operator)
         signature = AGGREGATIONS[operator.lower()]
         values = arguments.values
-        wanted = 1 if signature.param_type is None else 2
+        wanted = 1 if signature.parameter is None else 2
         if not values:
             raise Problem(start, "no arguments for aggregate expression provided")
         if len(values) != wanted:
@@ -169,9 +170,9 @@ class OperatorRules(Transformer[object, Typed]):
         inner = values[-1]
         error = inner.error or _expected(inner, ValueType.VECTOR, "aggregation expression")
         param = None
-        if signature.param_type is not None:
+        if signature.parameter is not None:
             param = values[0].node
-            error = error or values[0].error or _expected(values[0], signature.param_type, "aggregation parameter")
+            error = error or values[0].error or _expected(values[0], signature.parameter, "aggregation parameter")
         node = Aggregate(
             signature.name,
             inner.node,

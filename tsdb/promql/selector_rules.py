@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -27,6 +26,7 @@ from tsdb.promql.ast import (
 from tsdb.promql.duration_rules import Period
 from tsdb.promql.durations import to_ms
 from tsdb.promql.literals import format_number, negative, parse_number, quote
+from tsdb.promql.regexes import matches_any_byte
 from tsdb.promql.typed import Problem, Typed, depth_above, end_of, span_of, start_of, unquoted
 
 METRIC_NAME: Final = "__name__"
@@ -130,7 +130,7 @@ class SelectorRules(Transformer[object, Typed]):
     def _matches_empty(self, matcher: Matcher, position: int) -> bool:
         """Whether a series without the label fits. Raises Problem if the regex is wrong."""
         if matcher.regex:
-            if _ANY_BYTE.search(matcher.value):
+            if matches_any_byte(matcher.value):
                 raise Problem(position, r"error parsing regexp: invalid escape sequence: `\C`")
             try:
                 found = re2.compile(matcher.value, options=self._regex_options).fullmatch("") is not None
@@ -211,9 +211,6 @@ class SelectorRules(Transformer[object, Typed]):
             raise Problem(node.span.start, "anchored and smoothed modifiers cannot be used together")
         return inner._replace(node=_modified(node, end_of(keyword), **{word: True}))
 
-
-_ANY_BYTE: Final = re.compile(r"(?<!\\)(?:\\\\)*\\C")
-"""``\\C``, which RE2 has and Go has not."""
 
 _GO_WORDS: Final = {
     "missing )": "missing closing )",

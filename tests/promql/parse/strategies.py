@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.promql.aggregations import AGGREGATIONS
 from tsdb.promql.ast import (
     Aggregate,
     At,
@@ -27,7 +28,7 @@ from tsdb.promql.ast import (
     VectorMatching,
     VectorSelector,
 )
-from tsdb.promql.functions import AGGREGATIONS, FUNCTIONS
+from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.parser import parse
 
 _WORDS = "sum by without on offset start end step range and or unless atan2 bool ignoring group_left min_of"
@@ -133,7 +134,7 @@ def calls(draw: st.DrawFn, wanted: ValueType, depth: int) -> Call:
 @st.composite
 def aggregations(draw: st.DrawFn, depth: int) -> Aggregate:
     signature = AGGREGATIONS[draw(st.sampled_from(sorted(AGGREGATIONS)))]
-    param = None if signature.param_type is None else draw(expressions(signature.param_type, depth))
+    param = None if signature.parameter is None else draw(expressions(signature.parameter, depth))
     grouping = tuple(draw(st.lists(label_names, max_size=2)))
     return Aggregate(signature.name, draw(expressions(ValueType.VECTOR, depth)), param, grouping, draw(st.booleans()))
 

@@ -14,7 +14,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
 from tsdb.promql.native_histograms import Histograms
-from tsdb.promql.vector import Annotations, Cells, Environment, Operator, Steps
+from tsdb.promql.operators.vector import Annotations, Cells, Environment, Operator, Steps
 
 Row = list[float | None]
 """A value per step; None where there is no cell."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels
+from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series_set
 from tests.promql.vector.literal import (
     Literal,
     Vector,
@@ -18,15 +19,19 @@ from tests.promql.vector.literal import (
     at_step,
     environment,
     from_steps,
+    label_sets,
     read,
     scalar,
     vector,
     vectors,
 )
-from tsdb.model.errors import ExecutionError, LimitExceeded, NotSupported
+from tsdb.model.errors import ExecutionError, LimitExceeded
 from tsdb.promql import ast
-from tsdb.promql.aggregate import build_aggregate
+from tsdb.promql.aggregations import AGGREGATIONS
+from tsdb.promql.aggregations.aggregation import Grouping
+from tsdb.promql.aggregations.ratio import hash_series
 from tsdb.promql.literals import format_number
+from tsdb.promql.operators.vector import Environment, Operator
 
 STEPS = 5
 
@@ -124,6 +129,12 @@ def slow_groups(rows: Vector, step: int, grouping: Sequence[str], without: bool)
     for labels, value in at_step(rows, step):
         groups.setdefault(group_labels(labels, grouping, without), []).append(value)
     return groups
+
+
+def build_aggregate(node: ast.Aggregate, child: Operator, param: Operator | str | None, env: Environment) -> Operator:
+    if isinstance(param, str):
+        return AGGREGATIONS[node.op].build(Grouping(node, child, env, text=param))
+    return AGGREGATIONS[node.op].build(Grouping(node, child, env, param))
 
 
 def node(op: str, grouping: Sequence[str] = (), without: bool = False, param: ast.Expr | None = None) -> ast.Aggregate:
@@ -240,16 +251,74 @@ def test_limitk_keeps_the_first_rows_of_each_step() -> None:
                               "d": [9.0, None, None]})
 
 
-def test_limit_ratio_is_not_supported_yet() -> None:
-    env = environment(1)
-    with pytest.raises(NotSupported, match="limit_ratio"):
-        build_aggregate(node("limit_ratio"), vector(env), scalar(env, 1), env)
+@given(st.lists(label_sets(), max_size=20, unique=True), st.floats(-1, 1))
+def test_limit_ratio_goes_by_the_hash_of_the_labels(labels: list[Labels], ratio: float) -> None:
+    env = environment(2)
+    child = Literal([(each, [1.0, None]) for each in labels], env)
+    share = {each: slow_hash(each) / 2**64 for each in labels}
+    wanted = {each for each in labels if (share[each] < ratio if ratio >= 0 else share[each] >= 1 + ratio)}
+    assert as_dict(read(build_aggregate(node("limit_ratio"), child, scalar(env, ratio), env))).keys() == wanted
+
+
+def xxhash64(data: bytes) -> int:
+    """After the specification of xxHash."""
+    word = (1 << 64) - 1
+    p1, p2, p3, p4, p5 = (0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63,
+                          0x27D4EB2F165667C5)
+
+    def rotated(x: int, bits: int) -> int:
+        return (x << bits | x >> (64 - bits)) & word
+
+    def turned(lane: int, part: bytes) -> int:
+        return rotated((lane + int.from_bytes(part, "little") * p2) & word, 31) * p1 & word
+
+    at, h = 0, p5
+    if len(data) >= 32:
+        lanes = [(p1 + p2) & word, p2, 0, -p1 & word]
+        for at in range(0, len(data) - len(data) % 32, 32):
+            lanes = [turned(lane, data[at + 8 * i : at + 8 * i + 8]) for i, lane in enumerate(lanes)]
+        at = len(data) - len(data) % 32
+        h = sum(rotated(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True)) & word
+        for lane in lanes:
+            h = ((h ^ turned(0, lane.to_bytes(8, "little"))) * p1 + p4) & word
+    h = (h + len(data)) & word
+    for word_at in range(at, len(data) - 7, 8):
+        h = (rotated(h ^ turned(0, data[word_at : word_at + 8]), 27) * p1 + p4) & word
+    at = len(data) - len(data) % 8
+    if len(data) - at >= 4:
+        h = (rotated(h ^ int.from_bytes(data[at : at + 4], "little") * p1 & word, 23) * p2 + p3) & word
+        at += 4
+    for byte in data[at:]:
+        h = rotated(h ^ byte * p5 & word, 11) * p1 & word
+    h = (h ^ h >> 33) * p2 & word
+    h = (h ^ h >> 29) * p3 & word
+    return h ^ h >> 32
+
+
+def slow_hash(labels: Labels) -> int:
+    texts = [text.encode() for label in labels for text in label]
+    sizes = [bytes((len(text),)) if len(text) < 255 else b"\xff" + len(text).to_bytes(3, "little") for text in texts]
+    return xxhash64(b"".join(size + text for size, text in zip(sizes, texts, strict=True)))
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 7, 8, 31, 32, 33, 63, 64, 254, 255, 300, 70_000])
+def test_hashes_of_labels_of_all_lengths(length: int) -> None:
+    symbols = MemorySymbols()
+    labels = [(("a" * (length + 1), "x"), ("b", "y" * (length + 1))), ()]
+    assert hash_series(series_set(labels, symbols)).tolist() == [slow_hash(each) for each in labels]
+
+
+def test_the_hash_is_that_of_prometheus() -> None:
+    """As Prometheus 3.5 has chosen."""
+    labels = [labels_of({"__name__": "lr2", "i": str(i)}) for i in range(12)]
+    shares = hash_series(series_set(labels, MemorySymbols())).astype(np.float64) / 2**64
+    assert np.flatnonzero(shares < 0.3).tolist() == [1, 8, 10]
 
 
 def test_names_put_off_stay_marked_through_groups() -> None:
     env = environment(1, delayed=True)
     child = vector(env, ({"__name__": "m", "a": "x"}, [1]))
-    from tsdb.promql.groups import drop_metric_name
+    from tsdb.promql.operators.groups import drop_metric_name
 
     marked = drop_metric_name(child.series(), env)
     child.series = lambda: marked  # type: ignore[method-assign]

@@ -27,7 +27,7 @@ from tests.promql.vector.literal import (
 from tsdb.model.errors import ExecutionError, NotSupported
 from tsdb.promql import ast
 from tsdb.promql.ast import Card, VectorMatching
-from tsdb.promql.binary import build_binary
+from tsdb.promql.operators.binary import build_binary
 
 STEPS = 4
 

@@ -13,7 +13,8 @@ from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series
 from tests.promql.vector.literal import environment, label_sets
 from tsdb.model.label_order import label_order
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql.groups import (
+from tsdb.promql.number_text import go_g, labels_text
+from tsdb.promql.operators.groups import (
     NO_SYMBOL,
     concatenate,
     drop_marked_names,
@@ -26,7 +27,6 @@ from tsdb.promql.groups import (
     with_label,
     without_labels,
 )
-from tsdb.promql.number_text import go_g, labels_text
 
 rows_of_labels = st.lists(label_sets(("__name__", "a", "b", "é", "__type__")), max_size=12)
 names = st.lists(st.sampled_from(["__name__", "a", "b", "é", "unknown"]), max_size=3)

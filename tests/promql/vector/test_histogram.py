@@ -21,9 +21,11 @@ from tests.promql.vector.literal import (
     vector,
 )
 from tsdb.promql import ast
-from tsdb.promql.histogram import parse_bound
-from tsdb.promql.instant_functions import build_call
-from tsdb.promql.vector import Environment, Operator
+from tsdb.promql.functions import FUNCTIONS
+from tsdb.promql.functions.function import Call
+from tsdb.promql.functions.histograms import parse_bound
+from tsdb.promql.operators.selectors import SampleBudget
+from tsdb.promql.operators.vector import Environment, Operator
 
 NAN, INF = math.nan, math.inf
 STEPS = 3
@@ -128,7 +130,7 @@ def grouped(rows: Vector, step: int) -> dict[Labels, list[tuple[float, float]]]:
 
 def call(env: Environment, name: str, *args: Operator | str) -> Operator:
     nodes = tuple(ast.NumberLiteral(0, span=ast.Span(place, place)) for place in range(len(args)))
-    return build_call(ast.Call(name, nodes), args, env)
+    return FUNCTIONS[name].build(Call(ast.Call(name, nodes), tuple(args), env, env.steps, SampleBudget(env.context)))
 
 
 @settings(max_examples=80, deadline=None)

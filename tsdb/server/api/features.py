@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tsdb.promql.functions import AGGREGATIONS, FUNCTIONS
+from tsdb.promql.aggregations import AGGREGATIONS
+from tsdb.promql.functions import FUNCTIONS
 from tsdb.server.http.answer import Answer, success_sorted
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services

@@ -14,11 +14,11 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import LimitExceeded
 from tsdb.model.tiles import Selected, SeriesSet, Tile
-from tsdb.promql.cells import VectorOperator
-from tsdb.promql.groups import drop_metric_name
+from tsdb.promql.kernels.range_kernels import TIMESTAMP, VALUE, instant
 from tsdb.promql.native_histograms import HistogramUse, in_rows
-from tsdb.promql.range_kernels import TIMESTAMP, VALUE, instant
-from tsdb.promql.vector import Cells, Environment
+from tsdb.promql.operators.cells import VectorOperator
+from tsdb.promql.operators.groups import drop_metric_name
+from tsdb.promql.operators.vector import Cells, Environment
 
 T = TypeVar("T")
 
@@ -85,6 +85,14 @@ class TileSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RangeVector:
+    """A range vector: where its samples are, and which of them each step sees."""
+
+    source: TileSource
+    window: Window
+
+
 class StoredTiles:
     """The tiles of one selection, decoded by the engine's threads. With native histograms only for who can use them."""
 
@@ -120,6 +128,10 @@ class InstantSelector(VectorOperator):
         super().__init__(env)
         self._source, self._window, self._budget, self._timestamps = source, window, budget, timestamps
         self._keeps_histograms = keeps_histograms
+
+    def timestamps(self) -> InstantSelector:
+        """The times of the samples, instead of their values. To be asked for before anything else."""
+        return InstantSelector(self.env, self._source, self._window, self._budget, timestamps=True)
 
     def _label(self) -> SeriesSet:
         series = self._source.series()

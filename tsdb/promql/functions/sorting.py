@@ -6,16 +6,17 @@ import functools
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.label_order import label_order
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql.aggregate_rows import Computed, value_order_keys
-from tsdb.promql.cells import collect
-from tsdb.promql.groups import NO_SYMBOL, label_values, take
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.functions.function import STRING, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.operators.cells import Computed, collect, value_order_keys
+from tsdb.promql.operators.groups import NO_SYMBOL, label_values, take
+from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 
 class Sorted(Computed):
@@ -91,3 +92,26 @@ def natural_compare(a: str, b: str) -> int:
 
 
 _NATURAL = functools.cmp_to_key(natural_compare)
+
+
+def _by_value(call: Call) -> Operator:
+    return SortedByValue(call.env, call.operators[0], call.name == "sort_desc")
+
+
+def _by_label(call: Call) -> Operator:
+    return SortedByLabel(call.env, call.operators[0], call.texts, call.name == "sort_by_label_desc")
+
+
+def _label_row(name: str, doc: str) -> Function:
+    return Function(name=name, arg_types=(VECTOR, STRING), variadic=-1, experimental=True,
+                    histograms=OfHistograms.PASSES, build=_by_label, doc=doc)
+
+
+FUNCTIONS: Final = (
+    Function(name="sort", arg_types=(VECTOR,), build=_by_value,
+             doc="The elements by their values, ascending, NaN last. In a range query it does nothing."),
+    Function(name="sort_desc", arg_types=(VECTOR,), build=_by_value, doc="As sort, descending."),
+    _label_row("sort_by_label", "The elements by the values of the given labels, in natural order, then by all labels. "
+                                "In a range query it does nothing."),
+    _label_row("sort_by_label_desc", "As sort_by_label, descending."),
+)

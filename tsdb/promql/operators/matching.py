@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.cells import Matrix, collect
-from tsdb.promql.groups import label_values, match_groups
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.operators.cells import Matrix, collect
+from tsdb.promql.operators.groups import label_values, match_groups
+from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from tsdb.model.tiles import SeriesSet, Symbols, Tile
-from tsdb.promql.groups import no_labels
-from tsdb.promql.selectors import SAMPLE_BYTES, Window
-from tsdb.promql.vector import Cells, Environment, Operator, Steps
+from tsdb.promql.operators.groups import no_labels
+from tsdb.promql.operators.selectors import SAMPLE_BYTES, Window
+from tsdb.promql.operators.vector import Cells, Environment, Operator, Steps
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import re2
@@ -13,27 +13,25 @@ from tsdb.model.errors import ExecutionError
 from tsdb.model.labels import METRIC_NAME
 from tsdb.model.replacement import Replacement
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql.cells import Relabeled, Unique
-from tsdb.promql.groups import NO_SYMBOL, label_values, with_label
-from tsdb.promql.vector import Environment, Operator
+from tsdb.promql.functions.function import STRING, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.literals import is_label_name
+from tsdb.promql.operators.cells import Relabeled, Unique
+from tsdb.promql.operators.groups import NO_SYMBOL, label_values, with_label
+from tsdb.promql.operators.vector import Operator
+from tsdb.promql.regexes import matches_any_byte
 
 
-def is_label_name(text: str) -> bool:
-    """Any text that is UTF-8 and not empty."""
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def label_replace(env: Environment, child: Operator, target: str, template: str, source: str, regex: str) -> Operator:
+def _label_replace(call: Call) -> Operator:
     """Sets label `target` to `template`, expanded from the match of `regex` in label `source`, where it matches whole.
     Raises ExecutionError for a wrong regex or label name."""
+    target, template, source, regex = call.texts
     options = re2.Options()
     options.log_errors = False
     try:
+        if matches_any_byte(regex):
+            raise re2.error("Go has no \\C")
         pattern = re2.compile(f"^(?s:{regex})$", options)
-    except re2.error:
+    except (re2.error, UnicodeEncodeError):
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
     if not is_label_name(target):
         raise ExecutionError(f"invalid destination label name in label_replace(): {target}")
@@ -52,11 +50,12 @@ def label_replace(env: Environment, child: Operator, target: str, template: str,
         old = label_values(series, target)
         return _set(series, target, np.where(matched, made, old).astype(np.uint32), matched)
 
-    return Unique(env, Relabeled(env, child, relabel))
+    return Unique(call.env, Relabeled(call.env, call.operators[0], relabel))
 
 
-def label_join(env: Environment, child: Operator, target: str, separator: str, sources: Sequence[str]) -> Operator:
+def _label_join(call: Call) -> Operator:
     """Sets label `target` to the values of the labels `sources`, joined. Raises ExecutionError for a wrong name."""
+    target, separator, *sources = call.texts
     for source in sources:
         if not is_label_name(source):
             raise ExecutionError(f"invalid source label name in label_join(): {source}")
@@ -70,7 +69,7 @@ def label_join(env: Environment, child: Operator, target: str, separator: str, s
         made = np.array([_symbol(series, text) for text in texts], np.uint32)
         return _set(series, target, made[place.reshape(-1)], np.ones(len(series), np.bool_))
 
-    return Unique(env, Relabeled(env, child, relabel))
+    return Unique(call.env, Relabeled(call.env, call.operators[0], relabel))
 
 
 def _text(series: SeriesSet, symbol: int) -> str:
@@ -87,3 +86,14 @@ def _set(series: SeriesSet, target: str, column: NDArray[np.uint32], changed: ND
     if target == METRIC_NAME and made.drop_name is not None:
         made = replace(made, drop_name=made.drop_name & ~changed)
     return made
+
+
+FUNCTIONS: Final = (
+    Function(name="label_replace", arg_types=(VECTOR, STRING, STRING, STRING, STRING),
+             histograms=OfHistograms.PASSES, build=_label_replace,
+             doc="Where a regex matches the whole value of a source label (the last two arguments), the destination "
+                 "label is set to the replacement, in which $1 is the first group."),
+    Function(name="label_join", arg_types=(VECTOR, STRING, STRING, STRING), variadic=-1,
+             histograms=OfHistograms.PASSES, build=_label_join,
+             doc="The destination label is set to the values of the source labels, joined by the separator."),
+)

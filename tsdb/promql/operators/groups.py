@@ -13,8 +13,8 @@ from tsdb.kernels.hash_kernels import new_secret
 from tsdb.model.label_order import take as take
 from tsdb.model.labels import METRIC_NAME
 from tsdb.model.tiles import SeriesSet, Symbols
-from tsdb.promql.groups_kernels import group_equal_rows, select_labels
-from tsdb.promql.vector import Environment
+from tsdb.promql.kernels.groups_kernels import group_equal_rows, select_labels
+from tsdb.promql.operators.vector import Environment
 
 METADATA_LABELS = (METRIC_NAME, "__type__", "__unit__")
 """What an operation that changes the meaning of a metric removes."""

@@ -1,45 +1,24 @@
-"""Aggregations whose rows depend on the cells, and that compute when asked for series: topk, count_values …"""
+"""topk, bottomk and limitk: some rows of each group, with their own labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.errors import ExecutionError
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql import ast
-from tsdb.promql.aggregate_kernels import FIRST, LARGEST, SMALLEST, push_best
-from tsdb.promql.cells import VectorOperator, collect, scalar_values, tiles_of
-from tsdb.promql.groups import group_by, take, with_label
-from tsdb.promql.literals import format_number
+from tsdb.promql.aggregations.aggregation import Aggregation, Grouping
+from tsdb.promql.ast import ValueType
+from tsdb.promql.kernels.aggregate_kernels import FIRST, LARGEST, SMALLEST, push_best
 from tsdb.promql.number_text import go_g
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.operators.cells import Computed, scalar_values, value_order_keys
+from tsdb.promql.operators.groups import group_by, take
 
 _AT_ONCE = 1 << 16
 """Places in heaps that are looked at together."""
-_COUNTED_BYTES = 96
-"""For each cell that is counted by its value, about: its bits, row and step, sorted twice."""
-
-
-class Computed(VectorOperator):
-    """An operator that must compute its cells to know its rows."""
-
-    def __init__(self, env: Environment) -> None:
-        super().__init__(env)
-        self._values = np.zeros((0, env.steps.count))
-        self._present = np.zeros((0, env.steps.count), np.bool_)
-
-    def cells(self) -> Iterator[Cells]:
-        self.series()
-        yield from tiles_of(self._values, self._present)
-        self.env.context.reserve(-9 * self._values.size)
-
-    def _make_room(self, rows: int) -> None:
-        self.env.context.reserve(9 * rows * self.env.steps.count)
-        self._values = np.zeros((rows, self.env.steps.count))
-        self._present = np.zeros(self._values.shape, np.bool_)
 
 
 class BestK(Computed):
@@ -48,10 +27,10 @@ class BestK(Computed):
     Rows keep the child's order, except at a single step: there the best come first, group by group.
     """
 
-    def __init__(self, node: ast.Aggregate, child: Operator, param: Operator, env: Environment) -> None:
-        super().__init__(env)
-        self._node, self._child, self._param = node, child, param
-        self._best = {"topk": LARGEST, "bottomk": SMALLEST, "limitk": FIRST}[node.op]
+    def __init__(self, call: Grouping, best: int) -> None:
+        super().__init__(call.env)
+        self._node, self._child, self._param = call.node, call.child, call.parameter
+        self._best = best
 
     def _label(self) -> SeriesSet:
         series = self._child.series()
@@ -112,41 +91,13 @@ def _chosen(heap_rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield first + np.flatnonzero(heap_rows[first : first + _AT_ONCE] >= 0)
 
 
-def value_order_keys(values: NDArray[np.float64], *, descending: bool) -> tuple[NDArray[np.generic], ...]:
-    """Keys for np.lexsort that sort f64[n] with NaN last. Equal values stay as they lie, NaNs come in reverse: so
-    Prometheus' comparison, for which a NaN is less than another, leaves up to 12 rows."""
-    nan, place = np.isnan(values), np.arange(values.size)
-    keys = np.where(nan, 0.0, -values if descending else values)
-    return np.where(nan, -place, place), keys, nan
+def _row(name: str, best: int, doc: str, *, experimental: bool = False) -> Aggregation:
+    return Aggregation(name=name, parameter=ValueType.SCALAR, experimental=experimental, doc=doc,
+                       build=lambda call: BestK(call, best))
 
 
-class CountValues(Computed):
-    """count_values(label, …): one row for each value that a group has."""
-
-    def __init__(self, node: ast.Aggregate, child: Operator, label: str, env: Environment) -> None:
-        super().__init__(env)
-        self._node, self._child, self._label_name = node, child, label
-
-    def _label(self) -> SeriesSet:
-        node, label = self._node, self._label_name
-        others = [*node.grouping, label] if node.without else [name for name in node.grouping if name != label]
-        groups, labels = group_by(self._child.series(), others, node.without)
-        with collect(self.env, self._child) as matrix:
-            self.env.context.reserve(size := _COUNTED_BYTES * int(np.count_nonzero(matrix.present)))
-            row, step = np.nonzero(matrix.present)
-            cells = matrix.values[row, step]
-        cells[np.isnan(cells)] = np.nan
-        bits, value = np.unique(cells.view(np.uint64), return_inverse=True)
-        hidden = node.without and label in node.grouping
-        if hidden:
-            value[:] = 0
-        pairs, pair = np.unique(groups.group[row] * max(1, bits.size) + value, return_inverse=True)
-        self._make_room(pairs.size)
-        np.add.at(self._values, (pair, step), 1.0)
-        np.greater(self._values, 0, out=self._present)
-        self.env.context.reserve(-size)
-        series = take(labels, pairs // max(1, bits.size))
-        if hidden:
-            return series
-        texts = [self.env.symbols.intern(format_number(number)) for number in bits.view(np.float64).tolist()]
-        return with_label(series, label, np.array(texts, np.uint32)[pairs % max(1, bits.size)])
+AGGREGATIONS: Final = (
+    _row("topk", LARGEST, "The k largest elements, with all their labels; in an instant query sorted."),
+    _row("bottomk", SMALLEST, "The k smallest elements, with all their labels; in an instant query sorted."),
+    _row("limitk", FIRST, "Any k elements, with all their labels.", experimental=True),
+)

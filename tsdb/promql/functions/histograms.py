@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +15,8 @@ from numpy.typing import NDArray
 from tsdb.model.labels import METRIC_NAME
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.cells import Matrix, Unique, VectorOperator, collect, scalar_values, step_ranges
-from tsdb.promql.groups import (
-    NO_SYMBOL,
-    concatenate,
-    drop_metric_name,
-    group_rows,
-    label_values,
-    take,
-    with_label,
-    without_labels,
-)
-from tsdb.promql.histogram_kernels import (
+from tsdb.promql.functions.function import SCALAR, STRING, VECTOR, Call, Function
+from tsdb.promql.kernels.histogram_kernels import (
     FORCED_FIRST,
     FORCED_HIGHEST,
     FORCED_LAST,
@@ -38,25 +29,31 @@ from tsdb.promql.histogram_kernels import (
 )
 from tsdb.promql.literals import quote
 from tsdb.promql.number_text import go_g
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.operators.cells import (
+    Matrix,
+    Nothing,
+    Unique,
+    VectorOperator,
+    collect,
+    scalar_values,
+    step_ranges,
+)
+from tsdb.promql.operators.groups import (
+    NO_SYMBOL,
+    concatenate,
+    drop_metric_name,
+    group_rows,
+    label_values,
+    take,
+    with_label,
+    without_labels,
+)
+from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 _FORCED = (
     "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
     "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
 )
-
-
-def build_histogram_call(node: ast.Call, args: Sequence[Operator | str], env: Environment) -> Operator:
-    """The operator of one of the three functions."""
-    operators = [arg for arg in args if not isinstance(arg, str)]
-    if node.function == "histogram_quantile":
-        return Unique(env, Buckets(env, operators[1], node.args[1], [(operators[0], node.args[0])]))
-    if node.function == "histogram_fraction":
-        edges = (operators[0], node.args[0]), (operators[1], node.args[1])
-        return Unique(env, Buckets(env, operators[2], node.args[2], list(edges), fraction=True))
-    label = next(arg for arg in args if isinstance(arg, str))
-    quantiles = list(zip(operators[1:], node.args[2:], strict=True))
-    return Unique(env, Buckets(env, operators[0], node.args[0], quantiles, label=label))
 
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -223,3 +220,43 @@ def _quantile_text(value: float) -> str:
     """As OpenMetrics writes a label ``quantile``."""
     text = go_g(value)
     return text if math.isnan(value) or math.isinf(value) or "." in text or "e" in text else text + ".0"
+
+
+def _quantile(call: Call) -> Operator:
+    quantile, buckets = call.operators
+    place, child = call.node.args
+    return Unique(call.env, Buckets(call.env, buckets, child, [(quantile, place)]))
+
+
+def _quantiles(call: Call) -> Operator:
+    buckets, *quantiles = call.operators
+    child, _, *places = call.node.args
+    numbers = list(zip(quantiles, places, strict=True))
+    return Unique(call.env, Buckets(call.env, buckets, child, numbers, label=call.texts[0]))
+
+
+def _fraction(call: Call) -> Operator:
+    lower, upper, buckets = call.operators
+    first, last, child = call.node.args
+    return Unique(call.env, Buckets(call.env, buckets, child, [(lower, first), (upper, last)], fraction=True))
+
+
+def _of_native(name: str, doc: str) -> Function:
+    """A float has none of it."""
+    return Function(name=name, arg_types=(VECTOR,), doc=f"{doc} Nothing for floats.",
+                    build=lambda call: Nothing(call.env, call.operators[0]))
+
+
+FUNCTIONS: Final = (
+    Function(name="histogram_quantile", arg_types=(SCALAR, VECTOR), build=_quantile,
+             doc="The quantile, 0 to 1, of histograms whose buckets are series with a label le."),
+    Function(name="histogram_quantiles", arg_types=(VECTOR, STRING, SCALAR, SCALAR), variadic=9, experimental=True,
+             build=_quantiles, doc="Several quantiles, told apart by a label of the given name."),
+    Function(name="histogram_fraction", arg_types=(SCALAR, SCALAR, VECTOR), build=_fraction,
+             doc="The share of observations between two values."),
+    _of_native("histogram_avg", "The average of a native histogram's observations."),
+    _of_native("histogram_count", "How many observations a native histogram has."),
+    _of_native("histogram_sum", "The sum of a native histogram's observations."),
+    _of_native("histogram_stddev", "The estimated standard deviation of a native histogram's observations."),
+    _of_native("histogram_stdvar", "The estimated variance of a native histogram's observations."),
+)

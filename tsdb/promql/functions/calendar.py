@@ -1,13 +1,20 @@
-"""Calendar functions: parts of a UTC date, in the proleptic Gregorian calendar, of seconds since 1970."""
+"""Calendar functions: parts of a UTC date, in the proleptic Gregorian calendar, of seconds since 1970. Without an
+argument they are of the evaluation time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+from tsdb.promql.ast import ValueType
+from tsdb.promql.functions.arithmetic import Numbers, per_cell
+from tsdb.promql.functions.function import VECTOR, Call, Function
+from tsdb.promql.operators.cells import Scalar
+from tsdb.promql.operators.vector import Operator
+
 Integers = NDArray[np.int64]
 
 
@@ -51,21 +58,29 @@ def _days_in_month(days: Integers) -> Integers:
     return np.asarray(_DAYS_IN_MONTH[month] + (_leap(year) & (month == 2)))
 
 
-_PARTS: dict[str, Callable[[Integers, Integers], Integers]] = {
-    "minute": lambda days, seconds: seconds % 3600 // 60,
-    "hour": lambda days, seconds: seconds // 3600,
-    "day_of_week": lambda days, seconds: (days + 4) % 7,
-    "day_of_month": lambda days, seconds: _date(days)[2],
-    "day_of_year": lambda days, seconds: _day_of_year(days),
-    "days_in_month": lambda days, seconds: _days_in_month(days),
-    "month": lambda days, seconds: _date(days)[1],
-    "year": lambda days, seconds: _date(days)[0],
-}
+Part = Callable[[Integers, Integers], Integers]
 
 
-def _of_numbers(part: Callable[[Integers, Integers], Integers]) -> Callable[[Numbers], Numbers]:
-    return lambda v: part(*_split(v)).astype(np.float64)
+def _row(name: str, part: Part, doc: str) -> Function:
+    def of_numbers(v: Numbers) -> Numbers:
+        return part(*_split(v)).astype(np.float64)
+
+    def build(call: Call) -> Operator:
+        env = call.env
+        if call.operators:
+            return per_cell(env, call.operators[0], of_numbers)
+        return Scalar(env, lambda: of_numbers((env.steps.times() // 1000).astype(np.float64)), ValueType.VECTOR)
+
+    return Function(name=name, arg_types=(VECTOR,), variadic=1, each_step=True, build=build, doc=doc)
 
 
-CALENDAR = {name: _of_numbers(part) for name, part in _PARTS.items()}
-"""By function name: f64 seconds of any shape to f64 of the same shape."""
+FUNCTIONS: Final = (
+    _row("minute", lambda days, seconds: seconds % 3600 // 60, "The minute of the hour, 0 to 59."),
+    _row("hour", lambda days, seconds: seconds // 3600, "The hour of the day, 0 to 23."),
+    _row("day_of_week", lambda days, seconds: (days + 4) % 7, "The day of the week, 0 (Sunday) to 6."),
+    _row("day_of_month", lambda days, seconds: _date(days)[2], "The day of the month, 1 to 31."),
+    _row("day_of_year", lambda days, seconds: _day_of_year(days), "The day of the year, 1 to 366."),
+    _row("days_in_month", lambda days, seconds: _days_in_month(days), "How many days the month has."),
+    _row("month", lambda days, seconds: _date(days)[1], "The month, 1 to 12."),
+    _row("year", lambda days, seconds: _date(days)[0], "The year."),
+)

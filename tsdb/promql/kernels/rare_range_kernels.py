@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return,assignment,arg-type,call-overload"
-"""The rarer range functions, with parameters. Shapes, units and windows as in `tsdb.promql.range_kernels`."""
+"""The rarer range functions, with parameters. Shapes, units and windows as in `tsdb.promql.kernels.range_kernels`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.registry import device, kernel
-from tsdb.promql.range_kernels import add_compensated, stale_markers, without_stale
+from tsdb.promql.kernels.range_kernels import add_compensated, stale_markers, without_stale
 
 QUANTILE, MAD, DERIV, PREDICT, TS_FIRST, TS_LAST, TS_MIN, TS_MAX, SMOOTH = range(9)
 """Operations of `over_time_rare`."""

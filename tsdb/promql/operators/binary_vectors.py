@@ -12,9 +12,10 @@ from tsdb.model.errors import ExecutionError
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
 from tsdb.promql.ast import Card
-from tsdb.promql.binary_kernels import COMPARE, combine_rows
-from tsdb.promql.cells import VectorOperator, count_present
-from tsdb.promql.groups import (
+from tsdb.promql.kernels.binary_kernels import COMPARE, combine_rows
+from tsdb.promql.number_text import labels_text
+from tsdb.promql.operators.cells import VectorOperator, count_present
+from tsdb.promql.operators.groups import (
     METADATA_LABELS,
     drop_metric_name,
     group_rows,
@@ -24,9 +25,8 @@ from tsdb.promql.groups import (
     with_label,
     without_labels,
 )
-from tsdb.promql.matching import Kept, Pairs, Partners, Streamed, match
-from tsdb.promql.number_text import labels_text
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.operators.matching import Kept, Pairs, Partners, Streamed, match
+from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 
 class VectorBinary(VectorOperator):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import ExecutionError
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql.aggregate_kernels import COUNT, GROUP, accumulate
 from tsdb.promql.ast import ValueType
-from tsdb.promql.cells_kernels import merge_rows
-from tsdb.promql.groups import drop_marked_names, drop_metric_name, group_rows, no_labels, take
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.kernels.aggregate_kernels import COUNT, GROUP, accumulate
+from tsdb.promql.kernels.cells_kernels import merge_rows
+from tsdb.promql.operators.groups import drop_marked_names, drop_metric_name, group_rows, no_labels, take
+from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 SAME_LABELS = "vector cannot contain metrics with the same labelset"
 
@@ -61,6 +61,46 @@ class Scalar(VectorOperator):
     def cells(self) -> Iterator[Cells]:
         values = self._compute().reshape(1, -1)
         yield Cells(0, values, np.ones(values.shape, np.bool_))
+
+
+def constant(env: Environment, value: float) -> Operator:
+    """A scalar that is the same at every step."""
+    return Scalar(env, lambda: np.full(env.steps.count, value))
+
+
+class Nothing(VectorOperator):
+    """No rows. The child is evaluated all the same: an error in it is one of the query."""
+
+    def __init__(self, env: Environment, child: Operator) -> None:
+        super().__init__(env)
+        self._child = child
+
+    def _label(self) -> SeriesSet:
+        return no_labels(self.env.symbols, 0)
+
+    def cells(self) -> Iterator[Cells]:
+        for _ in self._child.cells():
+            pass
+        return iter(())
+
+
+class Computed(VectorOperator):
+    """An operator that must compute its cells to know its rows."""
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        self._values = np.zeros((0, env.steps.count))
+        self._present = np.zeros((0, env.steps.count), np.bool_)
+
+    def cells(self) -> Iterator[Cells]:
+        self.series()
+        yield from tiles_of(self._values, self._present)
+        self.env.context.reserve(-9 * self._values.size)
+
+    def _make_room(self, rows: int) -> None:
+        self.env.context.reserve(9 * rows * self.env.steps.count)
+        self._values = np.zeros((rows, self.env.steps.count))
+        self._present = np.zeros(self._values.shape, np.bool_)
 
 
 class Mapped(VectorOperator):
@@ -224,3 +264,11 @@ def mark_present(present: NDArray[np.bool_], group: NDArray[np.int64], seen: NDA
     """Sets seen u8[groups, steps] where a row of the group has a cell."""
     nothing = np.zeros((0, 0))
     accumulate(GROUP, np.empty(present.shape), present, group, nothing, nothing, nothing, seen)
+
+
+def value_order_keys(values: NDArray[np.float64], *, descending: bool) -> tuple[NDArray[np.generic], ...]:
+    """Keys for np.lexsort that sort f64[n] with NaN last. Equal values stay as they lie, NaNs come in reverse: so
+    Prometheus' comparison, for which a NaN is less than another, leaves up to 12 rows."""
+    nan, place = np.isnan(values), np.arange(values.size)
+    keys = np.where(nan, 0.0, -values if descending else values)
+    return np.where(nan, -place, place), keys, nan

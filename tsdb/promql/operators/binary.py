@@ -11,7 +11,7 @@ from tsdb.model.errors import ExecutionError, NotSupported
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
 from tsdb.promql.ast import Card, ValueType
-from tsdb.promql.binary_kernels import (
+from tsdb.promql.kernels.binary_kernels import (
     ADD,
     ATAN2,
     COMPARE,
@@ -26,10 +26,10 @@ from tsdb.promql.binary_kernels import (
     UNORDERED,
     combine_rows,
 )
-from tsdb.promql.binary_vectors import VectorBinary
-from tsdb.promql.cells import Mapped, Scalar, Unique, VectorOperator, mark_present, scalar_values, unique
-from tsdb.promql.groups import concatenate, match_groups, take
-from tsdb.promql.vector import Cells, Environment, Operator
+from tsdb.promql.operators.binary_vectors import VectorBinary
+from tsdb.promql.operators.cells import Mapped, Scalar, Unique, VectorOperator, mark_present, scalar_values, unique
+from tsdb.promql.operators.groups import concatenate, match_groups, take
+from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 _ARITHMETIC = {"+": ADD, "-": SUB, "*": MUL, "/": DIV, "%": MOD, "^": POW, "atan2": ATAN2}
 _COMPARISONS = {"==": EQUAL, "!=": LESS | GREATER | UNORDERED, "<": LESS, "<=": LESS | EQUAL, ">": GREATER,

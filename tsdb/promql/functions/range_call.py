@@ -1,0 +1,124 @@
+"""What functions of a range vector share: windows that slide over the samples of each row, tile by tile."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.model.errors import ExecutionError
+from tsdb.model.labels import METRIC_NAME
+from tsdb.model.tiles import SeriesSet, Tile
+from tsdb.promql import ast
+from tsdb.promql.functions.function import Call
+from tsdb.promql.operators.cells import SAME_LABELS, VectorOperator
+from tsdb.promql.operators.groups import NO_SYMBOL, drop_metric_name, group_rows, label_values
+from tsdb.promql.operators.selectors import new_cells
+from tsdb.promql.operators.vector import Cells, Environment
+
+_VISITS_PER_CALL = 1 << 24
+"""Samples that a kernel looks at in one call, about: some 0.1 s, between which the deadline is checked."""
+
+Windows = tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], int, int, int, NDArray[np.int64],
+    NDArray[np.float64],
+]
+"""The arguments that all kernels of such functions have after `op`: begin and end i64[rows], ts, values, first, step,
+width, and the scratch live_ts and live (see `tsdb.promql.kernels.range_kernels`)."""
+
+
+class RangeCall(VectorOperator):
+    """A function of the samples in a window. `op` is its kernel's operation; one that `rescans` looks at all samples of
+    the window at every step."""
+
+    def __init__(self, call: Call, op: int, *, keep_name: bool = False, rescans: bool = False) -> None:
+        super().__init__(call.env)
+        self.op = op
+        self.source, self.window = call.samples.source, call.samples.window
+        # Annotations give the place of the first argument; Prometheus knows none for a subquery.
+        first = call.node.args[0]
+        self.span = ast.Span() if isinstance(first, ast.Subquery) else first.span
+        self._budget = call.budget
+        self._keep_name, self._rescans = keep_name, rescans
+
+    @abstractmethod
+    def _compute(self, windows: Windows, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
+        """Fills values f64 and present bool[rows, steps]; returns how many are present."""
+
+    def _begin(self) -> None:
+        """Called before the first tile."""
+
+    def _saw(self, cells: Cells) -> None:
+        """Called with each tile of the result, in order."""
+
+    def _end(self) -> None:
+        """Called after the last tile."""
+
+    def _label(self) -> SeriesSet:
+        series = self.source.series()
+        return series if self._keep_name else drop_metric_name(series, self.env)
+
+    def cells(self) -> Iterator[Cells]:
+        self._begin()
+        seen = _Seen(self.source.series(), self.series(), self.env)
+        for cells, count in self.source.map(self._evaluate):
+            self._budget.hold(count)
+            seen.check(cells)
+            self._saw(cells)
+            yield cells
+        self._end()
+
+    def _evaluate(self, tile: Tile) -> tuple[Cells, int]:
+        values, present = new_cells(tile.rows, self.env)
+        at_once = self._rows_per_call(tile)
+        window = self.window
+        count = 0
+        for first in range(0, tile.rows, at_once):
+            if first:
+                self.env.context.check()
+            rows = slice(first, first + at_once)
+            begin, end = tile.begin[rows], tile.end[rows]
+            longest = int((end - begin).max(initial=0))
+            windows = (begin, end, tile.ts, tile.values, window.first, window.step, window.width,
+                       np.empty(longest, np.int64), np.empty(longest))
+            count += self._compute(windows, values[rows], present[rows])
+        return Cells(tile.first_row, values, present), count
+
+    def _rows_per_call(self, tile: Tile) -> int:
+        window, steps = self.window, self.env.steps.count
+        visits = tile.ts.size
+        if self._rescans:
+            visits += tile.ts.size * steps * window.width // (window.maxt(steps) - window.mint() + 1)
+        return max(1, tile.rows * _VISITS_PER_CALL // max(visits, 1))
+
+
+class _Seen:
+    """Refuses two rows of equal labels that both have cells, as names that were dropped may leave them."""
+
+    def __init__(self, before: SeriesSet, series: SeriesSet, env: Environment) -> None:
+        """`before`: with metric names."""
+        self._group: NDArray[np.int64] | None = None
+        if not env.delayed_name_removal and not _only_one_name_lost(before, series):
+            groups = group_rows(series)
+            if len(groups) < len(series):
+                self._group = groups.group
+                self._rows = np.zeros(len(groups), np.int64)
+
+    def check(self, cells: Cells) -> None:
+        if self._group is None:
+            return
+        rows = cells.first_row + np.flatnonzero(cells.present.any(axis=1))
+        np.add.at(self._rows, self._group[rows], 1)
+        if (self._rows > 1).any():
+            raise ExecutionError(SAME_LABELS)
+
+
+def _only_one_name_lost(before: SeriesSet, after: SeriesSet) -> bool:
+    """Whether the rows, which were distinct, lost nothing but one and the same metric name."""
+    if after is before:
+        return True
+    names = label_values(before, METRIC_NAME)
+    one = names.size > 0 and names[0] != NO_SYMBOL and bool((names == names[0]).all())
+    return one and before.names.size - after.names.size == names.size

@@ -1,0 +1,34 @@
+"""Functions that give the times of samples."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from tsdb.model.errors import NotSupported
+from tsdb.promql.functions.arithmetic import per_cell
+from tsdb.promql.functions.function import VECTOR, Call, Function, OfHistograms
+from tsdb.promql.operators.step_invariant import sample_times
+from tsdb.promql.operators.vector import Operator
+
+
+def _timestamp(call: Call) -> Operator:
+    """Of a selector the time of the sample, of anything else that of the step."""
+    child = call.operators[0]
+    if (sampled := sample_times(child)) is not None:
+        return sampled
+    times = call.env.steps.times() / 1000
+    return per_cell(call.env, child, lambda v: np.broadcast_to(times, v.shape).copy())
+
+
+def _start_timestamp(call: Call) -> Operator:
+    raise NotSupported("function start_timestamp is not supported yet")
+
+
+FUNCTIONS: Final = (
+    Function(name="timestamp", arg_types=(VECTOR,), each_step=True, histograms=OfHistograms.SEES, build=_timestamp,
+             doc="When each sample was taken, in seconds since 1970; of what is computed, the evaluation time."),
+    Function(name="start_timestamp", arg_types=(VECTOR,), experimental=True, histograms=OfHistograms.SEES,
+             build=_start_timestamp, doc="Since when each sample has been counting. Not built yet."),
+)

@@ -1,0 +1,118 @@
+"""Makes the operators of a plan over a capture. The tree is walked as `Plan` has walked it to collect selections."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from tsdb.model.context import RequestContext
+from tsdb.model.errors import ExecutionError
+from tsdb.model.tiles import Capture
+from tsdb.promql import ast
+from tsdb.promql.aggregations import AGGREGATIONS
+from tsdb.promql.aggregations.aggregation import Grouping
+from tsdb.promql.ast import Expr
+from tsdb.promql.functions import FUNCTIONS
+from tsdb.promql.functions.arithmetic import negated
+from tsdb.promql.functions.function import Argument, Call
+from tsdb.promql.native_histograms import Histograms
+from tsdb.promql.operators.binary import build_binary
+from tsdb.promql.operators.cells import constant
+from tsdb.promql.operators.selectors import InstantSelector, RangeVector, SampleBudget, StoredTiles, Window
+from tsdb.promql.operators.step_invariant import StepInvariant
+from tsdb.promql.operators.subquery import NoTiles, SubqueryTiles
+from tsdb.promql.operators.vector import Annotations, Environment, Operator
+from tsdb.promql.plan.plan import Plan
+
+_STEP_BYTES = 64
+"""For each step of a subquery: its time, and a few scalars."""
+
+
+def build(plan: Plan, capture: Capture, context: RequestContext, annotations: Annotations, histograms: Histograms,
+          executor: Executor | None) -> Argument:
+    """The operator at the root; a range vector or a string where the query is just that. `capture` is of the plan's
+    selections. Raises NotSupported, ExecutionError."""
+    env = Environment(plan.steps, context, capture.symbols, annotations, histograms, executor,
+                      plan.options.delayed_name_removal)
+    return _Builder(plan, capture, SampleBudget(context)).expression(plan.expr, env)
+
+
+class _Builder:
+    """Makes the operators of a plan over a capture."""
+
+    def __init__(self, plan: Plan, capture: Capture, budget: SampleBudget) -> None:
+        self._plan, self._capture, self._budget = plan, capture, budget
+
+    def expression(self, expr: Expr, env: Environment) -> Operator | RangeVector | str:
+        if isinstance(expr, ast.StringLiteral):
+            return expr.value
+        if isinstance(expr, ast.Paren):
+            return self.expression(expr.expr, env)
+        if isinstance(expr, ast.MatrixSelector | ast.Subquery):
+            return self._range_vector(expr, replace(env, steps=self._plan.scope(expr, env.steps)))
+        return self._operator(expr, env)
+
+    def _operator(self, expr: Expr, env: Environment) -> Operator:
+        steps = self._plan.scope(expr, env.steps)
+        if steps != env.steps and not isinstance(expr, ast.NumberLiteral):
+            return StepInvariant(env, self._operator(expr, replace(env, steps=steps)))
+        match expr:
+            case ast.Paren():
+                return self._operator(expr.expr, env)
+            case ast.NumberLiteral():
+                return constant(env, expr.value)
+            case ast.VectorSelector():
+                return self._instant_selector(expr, env)
+            case ast.Call():
+                return self._call(expr, env)
+            case ast.Aggregate():
+                return self._aggregate(expr, env)
+            case ast.Binary():
+                return build_binary(expr, self._operator(expr.left, env), self._operator(expr.right, env), env)
+            case ast.Unary():
+                child = self._operator(expr.expr, env)
+                return child if expr.op == "+" else negated(child, env)
+            case _:
+                raise ExecutionError(f"{type(expr).__name__} where an instant vector or a scalar belongs")
+
+    def _tiles(self, node: ast.VectorSelector, window: Window, env: Environment) -> StoredTiles:
+        selection = self._plan.selection(node, window, env.steps)
+        selected = self._capture.selected[self._plan.index(selection)]
+        return StoredTiles(selected, env, self._budget, self._plan.histogram_use(node))
+
+    def _instant_selector(self, node: ast.VectorSelector, env: Environment) -> Operator:
+        window = self._plan.instant_window(node, env.steps)
+        return InstantSelector(env, self._tiles(node, window, env), window, self._budget,
+                               keeps_histograms=self._plan.histogram_use(node).values)
+
+    def _range_vector(self, node: ast.MatrixSelector | ast.Subquery, env: Environment) -> RangeVector:
+        window = self._plan.range_window(node, env.steps)
+        if isinstance(node, ast.MatrixSelector):
+            return RangeVector(self._tiles(node.vector, window, env), window)
+        inner = replace(env, steps=self._plan.subquery_steps(node, env.steps))
+        if inner.steps.count <= 0:
+            return RangeVector(NoTiles(env.symbols), window)
+        self._budget.allow(inner.steps.count)
+        env.context.reserve(_STEP_BYTES * inner.steps.count)
+        return RangeVector(SubqueryTiles(self._operator(node.expr, inner), inner), window)
+
+    def _call(self, node: ast.Call, env: Environment) -> Operator:
+        node = replace(node, args=tuple(_bare(arg) for arg in node.args))
+        function = FUNCTIONS[node.function]
+        args = tuple(self.expression(arg, env) for arg in node.args)
+        return function.build(Call(node, args, env, self._plan.steps, self._budget))
+
+    def _aggregate(self, node: ast.Aggregate, env: Environment) -> Operator:
+        param = None if node.param is None else self.expression(_bare(node.param), env)
+        child = self._operator(_bare(node.expr), env)
+        assert not isinstance(param, RangeVector)
+        if isinstance(param, str):
+            return AGGREGATIONS[node.op].build(Grouping(node, child, env, text=param))
+        return AGGREGATIONS[node.op].build(Grouping(node, child, env, param))
+
+
+def _bare(expr: Expr) -> Expr:
+    """Without parentheses around it."""
+    while isinstance(expr, ast.Paren):
+        expr = expr.expr
+    return expr

@@ -1,0 +1,102 @@
+"""The plan of a query: times resolved, and the selections of all selectors, so that one capture serves them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tsdb.model.errors import ExecutionError, NotSupported
+from tsdb.model.tiles import Selection
+from tsdb.promql import ast
+from tsdb.promql.ast import AtKind, Expr
+from tsdb.promql.durations import resolve
+from tsdb.promql.native_histograms import HistogramUse
+from tsdb.promql.operators.selectors import Window
+from tsdb.promql.operators.subquery import inner_steps
+from tsdb.promql.operators.vector import Steps
+from tsdb.promql.optimiser.step_invariant import StepInvariance
+from tsdb.promql.plan.histogram_uses import histogram_uses
+from tsdb.promql.plan.preparation import prepared
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    lookback_ms: int
+    default_step_ms: int
+    """The step of a subquery that names none."""
+    delayed_name_removal: bool = False
+
+
+class Plan:
+    """The plan of one query at `steps` (step 0: an instant query). Raises NotSupported, ExecutionError."""
+
+    def __init__(self, expr: Expr, steps: Steps, options: PlanOptions) -> None:
+        self.expr, self.steps, self.options = prepared(expr, steps), steps, options
+        self._invariance = StepInvariance()
+        self._selections: dict[Selection, int] = {}
+        self._histogram_uses = histogram_uses(self.expr)
+        self._collect(self.expr, steps)
+
+    @property
+    def selections(self) -> list[Selection]:
+        """What to capture before `build`; equal selections appear once."""
+        return list(self._selections)
+
+    def duration(self, duration: ast.Duration) -> int:
+        """Milliseconds."""
+        return resolve(duration, step=max(self.steps.step, 0), range=self.steps.end - self.steps.start)
+
+    def scope(self, expr: Expr, steps: Steps) -> Steps:
+        """The steps at which to evaluate `expr` where `steps` are asked for."""
+        return self._invariance.scope(expr, steps)
+
+    def instant_window(self, node: ast.VectorSelector, steps: Steps) -> Window:
+        if node.anchored or node.smoothed:
+            raise NotSupported(f"not supported yet: the modifier {'anchored' if node.anchored else 'smoothed'}")
+        return self._window(node.at, node.offset, steps, self.options.lookback_ms)
+
+    def range_window(self, node: ast.MatrixSelector | ast.Subquery, steps: Steps) -> Window:
+        width = self.duration(node.range)
+        if width <= 0:
+            raise ExecutionError("duration must be greater than 0")
+        if isinstance(node, ast.Subquery):
+            return self._window(node.at, node.offset, steps, width)
+        return replace(self.instant_window(node.vector, steps), width=width)
+
+    def subquery_steps(self, node: ast.Subquery, steps: Steps) -> Steps:
+        step = self.options.default_step_ms if node.step is None else self.duration(node.step)
+        if step <= 0:
+            raise ExecutionError("duration must be greater than 0")
+        return inner_steps(self.range_window(node, steps), step, steps.count)
+
+    def selection(self, node: ast.VectorSelector, window: Window, steps: Steps) -> Selection:
+        return Selection(node.matchers, window.mint(), window.maxt(steps.count))
+
+    def index(self, selection: Selection) -> int:
+        return self._selections[selection]
+
+    def histogram_use(self, node: ast.VectorSelector) -> HistogramUse:
+        return self._histogram_uses[id(node)]
+
+    def _window(self, at: ast.At | None, offset: ast.Duration, steps: Steps, width: int) -> Window:
+        shift = self.duration(offset)
+        if at is None:
+            return Window(steps.start - shift, max(steps.step, 0), width)
+        pinned = {AtKind.START: self.steps.start, AtKind.END: self.steps.end}.get(at.kind, at.timestamp)
+        return Window(pinned - shift, 0, width)
+
+    def _collect(self, expr: Expr, steps: Steps) -> None:
+        steps = self.scope(expr, steps)
+        if isinstance(expr, ast.VectorSelector):
+            self._add(self.selection(expr, self.instant_window(expr, steps), steps))
+        elif isinstance(expr, ast.MatrixSelector):
+            self._add(self.selection(expr.vector, self.range_window(expr, steps), steps))
+        elif isinstance(expr, ast.Subquery):
+            inner = self.subquery_steps(expr, steps)
+            if inner.count > 0:
+                self._collect(expr.expr, inner)
+        else:
+            for child in ast.children(expr):
+                self._collect(child, steps)
+
+    def _add(self, selection: Selection) -> None:
+        self._selections.setdefault(selection, len(self._selections))
