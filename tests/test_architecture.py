@@ -57,7 +57,8 @@ BELOW: dict[str, set[str]] = {
 """What each part may import, besides itself. A new part gets a row, and a place in docs/architecture.md."""
 
 WITHIN_STORAGE: tuple[set[str], ...] = (
-    {"codecs", "regexes", "query_symbols", "tombstones", "damage", "exemplars", "family_metadata", "late"},
+    {"codecs", "regexes", "query_symbols", "tombstones", "damage", "exemplars", "family_metadata", "late",
+     "starts"},
     {"head", "directory"},
     {"block"},
     {"blocks"},

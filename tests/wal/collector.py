@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.batch import Metadata
-from tsdb.wal import SampleColumns, SeriesColumns, TombstoneColumns
+from tsdb.wal import SampleColumns, SeriesColumns, StartColumns, TombstoneColumns
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.replay import ReplayProgress
 
@@ -26,6 +26,7 @@ class Collector:
     late_of: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     late_through: int = 0
     exemplars_seen: list[ExemplarColumns] = field(default_factory=list)
+    starts_seen: list[tuple[int, int, int]] = field(default_factory=list)
 
     def series(self, refs: NDArray[np.uint64], keys: NDArray[np.uint8], offsets: NDArray[np.uint64],
                lengths: NDArray[np.uint64]) -> None:
@@ -53,6 +54,9 @@ class Collector:
 
     def exemplars(self, columns: ExemplarColumns) -> None:
         self.exemplars_seen.append(columns)
+
+    def starts(self, columns: StartColumns) -> None:
+        self.starts_seen += zip(columns.refs.tolist(), columns.ts.tolist(), columns.starts.tolist(), strict=True)
 
     def progress(self, at: ReplayProgress) -> None:
         self.told.append((at.done, at.total))

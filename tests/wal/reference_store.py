@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tests.wal.collector import sample_columns, samples_in, series_columns
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.batch import Metadata
-from tsdb.wal import File, FileSystem, SampleColumns, TombstoneColumns, Wal, WalOptions, write_all
+from tsdb.wal import File, FileSystem, SampleColumns, StartColumns, TombstoneColumns, Wal, WalOptions, write_all
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.replay import Replayed, ReplayProgress
 
@@ -103,6 +103,9 @@ class ReferenceStore:
         pass
 
     def exemplars(self, columns: ExemplarColumns) -> None:
+        pass
+
+    def starts(self, columns: StartColumns) -> None:
         pass
 
     def progress(self, at: ReplayProgress) -> None:

@@ -24,16 +24,18 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import EXEMPLAR_OUT_OF_ORDER, REASONS, Appended, Batch, KnownRows, Metadata
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
-from tsdb.model.native_histograms import is_boxed, only_floats
+from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.exemplars.judging import judge
 from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.churn import CREATED
-from tsdb.storage.head.head import FOREVER, NO_PAYLOAD, Bounds, Head, Judged, Samples, Unapplied
+from tsdb.storage.head.commit_columns import log_columns, starts_of, together_of, values_of
+from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
 from tsdb.storage.head.limits import Guard, Rules
 from tsdb.storage.head.series_kernels import REFUSED
-from tsdb.wal import SampleColumns, SeriesColumns, Wal
+from tsdb.storage.starts.live import StartChanges
+from tsdb.wal import SeriesColumns, StartColumns, Wal
 from tsdb.wal.exemplars import ExemplarColumns
 
 log = logging.getLogger(__name__)
@@ -308,9 +310,10 @@ class Appender:
         else:
             samples = np.concatenate(slots or [np.empty(0, np.int32)])
             ts = np.concatenate([np.empty(0, np.int64), *(batch.ts for batch in batches)])
-        values, payload = _values(batches)
-        together = _together(batches, bounds)
-        codes, judged = head.judge(samples, ts, values, together, payload)
+        values, payload = values_of(batches)
+        starts = starts_of(batches)
+        together = together_of(batches, bounds)
+        codes, judged = head.judge(samples, ts, values, together, payload, starts)
         refusals = self._refuse(batches, refused, codes, rules) if refused else {}
         outdone = np.flatnonzero(codes)
         if outdone.size:
@@ -327,12 +330,19 @@ class Appender:
         exemplar_codes, exemplars = self._judge_exemplars(batches, keyed)
         born = head.table.unlogged()
         new = self._new_series(born)
+        if starts is not None or head.starts.active:
+            kept.changes = head.starts.stage(judged.slots, judged.ts, judged.starts, head.table.series)
         if judged.slots.size or late is not None or new is not None or changed or exemplars is not None:
-            self._wal.append(
-                exemplars=exemplars,
-                series=new, samples=_columns(judged, payload), metadata=changed,
-                late=None if late is None else _columns(late, payload),
-            )
+            try:
+                self._wal.append(
+                    exemplars=exemplars, starts=self._start_columns(kept.changes),
+                    series=new, samples=log_columns(judged, payload), metadata=changed,
+                    late=None if late is None else log_columns(late, payload, late.starts),
+                )
+            except BaseException:
+                if kept.changes is not None:
+                    head.starts.undo(kept.changes)
+                raise
         head.table.logged()
         head.table.churn.count(head.table, born, CREATED)
         if exemplars is not None:
@@ -342,6 +352,11 @@ class Appender:
         self._apply(kept, 0)
         self._count(codes, values, judged, payload)
         return codes, keyed, outdone, refusals, exemplar_codes
+
+    def _start_columns(self, changes: StartChanges | None) -> StartColumns | None:
+        if changes is None:
+            return None
+        return StartColumns(self._head.records["ref"][changes.slots], changes.ts, changes.starts)
 
     def _judge_exemplars(self, batches: list[Batch], keyed: list[NDArray[np.int32]],
                          ) -> tuple[dict[int, NDArray[np.uint8]], ExemplarColumns | None]:
@@ -455,36 +470,3 @@ class Appender:
                 if self._metadata.get(each.family) != each:
                     changed[each.family] = each
         return list(changed.values())
-
-
-def _columns(samples: Samples, payload: NDArray[np.uint8]) -> SampleColumns:
-    """For the log."""
-    return SampleColumns(samples.refs, samples.ts, samples.values, payload if payload.size else None)
-
-
-def _values(batches: list[Batch]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Of all samples, and the one payload of their histograms; empty if there are none. Where a batch has none, nothing
-    in it leads to one."""
-    values, payloads, base = [np.empty(0, np.uint64)], [NO_PAYLOAD], 0
-    for batch in batches:
-        if batch.payload is None:
-            values.append(only_floats(batch.values))
-        else:
-            values.append(np.where(is_boxed(batch.values), batch.values + np.uint64(base), batch.values) if base
-                          else batch.values)
-            payloads.append(batch.payload)
-            base += batch.payload.size
-    return (values[1] if len(batches) == 1 else np.concatenate(values),
-            payloads[1] if len(payloads) == 2 else np.concatenate(payloads))
-
-
-def _together(batches: list[Batch], bounds: list[Bounds]) -> list[tuple[int, Bounds]]:
-    """(end of the samples that have them, bounds), for `Head.judge`."""
-    found: list[tuple[int, Bounds]] = []
-    end = 0
-    for batch, each in zip(batches, bounds, strict=True):
-        end += batch.samples
-        if found and found[-1][1] == each:
-            found.pop()
-        found.append((end, each))
-    return found

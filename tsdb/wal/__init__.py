@@ -32,7 +32,7 @@ from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import File, FileSystem, LocalFileSystem, Lock, Mapping, read_file, write_all, write_file_atomically
 from tsdb.wal.log import Wal
 from tsdb.wal.options import Sync, WalOptions, WalStatistics
-from tsdb.wal.records import SampleColumns, SeriesColumns, TombstoneColumns
+from tsdb.wal.records import SampleColumns, SeriesColumns, StartColumns, TombstoneColumns
 from tsdb.wal.replay import Replayed, ReplayHandler, SegmentState
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "SampleColumns",
     "SegmentState",
     "SeriesColumns",
+    "StartColumns",
     "Sync",
     "TombstoneColumns",
     "Wal",

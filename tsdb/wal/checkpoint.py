@@ -11,7 +11,7 @@ from tsdb.model.batch import Metadata
 from tsdb.wal import segments
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem, write_all
-from tsdb.wal.records import MAX_SERIES, Encoder, RecordType, SeriesColumns
+from tsdb.wal.records import MAX_SERIES, Encoder, RecordType, SeriesColumns, StartColumns
 from tsdb.wal.segments import Payload
 
 AT_ONCE: Final = 2048
@@ -22,7 +22,7 @@ MAX_KEY_BYTES: Final = 64 << 20
 
 def write_checkpoint(fs: FileSystem, directory: Path, through: int, series: Iterable[SeriesColumns],
                      metadata: Sequence[Metadata], sections: Mapping[str, Any],
-                     exemplars: Iterable[ExemplarColumns] = ()) -> int:
+                     exemplars: Iterable[ExemplarColumns] = (), starts: StartColumns | None = None) -> int:
     """Writes the checkpoint for all segments up to `through`, durably, under its final name. Returns its bytes.
 
     Raises OSError with nothing left behind but, at worst, a temporary file.
@@ -35,7 +35,7 @@ def write_checkpoint(fs: FileSystem, directory: Path, through: int, series: Iter
             header = segments.file_header(segments.CHECKPOINT_MAGIC)
             write_all(file, header, 0)
             end = len(header)
-            for payload in _payloads(Encoder(), series, metadata, sections, exemplars):
+            for payload in _payloads(Encoder(), series, metadata, sections, exemplars, starts):
                 data = segments.frame([payload], through, end, 0)
                 write_all(file, data, end)
                 end += len(data)
@@ -55,13 +55,16 @@ def write_checkpoint(fs: FileSystem, directory: Path, through: int, series: Iter
 
 
 def _payloads(encoder: Encoder, series: Iterable[SeriesColumns], metadata: Sequence[Metadata],
-              sections: Mapping[str, Any], exemplars: Iterable[ExemplarColumns]) -> Iterator[Payload]:
+              sections: Mapping[str, Any], exemplars: Iterable[ExemplarColumns], starts: StartColumns | None,
+              ) -> Iterator[Payload]:
     """Sections stand in it twice, far from each other: without the border, much more than they would be lost."""
     twice = [Payload(RecordType.SECTION, encoder.section(name, content)) for name, content in sections.items()]
     yield from twice
     for columns in series:
         for part in split_series(columns, AT_ONCE):
             yield Payload(RecordType.SERIES, encoder.series(part))
+    for changes in starts.pieces(AT_ONCE) if starts is not None else ():
+        yield Payload(RecordType.STARTS, encoder.starts(changes))
     for start in range(0, len(metadata), 1024):
         yield Payload(RecordType.METADATA, encoder.metadata(metadata[start : start + 1024]))
     for each in exemplars:

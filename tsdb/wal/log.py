@@ -24,6 +24,7 @@ from tsdb.wal.records import (
     RecordType,
     SampleColumns,
     SeriesColumns,
+    StartColumns,
     TombstoneColumns,
     max_ts,
 )
@@ -122,9 +123,10 @@ class Wal:
 
     def append(self, *, series: SeriesColumns | None = None, samples: SampleColumns | None = None,
                metadata: Sequence[Metadata] = (), tombstones: TombstoneColumns | None = None,
-               late: SampleColumns | None = None, exemplars: ExemplarColumns | None = None) -> None:
-        """Logs one commit: series first, then samples, those in order and late ones, metadata, tombstones and
-        exemplars; returns when it is as safe as the mode says.
+               late: SampleColumns | None = None, exemplars: ExemplarColumns | None = None,
+               starts: StartColumns | None = None) -> None:
+        """Logs one commit: series first, then start times of samples and these, those in order and late ones, metadata,
+        tombstones and exemplars; returns when it is as safe as the mode says.
 
         One write call. Raises Unavailable (disk full or broken), with nothing of the commit logged; a later append
         tries again. Raises ReadOnly.
@@ -136,7 +138,7 @@ class Wal:
         if self._stop.is_set():
             raise Unavailable(f"the write-ahead log in {self._directory} is closed")
         with self._writer:
-            commit = self._encode(series, samples, metadata, tombstones, late, exemplars)
+            commit = self._encode(series, samples, metadata, tombstones, late, exemplars, starts)
             if not commit.payloads:
                 return
             try:
@@ -189,7 +191,7 @@ class Wal:
 
     def write_checkpoint(self, through: int, series: Iterable[SeriesColumns], metadata: Sequence[Metadata] = (),
                          sections: Mapping[str, Any] | None = None,
-                         exemplars: Iterable[ExemplarColumns] = ()) -> None:
+                         exemplars: Iterable[ExemplarColumns] = (), starts: StartColumns | None = None) -> None:
         """Writes a checkpoint that stands for all segments up to `through`, durably. Appends go on beside it.
 
         `series`: all that later segments or chunk files may refer to, in as many pieces as convenient; `sections`:
@@ -199,7 +201,7 @@ class Wal:
             raise ValueError(f"a checkpoint through segment {through}, which is still being written")
         try:
             size = checkpoint.write_checkpoint(self._fs, self._directory, through, series, metadata, sections or {},
-                                               exemplars)
+                                               exemplars, starts)
         except OSError as problem:
             self._statistics.checkpoint_failures += 1
             raise self._unavailable(problem) from problem
@@ -296,7 +298,7 @@ class Wal:
 
     def _encode(self, series: SeriesColumns | None, samples: SampleColumns | None, metadata: Sequence[Metadata],
                 tombstones: TombstoneColumns | None, late: SampleColumns | None,
-                exemplars: ExemplarColumns | None) -> _Commit:
+                exemplars: ExemplarColumns | None, starts: StartColumns | None) -> _Commit:
         payloads: list[Payload] = []
         newest = NEVER
         if series is not None:
@@ -304,6 +306,8 @@ class Wal:
                 payloads.append(Payload(RecordType.SERIES, self._encoder.series(piece)))
         if metadata:
             payloads.append(Payload(RecordType.METADATA, self._encoder.metadata(metadata)))
+        for changes in starts.pieces() if starts is not None else ():
+            payloads.append(Payload(RecordType.STARTS, self._encoder.starts(changes)))
         for part in samples.pieces() if samples is not None else ():
             payloads.append(Payload(RecordType.SAMPLES, self._encoder.samples(part)))
             newest = max(newest, max_ts(payloads[-1].data)[1])

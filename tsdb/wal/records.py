@@ -43,6 +43,7 @@ class RecordType(IntEnum):
     """Checkpoints only: the last record; without it the checkpoint is not whole."""
     TOMBSTONES = 6
     EXEMPLARS = 7
+    STARTS = 8
 
 
 MAX_SAMPLES: Final = 1 << 20
@@ -55,8 +56,8 @@ _SAMPLES_HEAD = struct.Struct("<IBBHIq")
 _SERIES_HEAD = struct.Struct("<IBBHI")
 _INTERVAL = struct.Struct("<qq")
 _STORED, _ZSTD = 0, 1
-_HISTOGRAMS, _LATE = 1, 4
-"""Flags of SAMPLES: there are histograms; late ones."""
+_HISTOGRAMS, _STARTS, _LATE = 1, 2, 4
+"""Flags of SAMPLES: there are histograms; start times follow, which only late ones have; late ones."""
 _NO_PAYLOAD = np.empty(0, np.uint8)
 _PAYLOAD_AT_ONCE = 64 << 20
 """Bytes of histograms in one record, about."""
@@ -89,6 +90,8 @@ class SampleColumns:
     """u64[n], float bits; boxed ones lead to `payload` (`tsdb.model.native_histograms`)."""
     payload: NDArray[np.uint8] | None = None
     """u8[bytes]: histograms. None: all samples are floats."""
+    starts: NDArray[np.int64] | None = None
+    """i64[n], ms: start times of late samples, 0: none. None: none at all. Those of others are `StartColumns`."""
 
     def pieces(self) -> Iterator[SampleColumns]:
         """Those that fit into one record each."""
@@ -103,7 +106,8 @@ class SampleColumns:
             values = self.values[start:end]
             payload = self.payload if self.payload is not None and is_boxed(values).any() else None
             if end > start:
-                yield SampleColumns(self.refs[start:end], self.ts[start:end], values, payload)
+                starts = None if self.starts is None else self.starts[start:end]
+                yield SampleColumns(self.refs[start:end], self.ts[start:end], values, payload, starts)
             start = end
 
     @classmethod
@@ -117,8 +121,13 @@ class SampleColumns:
             if part.payload is not None:
                 part.values[is_boxed(part.values)] += np.uint64(base)
                 base += part.payload.size
+        starts = None
+        if any(part.starts is not None for part in parts):
+            starts = np.concatenate([np.zeros(part.refs.size, np.int64) if part.starts is None else part.starts
+                                     for part in parts])
         return cls(np.concatenate([part.refs for part in parts]), np.concatenate([part.ts for part in parts]),
-                   np.concatenate([part.values for part in parts]), np.concatenate(payloads) if payloads else None)
+                   np.concatenate([part.values for part in parts]), np.concatenate(payloads) if payloads else None,
+                   starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,25 @@ class TombstoneColumns:
     """i64[n]: not beyond the series' newest sample at that time; below `mint`: nothing in order"""
     mint: int
     maxt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartColumns:
+    """n changes of start times, in the order in which they came: the samples in order of a series have it from the
+    given time on, until its next one."""
+
+    refs: NDArray[np.uint64]
+    """u64[n]"""
+    ts: NDArray[np.int64]
+    """i64[n], ms"""
+    starts: NDArray[np.int64]
+    """i64[n], ms; 0: none"""
+
+    def pieces(self, most: int = MAX_SAMPLES) -> Iterator[StartColumns]:
+        """Those that fit into one record each."""
+        for start in range(0, self.refs.size, most):
+            rows = slice(start, start + most)
+            yield StartColumns(self.refs[rows], self.ts[rows], self.starts[rows])
 
 
 class Encoder:
@@ -159,11 +187,16 @@ class Encoder:
         payload = _NO_PAYLOAD if samples.payload is None else samples.payload
         if payload.size:
             room += histogram_lengths(values, payload, np.empty(count, np.int64))
-        out = self._buffer(room)
+        out = self._buffer(room if samples.starts is None else room + 8 * count)
         size = encode_samples(np.ascontiguousarray(samples.refs), np.ascontiguousarray(samples.ts).view(np.uint64),
                               values, payload, out)
+        if samples.starts is not None:
+            end = size + 8 * count
+            out[size:end] = _differences(samples.starts).view(np.uint8)
+            size = end
         codec, body = self._pack(out[:size])
-        flags = (_LATE if late else 0) | (_HISTOGRAMS if payload.size else 0)
+        flags = ((_LATE if late else 0) | (_HISTOGRAMS if payload.size else 0)
+                 | (_STARTS if samples.starts is not None else 0))
         return _SAMPLES_HEAD.pack(count, flags, codec, 0, size, int(samples.ts.max())) + body
 
     def tombstones(self, rows: TombstoneColumns) -> bytes:
@@ -172,6 +205,13 @@ class Encoder:
         body = np.frombuffer(head + rows.refs.tobytes() + rows.through.tobytes(), np.uint8)
         codec, packed = self._pack(body)
         return _SERIES_HEAD.pack(rows.refs.size, 0, codec, 0, body.size) + packed
+
+    def starts(self, columns: StartColumns) -> bytes:
+        """A STARTS payload; at most MAX_SAMPLES rows."""
+        every = columns.refs.view(np.int64), columns.ts, columns.starts
+        body = np.concatenate([_differences(each) for each in every])
+        codec, packed = self._pack(body.view(np.uint8))
+        return _SERIES_HEAD.pack(columns.refs.size, 0, codec, 0, body.nbytes) + packed
 
     def metadata(self, rows: Sequence[Metadata]) -> bytes:
         return self._msgpack([(row.family, row.type, row.help, row.unit) for row in rows])
@@ -227,11 +267,17 @@ class Decoder:
     def samples(self, payload: memoryview) -> SampleColumns:
         """Floats whose bits would be a box become NORMAL_NAN."""
         count, flags, codec, _, size, _ = _unpack(_SAMPLES_HEAD, payload)
-        if flags & ~(_LATE | _HISTOGRAMS):
+        if flags & ~(_LATE | _HISTOGRAMS | _STARTS) or flags & (_LATE | _STARTS) == _STARTS:
             raise FormatTooNew(f"samples with flags {flags}")
         if count > MAX_SAMPLES:
             raise Corruption(f"{count} samples in one record")
         body = self._body(payload[_SAMPLES_HEAD.size :], codec, size)
+        starts = None
+        if flags & _STARTS:
+            if body.size < 8 * count:
+                raise Corruption("malformed start times")
+            body, last = body[: body.size - 8 * count], body[body.size - 8 * count :]
+            starts = _sums(last)
         refs, ts, values = (np.empty(count, np.uint64) for _ in range(3))
         histograms = -1
         if flags & _HISTOGRAMS:
@@ -239,8 +285,8 @@ class Decoder:
         if decode_samples(body, histograms, refs, ts, values) != 0:
             raise Corruption("malformed samples")
         if histograms < 0:
-            return SampleColumns(refs, ts.view(np.int64), only_floats(values))
-        return SampleColumns(refs, ts.view(np.int64), values, body[SIZE_BYTES : SIZE_BYTES + histograms])
+            return SampleColumns(refs, ts.view(np.int64), only_floats(values), None, starts)
+        return SampleColumns(refs, ts.view(np.int64), values, body[SIZE_BYTES : SIZE_BYTES + histograms], starts)
 
     def tombstones(self, payload: memoryview) -> TombstoneColumns:
         count, flags, codec, _, size = _unpack(_SERIES_HEAD, payload)
@@ -252,6 +298,16 @@ class Decoder:
         mint, maxt = _INTERVAL.unpack_from(body)
         return TombstoneColumns(np.frombuffer(body, np.uint64, count, _INTERVAL.size),
                                 np.frombuffer(body, np.int64, count, _INTERVAL.size + 8 * count), mint, maxt)
+
+    def starts(self, payload: memoryview) -> StartColumns:
+        count, flags, codec, _, size = _unpack(_SERIES_HEAD, payload)
+        if flags:
+            raise FormatTooNew(f"start times with flags {flags}")
+        body = self._body(payload[_SERIES_HEAD.size :], codec, size)
+        if count > MAX_SAMPLES or body.size != 24 * count:
+            raise Corruption(f"malformed start times of {count} samples")
+        refs, ts, starts = (_sums(part) for part in np.split(body, 3))
+        return StartColumns(refs.view(np.uint64), ts, starts)
 
     def metadata(self, payload: memoryview) -> list[Metadata]:
         content = self._msgpack(payload)
@@ -295,6 +351,16 @@ class Decoder:
         if len(plain) != size:
             raise Corruption(f"{len(plain)} bytes where {size} were announced")
         return np.frombuffer(plain, np.uint8)
+
+
+def _differences(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each to the one before, modulo 2^64; the first one's to 0."""
+    return np.diff(numbers, prepend=np.int64(0))
+
+
+def _sums(data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The other way round, of bytes."""
+    return np.frombuffer(data.tobytes(), np.int64).cumsum()
 
 
 def max_ts(payload: bytes | memoryview) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from tsdb.wal import segments
 from tsdb.wal.ahead import ahead
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import File, FileSystem
-from tsdb.wal.records import Decoder, RecordType, SampleColumns, TombstoneColumns, are_late, max_ts
+from tsdb.wal.records import Decoder, RecordType, SampleColumns, StartColumns, TombstoneColumns, are_late, max_ts
 from tsdb.wal.segments import FILE_HEADER, LAST_OF_COMMIT, Damage, FileHeader, Record, SegmentReader
 
 NEVER: Final = -(1 << 63)
@@ -72,6 +72,11 @@ class ReplayHandler(Protocol):
 
     def exemplars(self, columns: ExemplarColumns) -> None:
         """Exemplars, in the order in which they were accepted. They may come again."""
+        ...
+
+    def starts(self, columns: StartColumns) -> None:
+        """Changes of start times, in the order in which they came, also of samples that are not handed over. They may
+        come again."""
         ...
 
     def progress(self, at: ReplayProgress) -> None:
@@ -404,6 +409,9 @@ class _Replay:
             return _Step(partial(handler.series, *columns), series.keys.size // 24, where)  # type: ignore[arg-type]
         if kind == RecordType.TOMBSTONES:
             return _Step(partial(handler.tombstones, self._decoder.tombstones(payload)), 0, where)
+        if kind == RecordType.STARTS:
+            starts = self._decoder.starts(payload)
+            return _Step(partial(handler.starts, starts), starts.refs.size, where)
         if kind == RecordType.METADATA:
             return _Step(partial(handler.metadata, self._decoder.metadata(payload)), 0, where)
         if kind == RecordType.EXEMPLARS:

@@ -46,7 +46,7 @@ def joined(*models: Samples) -> Samples:
 
 
 def check(view: LateView, model: Samples, slots: list[int], mint: int = -100, maxt: int = 100) -> None:
-    begin, end, ts, values = view.collect(np.array(slots, np.int32), mint, maxt)
+    begin, end, ts, values, _ = view.collect(np.array(slots, np.int32), mint, maxt)
     for row, slot in enumerate(slots):
         part = slice(int(begin[row]), int(end[row]))
         expected = sorted((t, value) for t, value in model.get(slot, {}).items() if mint <= t <= maxt)
@@ -136,6 +136,6 @@ def test_many_samples_in_few_runs() -> None:
         store.append(chance.permutation(slots), np.full(1000, t, np.int64), np.full(1000, t, np.uint64))
     assert store.size == 1_000_000
     assert len(store.view()._runs) < 10
-    begin, end, ts, values = store.view().collect(np.array([999, 0, 500], np.int32), 100, 899)
+    begin, end, ts, values, _ = store.view().collect(np.array([999, 0, 500], np.int32), 100, 899)
     assert (end - begin).tolist() == [800] * 3
     assert (np.diff(ts[begin[1] : end[1]]) == 1).all() and (values.view(np.int64) == ts).all()

@@ -33,10 +33,12 @@ from tsdb.storage.block.match_kernels import gather_pairs
 from tsdb.storage.block.matching import Matching
 from tsdb.storage.block.meta import VERSION, BlockMeta
 from tsdb.storage.block.sections import Index, check_header, damaged, without_remedy
+from tsdb.storage.block.start_section import has_starts, read_starts
 from tsdb.storage.block.symbols import SymbolTable
 from tsdb.storage.block.tombstones_file import NAME as TOMBSTONES_NAME
 from tsdb.storage.block.tombstones_file import read_tombstones
 from tsdb.storage.query_symbols import QuerySymbols
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.tombstones import Tombstones
 from tsdb.wal.files import FileSystem, Mapping
 
@@ -258,6 +260,15 @@ class Block:
             self._ends = int(first.min()), int(first.max()), int(last.min()), int(last.max())
         least_first, greatest_first, least_last, greatest_last = self._ends
         return (mint <= least_first and greatest_first <= maxt) or (mint <= least_last and greatest_last <= maxt)
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether any sample has a start time."""
+        return has_starts(self.index)
+
+    def starts(self, rows: NDArray[np.int32]) -> StartRuns:
+        """Runs of start times of rows (i32[n], any order), by row; there may be those of other rows, too."""
+        return read_starts(self.index, self.meta.mint, rows) if rows.size and self.has_starts else StartRuns.none()
 
     def decode(self, ranges: ChunkRanges, first: int, end: int,
                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:

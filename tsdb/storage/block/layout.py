@@ -32,6 +32,10 @@ FOOTER = struct.Struct("<QIIII8s")
 META_COPY = "meta_json"
 """Section of the index with the text of meta.json, for where that is damaged. The first blocks have none."""
 PAGE_CRC = "page_crc"
+START_ROW, START_OFFSET, START_BYTES = "start_row", "start_offset", "start_bytes"
+OPTIONAL = (START_ROW, START_OFFSET, START_BYTES)
+"""Sections with start times of samples: where none has any, they are not there. What is damaged of them costs no
+sample."""
 SECTIONS: dict[str, tuple[str, ...]] = {
     "symbol_offset": ("<u4", "<u8"),
     "symbol_bytes": ("|u1",),
@@ -52,6 +56,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "chunk_form": ("|u1",),
     "column_offset": ("<u4", "<u8"),
     "column_samples": ("<u2",),
+    START_ROW: ("<u4",),
+    START_OFFSET: ("<u4", "<u8"),
+    START_BYTES: ("|u1",),
     PAGE_CRC: ("<u4",),
 }
 """Sections of the index in their order, with the types that each may have."""
@@ -70,12 +77,11 @@ CODEC_GORILLA, CODEC_DENSE, CODEC_HISTOGRAM = 1, 2, 3
 KINDS = {KIND_FLOAT: "floats", KIND_HISTOGRAM: "histograms"}
 CODECS = {CODEC_GORILLA: "gorilla", CODEC_DENSE: "dense", CODEC_HISTOGRAM: "columns"}
 """What people call them."""
-START_TIMES = 0x80
 
 
-def form(kind: int, codec: int, *, start_times: bool = False) -> int:
-    """What a chunk is, in a byte: kind (0 … 7), codec (0 … 15), and whether start times stand beside the samples."""
-    return kind | codec << 3 | (START_TIMES if start_times else 0)
+def form(kind: int, codec: int) -> int:
+    """What a chunk is, in a byte: kind (0 … 7), codec (0 … 15). The highest bit is 0."""
+    return kind | codec << 3
 
 
 FLOATS = form(KIND_FLOAT, CODEC_GORILLA)

@@ -27,6 +27,7 @@ from tsdb.storage.block.layout import (
     INDEX_MAGIC,
     INDEX_VERSION,
     META_COPY,
+    OPTIONAL,
     PAGE_CRC,
     SECTIONS,
     SINCE_2,
@@ -182,7 +183,7 @@ class Index:
 
     def names(self) -> list[str]:
         """The sections that there are."""
-        return list(self._sections)
+        return [name for name, section in self._sections.items() if section.size or name not in OPTIONAL]
 
     @property
     def series(self) -> int:
@@ -214,10 +215,11 @@ class Index:
         self._data = self._data[:0].copy()
 
     def problems(self, *, needed: bool = False) -> Iterator[Corruption]:
-        """Checks every byte of every section. `needed`: of those that are read, what could not be `mended`."""
+        """Checks every byte of every section. `needed`: of those without which no sample can be read, what could not be
+        `mended`."""
         for name, section in self._sections.items():
             try:
-                if name in SECTIONS or not needed:
+                if not needed or (name in SECTIONS and name not in OPTIONAL):
                     section.all()
             except Corruption as problem:
                 yield problem
@@ -296,7 +298,7 @@ class Index:
 
     def _map(self, data: NDArray[np.uint8], entries: dict[str, tuple[str, int, int, int]], page: int,
              ) -> dict[str, Section]:
-        for name in SINCE_2.difference(entries):
+        for name in SINCE_2.union(OPTIONAL).difference(entries):
             entries[name] = (SECTIONS[name][0], 0, 0, 0)
         missing = [name for name, dtypes in SECTIONS.items() if name not in entries or entries[name][0] not in dtypes]
         if missing or page % ALIGNMENT or page == 0:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.storage.starts.runs import StartRuns
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesLabels:
@@ -86,7 +88,8 @@ class BlockSource(Protocol):
 
     def series(self) -> SeriesLabels: ...
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
         """The chunks of `series()` in the given order (rows, i32[n]), in pieces of some MiB, which are not kept; behind
-        them, once, the columns that they name, if they do."""
+        them, once, the columns that they name, if they do. Start times, if there are any, come behind the chunks of
+        their series, for all those that came since the last start times; by place in the given order."""
         ...

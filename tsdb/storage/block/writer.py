@@ -44,7 +44,9 @@ from tsdb.storage.block.layout import (
 from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats
 from tsdb.storage.block.sections import checksums_of
 from tsdb.storage.block.source import BlockSource, Chunks, TimeColumns
+from tsdb.storage.block.start_section import StartWriter
 from tsdb.storage.block.ulid import new_ulid
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.wal.files import File, FileSystem, write_all
 
 BUFFER = 4 << 20
@@ -129,11 +131,17 @@ class _ChunkWriter:
         self._columns: Columns = {"column_offset": np.zeros(0, np.uint32), "column_samples": np.zeros(0, np.uint16)}
         self._buffer = np.empty(BUFFER, np.uint8)
         self._header = np.empty(24, np.uint8)
+        self._starts = StartWriter(meta.mint)
+        self._piece = self._place = self._row = 0
+        """What came before the last start times: pieces, series, and series that have chunks."""
 
     def write(self, source: BlockSource, order: NDArray[np.int32]) -> tuple[Columns, NDArray[np.int64]]:
         """(sections about chunks, how many chunks each series has i64[n])."""
         write_all(self._file, _file_header(CHUNKS_MAGIC, CHUNKS_VERSION), 0)
         for piece in source.chunks(order):
+            if isinstance(piece, StartRuns):
+                self._add_starts(piece)
+                continue
             if self._columns["column_offset"].size:
                 raise ValueError("the source of a block gave chunks after the columns of times")
             if isinstance(piece, TimeColumns):
@@ -165,7 +173,19 @@ class _ChunkWriter:
         entry = np.concatenate([np.zeros(0, np.uint32), *self._lengths]) + np.uint32(4)
         offsets[1:] = np.cumsum(entry, dtype=np.uint64) + np.uint64(CHUNKS_HEADER_BYTES)
         columns["chunk_offset"] = offsets
+        columns.update(self._starts.sections())
         return columns, counts
+
+    def _add_starts(self, runs: StartRuns) -> None:
+        counts = np.concatenate([np.zeros(0, np.int64), *self._counts[self._piece :]])
+        places = runs.series.astype(np.int64) - self._place
+        if len(runs) and not 0 <= places[0] <= places[-1] < counts.size:
+            raise ValueError("the source of a block gave start times before or long after the chunks of their series")
+        kept = counts[places] > 0
+        rows = self._row - 1 + np.cumsum(counts > 0)
+        self._starts.add(StartRuns(rows[places[kept]].astype(np.int32), runs.ts[kept], runs.starts[kept]))
+        self._piece, self._place = len(self._counts), self._place + counts.size
+        self._row += int(np.count_nonzero(counts))
 
     def _copy(self, piece: Chunks) -> None:
         done = 0
@@ -212,7 +232,7 @@ def _write_index(fs: FileSystem, path: Path, sections: Columns, meta: BlockMeta,
         write_all(file, _file_header(INDEX_MAGIC, INDEX_VERSION).ljust(INDEX_HEADER_BYTES, b"\0"), 0)
         at = INDEX_HEADER_BYTES
         entries, page_crcs = [], [np.zeros(0, np.uint32)]
-        for name in (META_COPY, *SECTIONS):
+        for name in (META_COPY, *(name for name in SECTIONS if name in sections or name == PAGE_CRC)):
             data = (np.concatenate(page_crcs) if name == PAGE_CRC else sections[name])
             raw = np.ascontiguousarray(data).view(np.uint8)
             crcs = checksums_of(raw, PAGE)

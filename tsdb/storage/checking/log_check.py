@@ -13,7 +13,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption
 from tsdb.storage.checking.findings import Finding, Progress, Report, Severity
 from tsdb.storage.head.layout import MAX_REF, NO_TS
-from tsdb.wal import SampleColumns, TombstoneColumns, segments
+from tsdb.wal import SampleColumns, StartColumns, TombstoneColumns, segments
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import ReplayProgress, replay
@@ -74,6 +74,9 @@ class LogContents:
         pass
 
     def exemplars(self, columns: ExemplarColumns) -> None:
+        pass
+
+    def starts(self, columns: StartColumns) -> None:
         pass
 
     def progress(self, at: ReplayProgress) -> None:

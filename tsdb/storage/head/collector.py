@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.summary import Summary
-from tsdb.storage.head import collector_kernels, deleted
+from tsdb.storage.head import collector_kernels, deleted, start_times
 from tsdb.storage.head.churn import REMOVED
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
@@ -149,6 +149,7 @@ class Collector:
         def forget() -> None:
             with head.lock:
                 deleted.forget(head)
+            start_times.forget(head)
 
         appender.run_between_commits(forget).result()
         for start in range(0, slots.size, FREE_AT_ONCE):

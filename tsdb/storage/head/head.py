@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from tsdb.storage.head.refs import Refs
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window, Windows, room_for
 from tsdb.storage.late.late import Late
+from tsdb.storage.starts import start_kernels
+from tsdb.storage.starts.live import HeadStarts, StartChanges
 from tsdb.storage.tombstones import Tombstones
 
 FOREVER = (1 << 63) - 1
@@ -65,6 +67,8 @@ class Samples:
     slots: NDArray[np.int32]
     ts: NDArray[np.int64]
     values: NDArray[np.uint64]
+    starts: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    """Start times, ms; None: none."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,8 @@ class Judged(Samples):
     mint: int
     maxt: int
     late: Samples | None
+    changes: StartChanges | None = None
+    """What those in order change in `Head.starts`: `stage` gives it."""
 
 
 class Head:
@@ -89,6 +95,7 @@ class Head:
         self.lock = threading.Lock()
         self.readers = self.table.readers
         self.late = Late(self.lock)
+        self.starts = HeadStarts(self.lock, MAX_SERIES)
         self.exemplars = CircularExemplars(0)
         """Also of series that have left."""
         self.max_ts = NO_TS
@@ -116,10 +123,11 @@ class Head:
     def judge(
         self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
         bounds: Sequence[tuple[int, Bounds]], payload: NDArray[np.uint8] = NO_PAYLOAD,
+        starts: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.uint8], Judged]:
         """Codes u8[n] (`tsdb.model.batch.REASONS`) for the samples of a commit, and what is to be applied, after
         `keep`. `bounds`: (end, those for the samples up to there), one after the other. `payload` u8[]: of boxed
-        values."""
+        values. `starts` i64[n] ms: start times."""
         count = slots.size
         codes = np.empty(count, np.uint8)
         refs, out_slots = np.empty(count, np.uint64), np.empty(count, np.int32)
@@ -135,9 +143,17 @@ class Head:
             start, least, greatest = end, min(least, mint), max(greatest, maxt)
         judged = Judged(refs[:written], out_slots[:written], out_ts[:written], out_values[:written], least, greatest,
                         None)
+        late = late[:found]
         if found:
-            late = late[:found]
             judged.late = Samples(self.records["ref"][slots[late]], slots[late], ts[late], values[late])
+        if starts is not None:
+            if judged.late is not None:
+                own = starts[late]
+                judged.late.starts = np.where((own >= 0) & (own <= judged.late.ts), own, 0)
+            judged.starts = starts
+            if written < count:
+                judged.starts = np.zeros(written, np.int64)
+                start_kernels.align(slots, ts, starts, codes, late, judged.slots, judged.ts, judged.starts)
         return codes, judged
 
     def taken_alone(self, numbers: NDArray[np.intp], slots: NDArray[np.int32], ts: NDArray[np.int64],
@@ -191,8 +207,12 @@ class Head:
         Raises OSError where a window's file cannot be had; see `Unapplied`.
         """
         done, total = start, judged.slots.size
-        late = judged.late
-        staged = None if late is None else self.late.stage(late.slots, late.ts, late.values)
+        late, changes = judged.late, judged.changes
+        staged = None if late is None else self.late.stage(late.slots, late.ts, late.values, late.starts)
+        if changes is not None:
+            self.starts.make_room(changes.slots.size)
+            with self.lock:  # before their samples: those that are there are all earlier
+                self.starts.show(changes)
         if done == total and staged is not None:
             with self.lock:
                 self.late.show(staged)

@@ -32,6 +32,8 @@ class Run:
     """i64[n], ms"""
     values: NDArray[np.uint64]
     """u64[n], bits of floats"""
+    starts: NDArray[np.int64] | None = None
+    """i64[n], ms: start times, 0: none. None: none at all."""
     mint: int = FOREVER
     maxt: int = -FOREVER
 
@@ -47,6 +49,12 @@ class Tail:
     slots: NDArray[np.int32] = field(default_factory=lambda: np.empty(TAIL_SAMPLES, np.int32))
     ts: NDArray[np.int64] = field(default_factory=lambda: np.empty(TAIL_SAMPLES, np.int64))
     values: NDArray[np.uint64] = field(default_factory=lambda: np.empty(TAIL_SAMPLES, np.uint64))
+    starts: NDArray[np.int64] | None = None
+
+    def run(self, used: int) -> Run:
+        """Of the first so many samples."""
+        return _sorted(self.slots[:used], self.ts[:used], self.values[:used],
+                       None if self.starts is None else self.starts[:used])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,15 @@ class LateView:
         return sum(run.size for run in self._runs) + self._used
 
     def collect(self, slots: NDArray[np.int32], mint: int, maxt: int,
-                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+                ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64],
+                           NDArray[np.int64] | None]:
         """The late samples of n slots (i32[n], any order, each once) with mint <= ts <= maxt (ms): (begin i64[n],
-        end i64[n], ts i64[], bits u64[]). Those of slot i are begin[i]:end[i], in time order, each time once."""
+        end i64[n], ts i64[], bits u64[], start times i64[] ms or None). Those of slot i are begin[i]:end[i], in time
+        order, each time once."""
         begin, end = np.zeros(slots.size, np.int64), np.zeros(slots.size, np.int64)
         runs = [run for run in self._runs if run.mint <= maxt and run.maxt >= mint]
         if not slots.size or not (runs or self._used):
-            return begin, end, np.empty(0, np.int64), np.empty(0, np.uint64)
+            return begin, end, np.empty(0, np.int64), np.empty(0, np.uint64), None
         order = None
         if slots.size > 1 and not (slots[1:] > slots[:-1]).all():
             order = np.argsort(slots)
@@ -95,7 +105,7 @@ class LateView:
             place = rows[starts] if order is None else order[rows[starts]]
             begin[place] = starts
             end[place] = np.append(starts[1:], rows.size)
-        return begin, end, found.ts, found.values
+        return begin, end, found.ts, found.values, found.starts
 
 
 class Late:
@@ -145,27 +155,33 @@ class Late:
         """The caller holds the lock."""
         return LateView((*self._frozen, *self._runs), self._tail, self._used)
 
-    def stage(self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> Staged:
-        """Takes in samples (i32[n], i64[n] ms, u64[n] bits) in the order in which they came, for `show`. Nothing has
-        happened if that is never called."""
+    def stage(self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
+              starts: NDArray[np.int64] | None = None) -> Staged:
+        """Takes in samples (i32[n], i64[n] ms, u64[n] bits, start times i64[n] ms) in the order in which they came, for
+        `show`. Nothing has happened if that is never called."""
         runs, tail, used = self._runs, self._tail, self._used
         if used + ts.size > TAIL_SAMPLES:
             if used:
-                runs = _added(runs, _sorted(tail.slots[:used], tail.ts[:used], tail.values[:used]))
+                runs = _added(runs, tail.run(used))
             tail, used = Tail(), 0
         if ts.size > TAIL_SAMPLES:
-            return Staged(_added(runs, _sorted(slots, ts, values)), tail, used)
+            return Staged(_added(runs, _sorted(slots, ts, values, starts)), tail, used)
         end = used + ts.size
         tail.slots[used:end], tail.ts[used:end], tail.values[used:end] = slots, ts, values
+        if starts is not None and tail.starts is None:
+            tail.starts = np.zeros(TAIL_SAMPLES, np.int64)
+        if tail.starts is not None:
+            tail.starts[used:end] = 0 if starts is None else starts
         return Staged(runs, tail, end)
 
     def show(self, staged: Staged) -> None:
         """From now on views have the samples. The caller holds the lock."""
         self._runs, self._tail, self._used = staged.runs, staged.tail, staged.used
 
-    def append(self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
+    def append(self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
+               starts: NDArray[np.int64] | None = None) -> None:
         """`stage` and `show`."""
-        staged = self.stage(slots, ts, values)
+        staged = self.stage(slots, ts, values, starts)
         with self._lock:
             self.show(staged)
 
@@ -173,8 +189,7 @@ class Late:
         """Sets aside all samples of now, to be written to blocks. They stay in views until `drop_frozen`, or `thaw`."""
         if self._frozen:
             raise AssertionError("late samples are frozen already")
-        tail, used = self._tail, self._used
-        last = (_sorted(tail.slots[:used], tail.ts[:used], tail.values[:used]),) if used else ()
+        last = (self._tail.run(self._used),) if self._used else ()
         with self._lock:
             self._frozen = (*self._runs, *last)
             self._runs, self._tail, self._used = (), Tail(), 0
@@ -215,41 +230,49 @@ class Late:
         """All samples, for `restore`. Between commits."""
         return _merged([*self._frozen, self._everything()])
 
-    def restore(self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> None:
-        """Fills an empty store with i32[n], i64[n] ms, u64[n] bits."""
-        run = _sorted(slots, ts, values)
+    def restore(self, slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
+                starts: NDArray[np.int64] | None = None) -> None:
+        """Fills an empty store, as `append`."""
+        run = _sorted(slots, ts, values, starts)
         with self._lock:
             self._runs = (run,) if run.size else ()
 
     def _everything(self) -> Run:
         """All that is not frozen."""
-        tail, used = self._tail, self._used
-        return _merged([*self._runs, _sorted(tail.slots[:used], tail.ts[:used], tail.values[:used])])
+        return _merged([*self._runs, self._tail.run(self._used)])
 
 
-def _run(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> Run:
-    if not ts.size:
-        return Run(slots, ts, values)
-    return Run(slots, ts, values, int(ts.min()), int(ts.max()))
+def _taken(run: Run, which: NDArray[np.int64] | NDArray[np.bool_]) -> Run:
+    """Some of its samples."""
+    ts, starts = run.ts[which], None if run.starts is None else run.starts[which]
+    times = (int(ts.min()), int(ts.max())) if ts.size else ()
+    return Run(run.slots[which], ts, run.values[which], starts, *times)
 
 
-def _sorted(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64]) -> Run:
+def _sorted(slots: NDArray[np.int32], ts: NDArray[np.int64], values: NDArray[np.uint64],
+            starts: NDArray[np.int64] | None = None) -> Run:
     """A run of samples in the order in which they came. It has columns of its own."""
-    order = np.lexsort((ts, slots))
-    slots, ts, values = slots[order], ts[order], values[order]
-    again = (slots[1:] == slots[:-1]) & (ts[1:] == ts[:-1])
-    if again.any():
-        kept = np.concatenate(([True], ~again))
-        slots, ts, values = slots[kept], ts[kept], values[kept]
-    return _run(slots, ts, values)
+    run = _taken(Run(slots, ts, values, starts), np.lexsort((ts, slots)))
+    again = (run.slots[1:] == run.slots[:-1]) & (run.ts[1:] == run.ts[:-1])
+    return _taken(run, np.concatenate(([True], ~again))) if again.any() else run
 
 
 def _merge(a: Run, b: Run) -> Run:
     """`a` came before `b`."""
     size = a.size + b.size
     slots, ts, values = np.empty(size, np.int32), np.empty(size, np.int64), np.empty(size, np.uint64)
+    starts = None
+    if a.starts is not None or b.starts is not None:  # merged as the values are
+        starts = np.empty(size, np.int64)
+        late_kernels.merge(a.slots, a.ts, _start_bits(a), b.slots, b.ts, _start_bits(b), slots, ts,
+                           starts.view(np.uint64))
     count = late_kernels.merge(a.slots, a.ts, a.values, b.slots, b.ts, b.values, slots, ts, values)
-    return Run(slots[:count], ts[:count], values[:count], min(a.mint, b.mint), max(a.maxt, b.maxt))
+    return Run(slots[:count], ts[:count], values[:count], None if starts is None else starts[:count],
+               min(a.mint, b.mint), max(a.maxt, b.maxt))
+
+
+def _start_bits(run: Run) -> NDArray[np.uint64]:
+    return np.zeros(run.size, np.uint64) if run.starts is None else run.starts.view(np.uint64)
 
 
 def _merged(runs: list[Run]) -> Run:
@@ -257,7 +280,7 @@ def _merged(runs: list[Run]) -> Run:
     while len(runs) > 1:
         pairs = [_merge(runs[i], runs[i + 1]) for i in range(0, len(runs) - 1, 2)]
         runs = pairs + runs[len(pairs) * 2 :]
-    return runs[0] if runs else _run(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.uint64))
+    return runs[0] if runs else Run(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.uint64))
 
 
 def _added(runs: tuple[Run, ...], run: Run) -> tuple[Run, ...]:
@@ -273,9 +296,14 @@ def _gather(run: Run, slots: NDArray[np.int32], mint: int, maxt: int) -> Run:
     none = np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.uint64)
     size = late_kernels.gather(slots, mint, maxt, run.slots, run.ts, run.values, *none)
     rows, ts, values = np.empty(size, np.int32), np.empty(size, np.int64), np.empty(size, np.uint64)
+    starts = None
     if size:
+        if run.starts is not None:
+            starts = np.empty(size, np.int64)
+            late_kernels.gather(slots, mint, maxt, run.slots, run.ts, _start_bits(run), rows, ts,
+                                starts.view(np.uint64))
         late_kernels.gather(slots, mint, maxt, run.slots, run.ts, run.values, rows, ts, values)
-    return Run(rows, ts, values)
+    return Run(rows, ts, values, starts)
 
 
 def _gather_tail(tail: Tail, used: int, slots: NDArray[np.int32], mint: int, maxt: int) -> Run:
@@ -285,9 +313,9 @@ def _gather_tail(tail: Tail, used: int, slots: NDArray[np.int32], mint: int, max
     rows = np.searchsorted(slots, all_slots[found])
     among = slots[rows] == all_slots[found]
     found, rows = found[among], rows[among]
-    return _sorted(rows.astype(np.int32), all_ts[found], tail.values[found])
+    return _sorted(rows.astype(np.int32), all_ts[found], tail.values[found],
+                   None if tail.starts is None else tail.starts[found])
 
 
 def _without(run: Run, slots: NDArray[np.int32], mint: int, maxt: int) -> Run:
-    kept = ~((run.ts >= mint) & (run.ts <= maxt) & np.isin(run.slots, slots))
-    return _run(run.slots[kept], run.ts[kept], run.values[kept])
+    return _taken(run, ~((run.ts >= mint) & (run.ts <= maxt) & np.isin(run.slots, slots)))

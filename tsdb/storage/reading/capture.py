@@ -25,6 +25,7 @@ from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import capture_kernels
 from tsdb.storage.reading.sources import Columns, Deleted, padded
+from tsdb.storage.starts.live import StartChains
 
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""
@@ -45,6 +46,7 @@ class HeadSelected:
         self._series: SeriesSet | None = None
         self._tile_rows: NDArray[np.int64] | None = None
         self._deleted: Deleted | None = None
+        self._starts: StartChains | None = None
 
     def copy(self, symbols: QuerySymbols) -> None:
         """Copies what may change. The caller holds the head's lock."""
@@ -68,6 +70,8 @@ class HeadSelected:
         )
         if len(head.tombstones):
             self._deleted = Deleted.of(head.tombstones, self.slots)
+        if self.selection.start_times:
+            self._starts = head.starts.view(self.slots)
 
     @property
     def series(self) -> SeriesSet:
@@ -123,12 +127,13 @@ class HeadSelected:
             payloads = None
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
+        starts = None if self._starts is None else self._starts.fill(first, begin_at, end_at, ts)
         if payloads is None:
-            return Columns(begin_at, end_at, ts, values)
+            return Columns(begin_at, end_at, ts, values, (), starts)
         wrong = payload_kernels.resolve(begin_at, end_at, values, payloads.table)
         if wrong >= 0:
             raise self._damaged("a histogram", first + wrong)
-        return Columns(begin_at, end_at, ts, values, (payloads,))
+        return Columns(begin_at, end_at, ts, values, (payloads,), starts)
 
     def _damaged(self, what: str, row: int) -> Corruption:
         return self._head.windows.damaged(Corruption(
@@ -143,7 +148,7 @@ def tile_of(first_row: int, columns: Columns) -> Tile:
     if columns.histograms and (size := payload_kernels.gather(begin, end, values, NO_PAYLOAD)):
         payload = np.empty(size, np.uint8)
         payload_kernels.gather(begin, end, values, payload)
-    return Tile(first_row, begin, end, columns.ts, values.view(np.float64), payload)
+    return Tile(first_row, begin, end, columns.ts, values.view(np.float64), payload, columns.starts)
 
 
 class Capture:

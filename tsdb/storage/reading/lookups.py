@@ -53,7 +53,7 @@ class Lookup:
                 late = None if head.late.empty else head.late.view()
         if late is not None and not found.all():
             others = np.flatnonzero(~found)
-            begin, end, _, _ = late.collect(slots[others], self.mint, self.maxt)
+            begin, end, *_ = late.collect(slots[others], self.mint, self.maxt)
             found[others[begin < end]] = True
         return slots[found]
 

@@ -30,6 +30,7 @@ class MergedSelected:
         self._apart = apart
         self._before: Sequence[Source] = [head, *overlapping]
         self._late = late
+        self._start_times = head.selection.start_times
         most = np.zeros(len(series), np.int64)
         for source in (*self._before, apart, late):
             if source is not None:
@@ -50,7 +51,8 @@ class MergedSelected:
         late = None if self._late is None else self._late.decode(first, past)
         whole = None
         if self._apart is not None:
-            if len(parts) == 1 and late is None and not parts[0].histograms:  # as a rule: blocks, then the head
+            # as a rule: blocks, then the head
+            if len(parts) == 1 and late is None and not parts[0].histograms and not self._start_times:
                 whole = self._apart.decode_before(parts[0], first, past)
             if whole is None and (part := self._apart.decode(first, past)) is not None:
                 parts.append(part)
@@ -74,16 +76,23 @@ def _merged(parts: Sequence[Columns], rows: int) -> Columns:
     room = int((end - begin).sum())
     out = Columns(np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(room, np.int64),
                   np.empty(room, np.uint64), owners)
-    merge_kernels.merge(
-        begin, end, np.array([_address(part.ts) for part in parts], np.uint64),
-        np.array([_address(part.values) for part in parts], np.uint64), np.empty(k, np.int64), np.empty(k, np.int64),
-        out.begin, out.end, out.ts, out.values,
-    )
-    return out
+    times = np.array([_address(part.ts) for part in parts], np.uint64)
+
+    def merge(columns: Sequence[NDArray[np.generic]], to: NDArray[np.uint64]) -> None:
+        merge_kernels.merge(begin, end, times, np.array([_address(column) for column in columns], np.uint64),
+                            np.empty(k, np.int64), np.empty(k, np.int64), out.begin, out.end, out.ts, to)
+
+    merge([part.values for part in parts], out.values)
+    if all(part.starts is None for part in parts):
+        return out
+    starts = np.empty(room, np.int64)  # merged as the values are
+    merge([np.zeros(part.ts.size, np.int64) if part.starts is None else part.starts for part in parts],
+          starts.view(np.uint64))
+    return replace(out, starts=starts)
 
 
-def block_sources(found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]], rows: int,
-                  ) -> tuple[BlockSource | None, list[BlockSource]]:
+def block_sources(found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]], rows: int, *,
+                  start_times: bool = False) -> tuple[BlockSource | None, list[BlockSource]]:
     """(blocks that no other one overlaps, together; each of the others, in the order given). Those with deleted samples
     are among the others."""
     by_time = sorted(range(len(found)), key=lambda i: found[i].block.meta.mint)
@@ -94,10 +103,11 @@ def block_sources(found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]
         if reached <= meta.mint and meta.maxt <= after and found[i].deleted is None:
             apart.append(i)
         reached = max(reached, meta.maxt)
-    others = [BlockSource([found[i]], [places[i]], rows) for i in range(len(found)) if i not in apart]
+    others = [BlockSource([found[i]], [places[i]], rows, start_times=start_times)
+              for i in range(len(found)) if i not in apart]
     if not apart:
         return None, others
-    return BlockSource([found[i] for i in apart], [places[i] for i in apart], rows), others
+    return BlockSource([found[i] for i in apart], [places[i] for i in apart], rows, start_times=start_times), others
 
 
 def join_rows(slots: NDArray[np.int32], found: Sequence[BlockRows], fingerprints: HeadFingerprints,

@@ -116,7 +116,7 @@ class Reading:
                     found.append(rows)
         late_source = None
         if late is not None:
-            late_source = LateSource(late, payloads, head.slots, mint, maxt)
+            late_source = LateSource(late, payloads, head.slots, mint, maxt, start_times=head.selection.start_times)
             context.reserve(len(late_source) * LATE_BYTES)
         if not found and not late_source:
             return head
@@ -127,7 +127,7 @@ class Reading:
             places, fresh = join_rows(head.slots, found, self._fingerprints, self._head.table.secret)
             series = with_blocks(series, found, fresh, symbols, texts)
             context.select(len(series) - head.slots.size)
-            apart, overlapping = block_sources(found, places, len(series))
+            apart, overlapping = block_sources(found, places, len(series), start_times=head.selection.start_times)
         return MergedSelected(series, head, apart, overlapping, late_source or None)
 
     def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int:

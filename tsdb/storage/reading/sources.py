@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import block_kernels, merge_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.tombstones import Tombstones
 
 Damaged = Callable[[Block, Corruption], None]
@@ -42,6 +43,8 @@ class Columns:
     values: NDArray[np.uint64]
     histograms: tuple[object, ...] = ()
     """Whose memory that is. None: all samples are floats."""
+    starts: NDArray[np.int64] | None = None
+    """i64[] beside `ts`, ms: start times, 0: none. None: none at all, or nobody asked."""
 
 
 class Source(Protocol):
@@ -86,6 +89,30 @@ class Deleted:
                                    self.tombstones.maxt)
 
 
+@dataclass(frozen=True, slots=True)
+class BlockStarts:
+    """Start times of n rows, from one block: the runs of row i are at first[i]:past[i]."""
+
+    runs: StartRuns
+    first: NDArray[np.int64]
+    past: NDArray[np.int64]
+    mint: int
+    """ms: they are those of samples with mint <= ts < maxt."""
+    maxt: int
+
+    def at(self, places: NDArray[np.int64], rows: int) -> BlockStarts:
+        """The same for `rows` rows, of which these are places[i] (i64[n])."""
+        first, past = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        first[places], past[places] = self.first, self.past
+        return replace(self, first=first, past=past)
+
+    def fill(self, first: int, columns: Columns, out: NDArray[np.int64]) -> None:
+        """Those of samples of the rows from `first` on, to `out` i64[] (ms) beside `ts`."""
+        part = slice(first, first + columns.begin.size)
+        self.runs.fill(self.first[part], self.past[part], self.mint, self.maxt, columns.begin, columns.end, columns.ts,
+                       out)
+
+
 def padded(numbers: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     """With zeros behind, up to so many."""
     return numbers if numbers.size == rows else np.concatenate((numbers, np.zeros(rows - numbers.size, np.int64)))
@@ -94,10 +121,11 @@ def padded(numbers: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
 class LateSource:
     """Late samples of slots, which are the first rows."""
 
-    def __init__(self, view: LateView, payloads: PayloadView | None, slots: NDArray[np.int32], mint: int, maxt: int,
-                 ) -> None:
+    def __init__(self, view: LateView, payloads: PayloadView | None, slots: NDArray[np.int32], mint: int, maxt: int, *,
+                 start_times: bool = False) -> None:
         """Raises Corruption for a damaged histogram."""
-        self._begin, self._end, self._ts, self._values = view.collect(slots, mint, maxt)
+        self._begin, self._end, self._ts, self._values, starts = view.collect(slots, mint, maxt)
+        self._starts = starts if start_times else None
         self._histograms: tuple[object, ...] = ()
         if payloads is not None and is_boxed(self._values).any():
             self._histograms = (payloads,)
@@ -118,9 +146,10 @@ class LateSource:
         if not some.any():
             return None
         if not self._histograms:
-            return Columns(begin, past, self._ts, self._values)
+            return Columns(begin, past, self._ts, self._values, (), self._starts)
         own = slice(int(begin[some].min()), int(past.max()))  # whoever makes a tile changes the values
-        return Columns(begin - own.start, past - own.start, self._ts[own], self._values[own].copy(), self._histograms)
+        return Columns(begin - own.start, past - own.start, self._ts[own], self._values[own].copy(), self._histograms,
+                       None if self._starts is None else self._starts[own])
 
 
 @contextmanager
@@ -155,6 +184,12 @@ class BlockRows:
         """u64[n, 2]. Corruption."""
         with told(self.block, self.damaged):
             return self.block.fingerprints(self.rows).view(np.uint64)
+
+    def starts(self) -> BlockStarts | None:
+        """Start times of their samples; None: there are none. Corruption."""
+        with told(self.block, self.damaged):
+            runs = self.block.starts(self.rows)
+        return BlockStarts(runs, *runs.of(self.rows), self.block.meta.mint, self.block.meta.maxt) if len(runs) else None
 
     def labels(self, chosen: NDArray[np.int64], symbols: QuerySymbols, texts: BlockTexts,
                ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]]:
@@ -208,9 +243,10 @@ class BlockRows:
 class BlockSource:
     """Samples of blocks that do not overlap."""
 
-    def __init__(self, found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]], rows: int) -> None:
+    def __init__(self, found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]], rows: int, *,
+                 start_times: bool = False) -> None:
         """Blocks in order of time. `places` i64[n] of each: which of the `rows` of the result its series are. Only a
-        block that is alone may have deleted samples."""
+        block that is alone may have deleted samples. Raises Corruption."""
         self._found = found
         self._columns = np.stack([each.block.columns for each in found])
         self._samples = np.zeros(rows, np.int64)
@@ -229,6 +265,8 @@ class BlockSource:
             find_histograms(self._columns, self._offsets, self._block, self._begin, self._end, self._histograms)
         deleted = found[0].deleted
         self._deleted = None if deleted is None else deleted.at(places[0], rows)
+        self._starts = [starts.at(place, rows) for each, place in zip(found, places, strict=True)
+                        if start_times and (starts := each.starts()) is not None]
 
     def count(self, most: NDArray[np.int64]) -> None:
         most += self._samples
@@ -239,7 +277,8 @@ class BlockSource:
         if self._histograms[first:end].any():
             return self._decode_kinds(first, end)
         nothing = np.zeros(end - first, np.int64)
-        return self.decode_before(Columns(nothing, nothing, nothing[:0], nothing[:0].view(np.uint64)), first, end)
+        found = self.decode_before(Columns(nothing, nothing, nothing[:0], nothing[:0].view(np.uint64)), first, end)
+        return None if found is None else replace(found, starts=self._start_times(first, found))
 
     def decode_before(self, later: Columns, first: int, end: int) -> Columns | None:
         """The samples of the rows first:end, and behind them those of another source; None: these are not all later, or
@@ -270,8 +309,18 @@ class BlockSource:
         self._check(state, place, chunk)
         if self._deleted is not None:
             self._deleted.drop(first, found.begin, found.end, found.ts, found.values)
-        return Columns(found.begin, found.end, found.ts, found.values,
-                       () if found.payload is None else (found.payload,))
+        columns = Columns(found.begin, found.end, found.ts, found.values,
+                          () if found.payload is None else (found.payload,))
+        return replace(columns, starts=self._start_times(first, columns))
+
+    def _start_times(self, first: int, found: Columns) -> NDArray[np.int64] | None:
+        """Beside `ts` of the rows from `first` on."""
+        if not self._starts:
+            return None
+        out = np.zeros(found.ts.size, np.int64)
+        for starts in self._starts:
+            starts.fill(first, found, out)
+        return out
 
     def _check(self, state: int, place: int, chunk: int) -> None:
         """Raises what a kernel's state says of a chunk."""

@@ -20,11 +20,11 @@ from tsdb.kernels.hash_kernels import hash_rows
 from tsdb.model.batch import Metadata
 from tsdb.model.errors import Corruption, StorageError
 from tsdb.storage.blocks import Blocks
-from tsdb.storage.head import deleted
+from tsdb.storage.head import deleted, start_times
 from tsdb.storage.head.head import NO_PAYLOAD, Bounds, Head, Unapplied
 from tsdb.storage.head.layout import MAX_REF, NO_TS
 from tsdb.storage.head.refs import Refs
-from tsdb.wal import Replayed, SampleColumns, TombstoneColumns, Wal
+from tsdb.wal import Replayed, SampleColumns, StartColumns, TombstoneColumns, Wal
 from tsdb.wal.exemplars import ExemplarColumns
 from tsdb.wal.files import FileSystem
 from tsdb.wal.replay import ReplayProgress, replay
@@ -105,6 +105,9 @@ class _Series:
     def exemplars(self, columns: ExemplarColumns) -> None:
         pass
 
+    def starts(self, columns: StartColumns) -> None:
+        pass
+
     def progress(self, at: ReplayProgress) -> None:
         self._report(Progress(f"looking for series in the log, {at.done} of {at.total} bytes"))
 
@@ -143,7 +146,7 @@ class _Samples:
 
     def samples(self, columns: SampleColumns) -> None:
         head = self._head
-        slots, ts, values = self._known(columns)
+        slots, ts, values, _ = self._known(columns)
         payload = NO_PAYLOAD if columns.payload is None else columns.payload
         bounds = Bounds(border=head.border, border_refuses=True)
         _, judged = head.judge(slots, ts, values, [(slots.size, bounds)], payload)
@@ -158,19 +161,26 @@ class _Samples:
                                "disk") from problem
 
     def late(self, columns: SampleColumns) -> None:
-        slots, ts, values = self._known(columns)
+        slots, ts, values, starts = self._known(columns)
         late = self._head.late
         if columns.payload is not None:
             values = self._head.payloads.store(values, columns.payload, ts, late.generation)
-        late.append(slots, ts, values)
+        late.append(slots, ts, values, starts)
         self.applied += slots.size
 
     def exemplars(self, columns: ExemplarColumns) -> None:
         self._head.exemplars.restore(columns)
 
-    def _known(self, columns: SampleColumns) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]:
-        """Slots, times and values of those whose series is known."""
-        refs, ts, values = columns.refs, columns.ts, columns.values
+    def starts(self, columns: StartColumns) -> None:
+        slots = self._refs.find(columns.refs)
+        # of a series that has left the head and come back, those of before were only of samples that are in blocks
+        known = (slots >= 0) & (self._head.records["ref"][slots] == columns.refs)
+        self._head.starts.restore(slots[known], columns.ts[known], columns.starts[known])
+
+    def _known(self, columns: SampleColumns) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64],
+                                                      NDArray[np.int64] | None]:
+        """Slots, times, values and start times of those whose series is known."""
+        refs, ts, values, starts = columns.refs, columns.ts, columns.values, columns.starts
         slots = self._refs.find(refs)
         known = slots >= 0
         if not known.all():
@@ -178,7 +188,8 @@ class _Samples:
             seen = refs[refs < MAX_REF].max(initial=0)
             self._head.table.reserve_refs(int(seen))  # else a new series would inherit these samples at the next start
             slots, ts, values = slots[known], ts[known], values[known]
-        return slots, ts, values
+            starts = None if starts is None else starts[known]
+        return slots, ts, values, starts
 
     def progress(self, at: ReplayProgress) -> None:
         self._report(Progress(f"replaying the log, segment {at.segment} of {at.first} to {at.last}, {at.done} of "
@@ -209,6 +220,7 @@ def recover(fs: FileSystem, wal_folder: Path, wal: Wal, head: Head, metadata: di
     found = wal.replay(second)
     head.restore_values()
     deleted.forget(head)
+    start_times.forget(head)
     log.log(
         logging.INFO if head.table.size or totals["chunks"] or second.unknown else logging.DEBUG,
         "replayed: %d series, %d samples in %d sealed chunks of %d windows, %d samples from the log (%d chunks left "

@@ -28,6 +28,7 @@ from tsdb.storage.head.layout import CHUNK_BITS, CHUNK_WORDS
 from tsdb.storage.head.payloads import KnownPayloads
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import KnownWindow
+from tsdb.storage.late.late import Run
 from tsdb.storage.restart import saved_head_kernels
 from tsdb.storage.restart.section_file import SectionFile, SectionWriter
 from tsdb.storage.tombstones import Tombstones
@@ -37,9 +38,9 @@ from tsdb.wal.files import FileSystem
 log = logging.getLogger(__name__)
 
 FOLDER, NAME = "head", "saved"
-MAGIC, VERSION = b"TSDBHEAD", 2
-WITHOUT_HISTOGRAMS = 1
-"""The version of a head that has none."""
+MAGIC, VERSION = b"TSDBHEAD", 3
+WITHOUT_STARTS, WITHOUT_HISTOGRAMS = 2, 1
+"""The versions of a head that has no start times, and no histograms either."""
 AT_ONCE = 1 << 15
 """Series of a piece: 15 MB while it is written."""
 LAYOUT = f"{layout.HEAD.descr} {CHUNK_WORDS} {layout.WINDOW_MS}"
@@ -53,9 +54,12 @@ def save(fs: FileSystem, data: Path, head: Head, metadata: Mapping[str, Metadata
     """Writes the head, which nobody changes any more, beside the log that has `log_contents` (`Wal.contents`). Returns
     the bytes written. Raises OSError with nothing left but what cannot be removed."""
     fs.mkdir(data / FOLDER)
-    writer = SectionWriter(fs, data / FOLDER / NAME, MAGIC, VERSION if head.payloads.every else WITHOUT_HISTOGRAMS)
+    late = head.late.columns()
+    version = (VERSION if head.starts.active or late.starts is not None else
+               WITHOUT_STARTS if head.payloads.every else WITHOUT_HISTOGRAMS)
+    writer = SectionWriter(fs, data / FOLDER / NAME, MAGIC, version)
     try:
-        _Saving(writer, head).write(metadata, log_contents)
+        _Saving(writer, head, late).write(metadata, log_contents)
         return writer.publish()
     except BaseException:
         writer.abandon()
@@ -63,9 +67,10 @@ def save(fs: FileSystem, data: Path, head: Head, metadata: Mapping[str, Metadata
 
 
 class _Saving:
-    def __init__(self, writer: SectionWriter, head: Head) -> None:
+    def __init__(self, writer: SectionWriter, head: Head, late: Run) -> None:
         self._writer = writer
         self._head = head
+        self._late = late
         # what a commit that failed has made is not in the log
         self._slots = np.setdiff1d(head.table.live(), head.table.unlogged(), assume_unique=True)
 
@@ -126,12 +131,19 @@ class _Saving:
         writer.add(f"label.{piece}", np.uint32, [labels])
 
     def _others(self) -> None:
-        head, writer = self._head, self._writer
-        late = head.late.columns()
+        head, writer, late = self._head, self._writer, self._late
         kept = np.isin(late.slots, self._slots)
         writer.add("late_series", np.int32, [self._renumbered(late.slots[kept])])
         writer.add("late_ts", np.int64, [late.ts[kept]])
         writer.add("late_value", np.uint64, [late.values[kept]])
+        if late.starts is not None:
+            writer.add("late_start", np.int64, [late.starts[kept]])
+        if head.starts.active:
+            runs = head.starts.runs()
+            kept = np.isin(runs.series, self._slots)
+            writer.add("start_series", np.int32, [self._renumbered(runs.series[kept])])
+            writer.add("start_ts", np.int64, [runs.ts[kept]])
+            writer.add("start_time", np.int64, [runs.starts[kept]])
         deleted = head.tombstones
         kept = np.isin(deleted.series, self._slots)
         writer.add("deleted_series", np.int32, [self._renumbered(deleted.series[kept])])
@@ -205,11 +217,17 @@ class SavedHead:
             texts = file.take("symbol_bytes", np.uint8, int(symbols.sum(dtype=np.int64)))
             sound = max(pairs.max(initial=0), values.max(initial=0)) < max(symbols.size, 1) and texts.size >= 0
             sound &= all(pool.map(lambda piece: self._is_sound(piece, pairs.size), self._pieces()))
-            for kind in ("late", "deleted"):
+            kinds = ["late", "deleted", *(["start"] if "start_series" in file else [])]
+            for kind in kinds:
                 series = file.take(f"{kind}_series", np.int32)
                 sound &= int(series.max(initial=0)) < max(self._series, 1) and int(series.min(initial=0)) >= 0
             file.take("late_ts", np.int64, file["late_series"].size)
             file.take("late_value", np.uint64, file["late_series"].size)
+            if "late_start" in file:
+                file.take("late_start", np.int64, file["late_series"].size)
+            if "start_series" in file:
+                file.take("start_ts", np.int64, file["start_series"].size)
+                file.take("start_time", np.int64, file["start_series"].size)
             file.take("deleted_mint", np.int64, file["deleted_series"].size)
             file.take("deleted_maxt", np.int64, file["deleted_series"].size)
         while (name := f"exemplars.{len(self._exemplars)}") in file:
@@ -229,7 +247,10 @@ class SavedHead:
         head.border, head.min_ts, head.max_ts = self.border, self._min_ts, self._max_ts
         head.opened[:] = self._open_chunks
         file = self._file
-        head.late.restore(*(file[f"late_{column}"].copy() for column in ("series", "ts", "value")))
+        late = [name for name in ("late_series", "late_ts", "late_value", "late_start") if name in file]
+        head.late.restore(*(file[name].copy() for name in late))
+        if "start_series" in file:
+            head.starts.restore(*(file[f"start_{column}"].copy() for column in ("series", "ts", "time")))
         head.late.through = self._late_through
         head.tombstones = Tombstones(*(file[f"deleted_{column}"].copy() for column in ("series", "mint", "maxt")))
         for columns in self._exemplars:

@@ -23,6 +23,7 @@ from tsdb.storage.block.text_kernels import sort_texts
 from tsdb.storage.blocks import precedence
 from tsdb.storage.reading.join import Join
 from tsdb.storage.reading.merge_kernels import drop_deleted, merge
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.upkeep.compaction_kernels import number_texts
 from tsdb.storage.upkeep.stored_histograms import SAMPLES_AT_ONCE, gathered
 
@@ -76,7 +77,7 @@ class CompactionSource:
         return SeriesLabels(data, offset[first], length[first], pair_name, pair_value, np.concatenate(offsets),
                             np.concatenate(labels))
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
         encoder = DenseEncoder(self.mint, self.maxt)
         for start in range(0, order.size, ROWS):
             part = order[start : start + ROWS]
@@ -87,9 +88,13 @@ class CompactionSource:
                 before = int(ends[first - 1]) if first else 0
                 past = max(int(np.searchsorted(ends, before + TILE_SAMPLES, side="right")), first + 1)
                 tiles = [source.tile(first, past) for source in sources]
+                starts = [source.starts(first, tile) for source, tile in zip(sources, tiles, strict=True)]
                 begin, end, ts, values = _merged(tiles)
                 payload = gathered(begin, end, values) if any(tile.payload is not None for tile in tiles) else None
                 yield encode_kinds(begin, end, ts, values, payload, encoder.encode)
+                if any(each is not None for each in starts):
+                    runs = StartRuns.of_samples(begin, end, ts, _merged_starts(tiles, starts))
+                    yield replace(runs, series=runs.series + np.int32(start + first))
                 self._pause()
                 first = past
         yield encoder.columns()
@@ -135,6 +140,23 @@ class _Rows:
         at = self._there[low:high] - first
         all_begin[at], all_end[at] = found.begin, found.end
         return replace(found, begin=all_begin, end=all_end)
+
+    def starts(self, first: int, tile: Decoded) -> NDArray[np.int64] | None:
+        """Start times beside `ts` of the tile of the series from `first` on; None: there are none."""
+        low, high = np.searchsorted(self._there, (first, first + tile.begin.size)).tolist()
+        runs = self._block.starts(self._rows[low:high])
+        if not len(runs):
+            return None
+        out, at, meta = np.zeros(tile.ts.size, np.int64), self._there[low:high] - first, self._block.meta
+        runs.fill(*runs.of(self._rows[low:high]), meta.mint, meta.maxt, tile.begin[at], tile.end[at], tile.ts, out)
+        return out
+
+
+def _merged_starts(tiles: Sequence[Decoded], starts: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64]:
+    """Merged as the tiles' values are."""
+    columns = [replace(tile, values=np.zeros(tile.ts.size, np.uint64) if own is None else own.view(np.uint64))
+               for tile, own in zip(tiles, starts, strict=True)]
+    return _merged(columns)[3].view(np.int64)
 
 
 def _merged(tiles: Sequence[Decoded]) -> Columns:

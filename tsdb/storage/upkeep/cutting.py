@@ -22,6 +22,7 @@ from tsdb.storage.head import deleted
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.head.windows import Window
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep import cutting_kernels
 from tsdb.storage.upkeep.statistics import chunk_bytes, chunk_ms, chunk_samples
@@ -57,12 +58,15 @@ class WindowSource:
     """The series and chunks of a complete window; chunks without histograms are taken over as they are. In the head
     nothing that has a chunk in a window is freed meanwhile."""
 
-    def __init__(self, head: Head, window: SealedChunks, mint: int, maxt: int, go_on: GoOn = lambda: None) -> None:
-        """The block's range is mint <= ts < maxt (ms), and what the chunks need beyond."""
+    def __init__(self, head: Head, window: SealedChunks, mint: int, maxt: int, go_on: GoOn = lambda: None,
+                 starts: StartRuns | None = None) -> None:
+        """The block's range is mint <= ts < maxt (ms), and what the chunks need beyond. `starts`: start times by slot,
+        None: those that the head has now."""
         self._go_on = go_on
         self._table = head.table
         self._window = window
         self._payloads = payloads_of(head)
+        self._starts = head.starts.runs() if starts is None else starts
         self.slots: NDArray[np.int32] = np.flatnonzero(window.chain[: head.table.size]).astype(np.int32)
         """i32[n]: those with a chunk; in the order of the block once its chunks were given."""
         self._counts = np.empty(self.slots.size, np.int64)
@@ -98,7 +102,7 @@ class WindowSource:
     def series(self) -> SeriesLabels:
         return series_labels(self._table, self.slots)
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | StartRuns]:
         self.slots, self._counts = self.slots[order], self._counts[order]
         for start in range(0, order.size, SLOTS_AT_ONCE):
             self._go_on()
@@ -111,6 +115,8 @@ class WindowSource:
                 yield from self._of_kinds(chunks, kind != 0)
             else:
                 yield chunks
+        if len(self._starts):
+            yield self._starts.take(self.slots).within(self.mint, self.maxt)
 
     def _columns(self, slots: NDArray[np.int32], counts: NDArray[np.int64]) -> tuple[
             NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64],

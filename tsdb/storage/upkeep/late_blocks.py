@@ -19,6 +19,7 @@ from tsdb.storage.blocks import Blocks
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import WINDOW_MS
 from tsdb.storage.late.late import Run
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.upkeep import stored_histograms
 from tsdb.storage.upkeep.cutting import GoOn, series_labels
 from tsdb.storage.upkeep.stored_histograms import encode_stored, payloads_of
@@ -45,6 +46,7 @@ class LateSource:
         self._table = head.table
         inside = np.flatnonzero((run.ts >= mint) & (run.ts < maxt))
         self._ts, self._values = run.ts[inside], run.values[inside]
+        self._starts = None if run.starts is None else run.starts[inside]
         self._payloads = payloads_of(head) if is_boxed(self._values).any() else None
         self._at_once = SAMPLES_AT_ONCE if self._payloads is None else stored_histograms.SAMPLES_AT_ONCE
         slots = run.slots[inside]
@@ -55,7 +57,7 @@ class LateSource:
     def series(self) -> SeriesLabels:
         return series_labels(self._table, self._slots)
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | StartRuns]:
         begin, end = self._begin[order], self._end[order]
         samples = np.cumsum(end - begin)
         first = 0
@@ -68,6 +70,8 @@ class LateSource:
                 log.error("late samples of %d series are lost: histograms among them are damaged or gone", damaged.size)
             yield chunks
             first = past
+        if self._starts is not None:
+            yield StartRuns.of_samples(begin, end, self._ts, self._starts)
 
 
 class LateBlocks:

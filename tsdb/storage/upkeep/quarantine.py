@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tsdb.storage.block.tombstones_file import write_tombstones
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.query_symbols import QuerySymbols
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.tombstones import Tombstones
 from tsdb.wal.files import FileSystem
 
@@ -121,7 +123,7 @@ class Rescue:
         return SeriesLabels(data, offset[:-1], np.diff(offset), index["pair_name"].all(), index["pair_value"].all(),
                             labels, pairs)
 
-    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
         index, block = self._block.index, self._block
         address = block.chunks.__array_interface__["data"][0]
         for start in range(0, order.size, ROWS):
@@ -140,6 +142,12 @@ class Rescue:
                 begin.astype(np.uint64) + np.uint64(address),
                 index["chunk_offset"].at(numbers + 1).astype(np.int64) - begin, block.chunks,
             )
+            try:
+                runs = block.starts(order[start : start + ROWS]).take(order[start : start + ROWS])
+            except Corruption as problem:
+                log.error("start times of %d series are lost: %s", rows.size, without_remedy(problem))
+            else:
+                yield replace(runs, series=runs.series + np.int32(start))
         if index.columns:  # also those that only damaged chunks named: numbers stay as they are
             begin = index["column_offset"].all().astype(np.int64)
             inside = np.minimum(begin, block.chunks.size)  # of a file that is cut

@@ -33,6 +33,7 @@ from tsdb.storage.directory import FORMAT_NAME, format_file
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import NO_TS, SEALED_MAX_BYTES, WINDOW_MS
 from tsdb.storage.late.late import Run
+from tsdb.storage.starts.runs import StartRuns
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep.cutting import GoOn, WindowSource, tombstones_of_rows
 from tsdb.storage.upkeep.late_blocks import LateSource, ranges
@@ -68,6 +69,7 @@ class FrozenHead:
 
     windows: Sequence[FrozenWindow]
     late: Run
+    starts: StartRuns
     tombstones: Tombstones
     newest: int
 
@@ -153,7 +155,7 @@ class Snapshots:
                 windows = [FrozenWindow(window.chain[: head.table.size].copy(), window.address, window.used,
                                         window.array, window.mint, window.maxt) for window in head.windows.every]
                 tombstones = head.tombstones
-            frozen.append(FrozenHead(windows, head.late.columns(), tombstones, head.max_ts))
+            frozen.append(FrozenHead(windows, head.late.columns(), head.starts.runs(), tombstones, head.max_ts))
 
         self._appender.run_between_commits(freeze).result()
         return frozen[0]
@@ -161,7 +163,7 @@ class Snapshots:
     def _write_head(self, folder: Path, frozen: FrozenHead) -> None:
         for window in frozen.windows:
             border = min(window.maxt, frozen.newest) + 1
-            source = WindowSource(self._head, window, min(window.mint, border - 1), border, self._go_on)
+            source = WindowSource(self._head, window, min(window.mint, border - 1), border, self._go_on, frozen.starts)
             if source.damaged:
                 raise Corruption(f"{source.damaged} sealed chunks of the window of {window.mint} (ms) are damaged: "
                                  "tsdb check data says more")

@@ -10,7 +10,7 @@ from tsdb.model.batch import Metadata
 from tsdb.model.errors import Unavailable
 from tsdb.model.summary import Summary
 from tsdb.storage.appender import Appender
-from tsdb.storage.head import deleted
+from tsdb.storage.head import deleted, start_times
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
 from tsdb.storage.head.payloads import PayloadFile
@@ -87,6 +87,8 @@ class Truncation:
             raise
         except Exception as failure:  # noqa: BLE001 - raised below
             problem = failure
+        if head.starts.active:
+            appender.run_between_commits(lambda: start_times.forget(head)).result()
         through = self._drop_log(appender)
         if problem is not None:
             raise problem
@@ -140,7 +142,8 @@ class Truncation:
         # Also where no segment can go: what is dropped by retention or deleted from blocks is not replayed then.
         self._wal.write_checkpoint(through, self._all_series(), list(self._metadata.values()),
                                    {BORDER: head.border, LATE: head.late.through,
-                                    deleted.SECTION: deleted.section(head)}, head.exemplars.columns())
+                                    deleted.SECTION: deleted.section(head)}, head.exemplars.columns(),
+                                   start_times.columns(head))
         self._wal.drop_through(through)
         return through
 
