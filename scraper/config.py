@@ -41,7 +41,7 @@ class GlobalConfig(Section, frozen=True):
     ] = ()
     evaluation_interval: Annotated[Duration, key("How often rules are evaluated.")] = Duration.of("1m")
     rule_query_offset: Annotated[Duration, key("How far in the past rules are evaluated.")] = Duration.of("0s")
-    query_log_file: Annotated[str, key("File that queries are logged to.", file=True, built=False)] = ""
+    query_log_file: Annotated[str, key("File that queries are logged to.", file=True)] = ""
     scrape_failure_log_file: Annotated[str, key("File that failed scrapes are logged to.", file=True)] = ""
     external_labels: Annotated[
         dict[str, str],

@@ -30,6 +30,8 @@ class Statistics:
     samples_read: int = 0
     series_selected: int = 0
     tiles_read: int = 0
+    peak_samples: int = 0
+    """The most that were held at once."""
     peak_bytes: int = 0
     prepare_seconds: float = 0.0
     """Planning, and resolving the selectors."""

@@ -58,6 +58,19 @@ class QueryConfig(Section, frozen=True):
     max_samples: Annotated[
         int, key("Most samples that one query may hold in memory.", unit="samples", reloadable=True)
     ] = 50_000_000
+    max_series: Annotated[
+        int, key("Most series that the selectors of one query may find, all together. 0: no limit.", unit="series",
+                 reloadable=True)
+    ] = 0
+    max_points: Annotated[
+        int, key("Most steps of a range query, from its start to its end. 0: no limit.", unit="steps", reloadable=True)
+    ] = 11_000
+    max_memory: Annotated[
+        Bytes,
+        key("Most memory that one query may take for what it computes and answers; what would take more is refused "
+            "before it does. 0: so much that `max_concurrency` of them take half of the machine's memory, or of the "
+            "container's, but 1 GiB at least.", unit="bytes", reloadable=True),
+    ] = Bytes(0)
     max_concurrency: Annotated[int, key("How many queries run at once; others wait. 0: by the number of cores.")] = 0
     lookback_delta: Annotated[
         Duration, key("How far a selector looks back for the newest sample.", reloadable=True)

@@ -52,6 +52,7 @@ class Reloader:
         self.incomplete = False
         """Set by a part that could not begin all of the first config: a reload tries again, be the file the same."""
         self._parts: list[Prepare] = []
+        self._reopened: list[Prepare] = []
         self._wanted = services.file_config or services.config
         """What the file said last; the config in effect differs in flags, and in keys that need a restart."""
         self._opened = asyncio.Event()
@@ -62,9 +63,12 @@ class Reloader:
         self._checksum: bytes | None = None
         self._watch: asyncio.Task[None] | None = None
 
-    def add_part(self, prepare: Prepare) -> None:
-        """A part of the server that follows the config. Parts are prepared and applied in the order they are added."""
+    def add_part(self, prepare: Prepare, *, reopens: bool = False) -> None:
+        """A part of the server that follows the config. Parts are prepared and applied in the order they are added. One
+        that `reopens` files takes part in each reload, be the config the same."""
         self._parts.append(prepare)
+        if reopens:
+            self._reopened.append(prepare)
 
     async def start(self, watch_s: float | None = None) -> None:
         """Applies the first config; from then on it can be reloaded, and is whenever its files have changed (looked at
@@ -137,9 +141,12 @@ class Reloader:
         }})
 
     async def _put_into_effect(self, config: Config, warnings: Sequence[str]) -> None:
-        if config == self._wanted and not self.incomplete:
-            return
         services = self._services
+        if config == self._wanted and not self.incomplete:
+            for apply in [prepare(services.config, services.config) for prepare in self._reopened]:
+                if apply is not None:
+                    await apply()
+            return
         running = services.config
         wanted, pending = taken_over(running, effective(config, services.options))
         prepared = [prepare(running, wanted) for prepare in self._parts]

@@ -30,6 +30,8 @@ from tsdb.server.http.web_config import WebConfigFile
 from tsdb.server.metrics import Metrics, version
 from tsdb.server.metrics.scraping import observed
 from tsdb.server.notifications import SHUTTING_DOWN, STARTING_UP
+from tsdb.server.queries.query_log import QueryLog
+from tsdb.server.queries.startup import name_unfinished, query_memory
 from tsdb.server.reload import Apply, Load, Reloader
 from tsdb.server.services import Database, Phase, QueryEngine, Services
 
@@ -97,6 +99,8 @@ class Server:
             external_url=flag_table.external_url(options.external_url, addresses(config)[0]),
             access=Access(WebConfigFile(options.web_config_file)) if options.web_config_file is not None else None,
             query_threads=max(1, min(cores, 4)),
+            query_concurrency=concurrency,
+            query_memory=query_memory(concurrency),
             queries=ThreadPoolExecutor(concurrency, "query", lower_priority, (QUERY_NICE,)),
             ingest=ThreadPoolExecutor(2, "ingest"),
             chores=ThreadPoolExecutor(1, "chores"),
@@ -144,6 +148,7 @@ class Server:
         database.follow_damage(lambda texts: services.notifications.change(damage, texts))
         services.doing = "beginning to scrape"
         self.reloader.add_part(self._follow_config)
+        self.reloader.add_part(self._follow_query_log, reopens=True)
         services.scraper = self._make_scraper(database)
         watch_ms = services.options.auto_reload_interval_ms
         await self.reloader.start(watch_ms / 1000 if watch_ms else None)
@@ -168,6 +173,7 @@ class Server:
         if services.access is not None:
             services.access.close()
         services.close_pools()
+        services.running.close()
         if services.engine is not None:
             services.engine.close()
         if services.database is not None:
@@ -186,6 +192,20 @@ class Server:
             services.storage.set_retention(retention(config.storage))
             services.storage.set_series_limits(series_limits(config.storage))
             services.flags = shown(config, services.options, self._concurrency)
+
+        return apply
+
+    def _follow_query_log(self, running: Config | None, config: Config) -> Apply:
+        """The log of queries is opened anew by every reload."""
+        running_queries, metrics = self.services.running, self.services.metrics
+        name = config.global_.query_log_file
+        opened = QueryLog(Path(name), metrics.query_log_failures.inc) if name else None
+
+        async def apply() -> None:
+            before, running_queries.log = running_queries.log, opened
+            metrics.query_log.set(opened is not None)
+            if before is not None:
+                self.services.chores.submit(before.close)  # behind the lines that are still to be written
 
         return apply
 
@@ -298,6 +318,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
         log.info("data directory opened", extra={"fields": {
             "path": data, "series": storage.statistics().series, "seconds": f"{time.monotonic() - began:.2f}",
         }})
+        name_unfinished(services, data)
         query = services.config.query
         options = EngineOptions(lookback_delta_ms=query.lookback_delta, threads=services.query_threads,
                                 default_step_ms=services.config.global_.evaluation_interval, nice=QUERY_NICE,

@@ -22,6 +22,7 @@ from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.metrics import Metrics
 from tsdb.server.notifications import Notifications
+from tsdb.server.queries.running import Queries
 
 if TYPE_CHECKING:
     from scraper.scraper import Scraper
@@ -148,6 +149,10 @@ class Services:
     small: SmallQueries = field(default_factory=SmallQueries)
     query_threads: int = 1
     """Threads that one query may use."""
+    query_concurrency: int = 1
+    """Queries that run at once, besides small ones on the event loop."""
+    query_memory: int = 1 << 30
+    """Bytes that one query may take where the config does not say it."""
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     """Runs queries and label lookups; its size is the query concurrency, its queue the query queue."""
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
@@ -155,6 +160,11 @@ class Services:
     chores: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     """Self-metrics, compression and the like: short, never behind a query."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("tsdb.server"))
+    running: Queries = field(init=False)
+    """Queries that wait or run."""
+
+    def __post_init__(self) -> None:
+        self.running = Queries(self.metrics.query_seconds, self.metrics.queries.inc, self.chores)
 
     @property
     def storage(self) -> Database:

@@ -65,6 +65,7 @@ class SampleBudget:
         with self.lock:
             self.held += samples
             self.allow(self.held)
+            self.context.statistics.peak_samples = max(self.context.statistics.peak_samples, self.held)
 
     def allow(self, samples: int) -> None:
         """Raises LimitExceeded if so many at once are over `limits.max_samples`."""

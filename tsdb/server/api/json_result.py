@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from itertools import accumulate, chain
 from math import isfinite
@@ -38,10 +38,25 @@ Part = bytes | memoryview
 _PART_BYTES = 1 << 20
 _SMALL_PART_BYTES = 64 << 10
 _WORDS = np.frombuffer(b'{"metric":,"value":,"values":[,"histogram":,"histograms":[' + bytes(8), np.uint8)
+_AT_ONCE = 1 << 18
+"""Labels whose distinct texts are found together."""
+_LABEL_BYTES = 2 * (4 + 8)
+"""Name and value of a label, and their places among the texts."""
+_TEXT_BYTES = 400
+"""A text, about, as it is known and as JSON."""
+_UNBOXED_BYTES = 12
+"""A cell that may be a histogram."""
 _NO_TIMES = np.empty(0, np.int64)
 _NO_VALUES = np.empty(0, np.uint64)
 _NO_CELLS = np.empty(0, np.uint8)
 _NO_NUMBERS = np.empty(0)
+
+
+Reserve = Callable[[int], None]
+
+
+def _any_size(size: int) -> None:
+    """Nobody counts."""
 
 
 def value_text(value: float) -> str:
@@ -62,9 +77,9 @@ def plain_text(value: float) -> str:
     return f"{Decimal(repr(value)).normalize():f}" if isfinite(value) else value_text(value)
 
 
-def encode_result(result: QueryResult, limit: int = 0) -> tuple[Iterator[Part], bool]:
+def encode_result(result: QueryResult, limit: int = 0, reserve: Reserve = _any_size) -> tuple[Iterator[Part], bool]:
     """The members ``"resultType"`` and ``"result"`` of `data`, and whether `limit` (0: none) cuts series off. A part is
-    made when it is asked for."""
+    made when it is asked for. `reserve` is told of bytes that are held besides."""
     head = f'"resultType":"{result.type}","result":'.encode()
     payload = result.payload
     if result.type in (ValueType.SCALAR, ValueType.STRING):
@@ -80,37 +95,43 @@ def encode_result(result: QueryResult, limit: int = 0) -> tuple[Iterator[Part], 
         end = np.cumsum(lengths)
         times = np.concatenate([times for times, _ in samples]) if kept else _NO_TIMES
         bits = np.concatenate([cells for _, cells in samples]).view(np.uint64) if kept else _NO_VALUES
-        parts = _encode(MATRIX, result.series, kept, end - lengths, end, times, bits, _NO_CELLS, False, payload)
+        parts = _encode(MATRIX, result.series, kept, end - lengths, end, times, bits, _NO_CELLS, False, payload,
+                        reserve)
     else:
         steps = int(result.times.size)
         begin = np.arange(kept, dtype=np.int64) * steps
         kind = VECTOR if result.type == ValueType.VECTOR else MATRIX
         values = np.ascontiguousarray(result.values).reshape(-1).view(np.uint64)
         present = np.ascontiguousarray(result.present).reshape(-1).view(np.uint8)
-        parts = _encode(kind, result.series, kept, begin, begin + steps, result.times, values, present, True, payload)
+        parts = _encode(kind, result.series, kept, begin, begin + steps, result.times, values, present, True, payload,
+                        reserve)
     return chain([head], parts), kept < rows
 
 
-def encode_series(series: SeriesSet, limit: int = 0) -> tuple[Iterator[Part], bool]:
-    """Label sets as a JSON array, and whether `limit` (0: none) cuts any off."""
+def encode_series(series: SeriesSet, limit: int = 0, reserve: Reserve = _any_size) -> tuple[Iterator[Part], bool]:
+    """Label sets as a JSON array, and whether `limit` (0: none) cuts any off. `reserve` as above."""
     rows = len(series)
     kept = min(rows, limit) if limit > 0 else rows
-    return _encode(SERIES, series, kept, _NO_TIMES, _NO_TIMES, _NO_TIMES, _NO_VALUES, _NO_CELLS, False), kept < rows
+    return _encode(SERIES, series, kept, _NO_TIMES, _NO_TIMES, _NO_TIMES, _NO_VALUES, _NO_CELLS, False, None,
+                   reserve), kept < rows
 
 
 def _encode(kind: int, series: SeriesSet, rows: int, begin: NDArray[np.int64], end: NDArray[np.int64],
             times: NDArray[np.int64], values: NDArray[np.uint64], present: NDArray[np.uint8], shared: bool,
-            payload: NDArray[np.uint8] | None = None) -> Iterator[Part]:
+            payload: NDArray[np.uint8] | None, reserve: Reserve) -> Iterator[Part]:
     """A JSON array of the first `rows` rows."""
     numbers, counts = _NO_TIMES, _NO_NUMBERS
     if payload is None:
         payload = _NO_CELLS
     else:
+        reserve(_UNBOXED_BYTES * values.size)
         values, present, longest = _unboxed(values, present, payload)
         numbers, counts = np.empty(PARTS + longest, np.int64), np.empty(longest)
     offsets = series.offsets[: rows + 1]
     labels = int(offsets[-1])
+    reserve(_LABEL_BYTES * labels)
     used, places = _distinct(np.concatenate((series.names[:labels], series.values[:labels])))
+    reserve(_TEXT_BYTES * len(used))
     text, text_offsets = _strings(series.symbols.texts(used))
     yield b"["
     written = np.zeros(1, np.int64)
@@ -157,8 +178,12 @@ def _distinct(symbols: NDArray[np.uint32]) -> tuple[list[int], NDArray[np.int64]
         place: dict[int, int] = {}
         places = [place.setdefault(symbol, len(place)) for symbol in symbols.tolist()]
         return list(place), np.array(places, np.int64)
-    used, inverse = np.unique(symbols, return_inverse=True)
-    return used.tolist(), inverse.astype(np.int64, copy=False)
+    parts = range(0, symbols.size, _AT_ONCE)
+    used = np.unique(np.concatenate([np.unique(symbols[first : first + _AT_ONCE]) for first in parts]))
+    inverse = np.empty(symbols.size, np.int64)
+    for first in parts:
+        inverse[first : first + _AT_ONCE] = np.searchsorted(used, symbols[first : first + _AT_ONCE])
+    return used.tolist(), inverse
 
 
 def _strings(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -70,7 +70,7 @@ async def series(services: Services, request: Request) -> Answer:
         context.check()
         matchers = parameters.matcher_sets(request, named=True)
         found = services.storage.series(matchers, mint, maxt, context, limit + 1 if limit > 0 else 0)
-        parts, cut = encode_series(found, limit)
+        parts, cut = encode_series(found, limit, context.reserve)
         return success_parts(parts, [TRUNCATED] if cut else ())
 
     return await in_query_thread(services, context, work)

@@ -22,9 +22,6 @@ _BOUNDS = {"-292273086-05-16T16:47:06Z": MIN_TIME, "292277025-08-18T07:12:54.999
 _QUERY_TIME_LIMIT = 2**53
 """Queries take times up to here, ms: the year 287396. Selectors look back and forth from them."""
 
-MAX_POINTS = 11_000
-"""Steps of a range query, at most one fewer than this and one."""
-
 _FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:[.,]([0-9]+))?(Z|[-+][0-9]{2}:[0-9]{2})", re.ASCII
@@ -108,8 +105,8 @@ def query_time(request: Request, now: int) -> int:
     return _near(request, "time", time_or(request, "time", now))
 
 
-def query_range(request: Request) -> tuple[int, int, int]:
-    """(start, end, step) of a range query, ms. Raises BadData."""
+def query_range(request: Request, most: int) -> tuple[int, int, int]:
+    """(start, end, step) of a range query, ms; `most`: times `step` between them (0: any number). Raises BadData."""
     bounds = []
     for name in ("start", "end"):
         try:
@@ -127,9 +124,9 @@ def query_range(request: Request) -> tuple[int, int, int]:
         raise invalid(
             "step", "zero or negative query resolution step widths are not accepted. Try a positive integer"
         )
-    if (end - start) // step > MAX_POINTS:
+    if 0 < most < (end - start) // step:
         raise BadData(
-            "exceeded maximum resolution of 11,000 points per timeseries. "
+            f"exceeded maximum resolution of {most:,} points per timeseries. "
             "Try decreasing the query resolution (?step=XX)"
         )
     return start, end, step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,7 @@ from tsdb.server.api import parameters
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.http.answer import TRUNCATED, Answer, success_parts
 from tsdb.server.http.route import Request
+from tsdb.server.queries.running import Query, shape
 from tsdb.server.services import Services
 
 if TYPE_CHECKING:
@@ -28,99 +30,112 @@ async def query(services: Services, request: Request) -> Answer:
     limit = parameters.limit(request)
     moment = parameters.query_time(request, time.time_ns() // 1_000_000)
     lookback = parameters.lookback_delta(request, services.config.query.lookback_delta)
-    expr = request.value("query")
+    asked = _query(services, request, moment, moment, 0)
 
-    def evaluate(context: RequestContext) -> QueryResult:
-        return services.promql.query(expr, moment, context, lookback)
+    def evaluate() -> QueryResult:
+        return services.promql.query(asked.text, moment, asked.context, lookback)
 
-    small = services.small.is_small(services.storage, expr, moment, moment, 0,
+    small = services.small.is_small(services.storage, asked.text, moment, moment, 0,
                                     lookback or services.config.query.lookback_delta)
-    return await _run(services, request, evaluate, limit, small)
+    return await _run(services, request, asked, evaluate, limit, small)
 
 
 async def query_range(services: Services, request: Request) -> Answer:
     limit = parameters.limit(request)
-    start, end, step = parameters.query_range(request)
+    start, end, step = parameters.query_range(request, services.config.query.max_points)
     lookback = parameters.lookback_delta(request, services.config.query.lookback_delta)
-    expr = request.value("query")
+    asked = _query(services, request, start, end, step)
 
-    def evaluate(context: RequestContext) -> QueryResult:
-        return services.promql.query_range(expr, start, end, step, context, lookback)
+    def evaluate() -> QueryResult:
+        return services.promql.query_range(asked.text, start, end, step, asked.context, lookback)
 
-    small = services.small.is_small(services.storage, expr, start, end, step,
+    small = services.small.is_small(services.storage, asked.text, start, end, step,
                                     lookback or services.config.query.lookback_delta)
-    return await _run(services, request, evaluate, limit, small)
+    return await _run(services, request, asked, evaluate, limit, small)
 
 
 def new_context(services: Services, request: Request) -> RequestContext:
     """The context of a request: its principal, deadline and limits. Raises BadData for a wrong ``timeout``."""
-    seconds = parameters.timeout(request, services.config.query.timeout.seconds)
-    context = RequestContext.with_timeout(seconds, services.query_threads)
+    config = services.config.query
+    context = RequestContext.with_timeout(parameters.timeout(request, config.timeout.seconds), services.query_threads)
     context.principal = request.principal
-    context.limits = Limits(max_samples=services.config.query.max_samples)
+    context.limits = Limits(config.max_samples, config.max_series, int(config.max_memory) or services.query_memory)
     return context
 
 
-async def in_query_thread(services: Services, context: RequestContext, work: Callable[[], T]) -> T:
-    """Runs `work` where queries run, after those that wait already. If the client leaves, the work is cancelled."""
+async def in_query_thread(services: Services, context: RequestContext, work: Callable[[], T],
+                          begun: Callable[[Future[T]], None] | None = None) -> T:
+    """Runs `work` where queries run, after those that wait already; `begun` is given its future first. If the client
+    leaves, the work is cancelled. Raises QueryTimeout, QueryCanceled where that happens while it waits."""
+    future = services.queries.submit(work)
+    if begun is not None:
+        begun(future)
+    left = None if context.deadline is None else context.deadline - time.monotonic()
+    # who runs already looks at the clock itself, and cannot be cancelled so
+    timer = None if left is None else asyncio.get_running_loop().call_later(left, future.cancel)
     try:
-        return await asyncio.get_running_loop().run_in_executor(services.queries, work)
+        return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
-        context.cancelled.set()
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            context.cancelled.set()
+            raise
+        if not context.cancelled.is_set():
+            raise context.timed_out("query queue") from None
+        context.check()
         raise
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
-async def _run(
-    services: Services, request: Request, evaluate: Callable[[RequestContext], QueryResult], limit: int, small: bool
-) -> Answer:
-    context = new_context(services, request)
-    metrics = services.metrics
-    queued = time.perf_counter()
+def _query(services: Services, request: Request, start: int, end: int, step: int) -> Query:
+    http = request.http
+    peer = http.transport.get_extra_info("peername") if http.transport is not None else None
+    host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
+    client = {"clientIP": host, "method": http.method, "path": http.path}
+    return Query(request.value("query"), start, end, step, new_context(services, request),
+                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}", {"httpRequest": client})
+
+
+async def _run(services: Services, request: Request, asked: Query, evaluate: Callable[[], QueryResult], limit: int,
+               small: bool) -> Answer:
+    running, context = services.running, asked.context
+    wanted = request.value("stats")
 
     def evaluated() -> tuple[QueryResult, bytes]:
-        began = time.perf_counter()
-        seconds = metrics.query_seconds
-        seconds["queue_time"].observe(began - queued)
-        context.check()
-        try:
-            result = evaluate(context)
-        except BadData as problem:
-            raise parameters.invalid("query", str(problem)) from None
-        ended = time.perf_counter()
-        used = context.statistics
-        seconds["prepare_time"].observe(used.prepare_seconds)
-        seconds["result_sort"].observe(used.sort_seconds)
-        seconds["inner_eval"].observe(max(0.0, ended - began - used.prepare_seconds - used.sort_seconds))
-        metrics.query_samples.inc(context.statistics.samples_read)
-        return result, _stats(context, began - queued, ended - began) if request.value("stats") else b""
+        with running.evaluation(asked):
+            try:
+                result = evaluate()
+            except BadData as problem:
+                raise parameters.invalid("query", str(problem)) from None
+            finally:
+                services.metrics.query_samples.inc(context.statistics.samples_read)
+        return result, b',"stats":' + orjson.dumps(shape(asked)) if wanted else b""
 
     def answer(result: QueryResult, stats: bytes) -> Answer:
-        parts, cut = encode_result(result, limit)
+        parts, cut = encode_result(result, limit, context.reserve)
         warnings = [*result.warnings, TRUNCATED] if cut else result.warnings
         return success_parts(chain([b"{"], parts, [stats + b"}"]), warnings, result.infos)
 
-    metrics.queries.inc()
+    def begun(future: Future[Answer]) -> None:
+        asked.future = future
+        future.add_done_callback(lambda done: running.leave(asked, _problem(done)))
+
+    running.arrive(asked)
+    if not small:
+        return await in_query_thread(services, context, lambda: answer(*evaluated()), begun)
     try:
-        if not small:
-            return await in_query_thread(services, context, lambda: answer(*evaluated()))
-        made = evaluated()
-        if made[0].payload is None:
-            return answer(*made)
-        return await in_query_thread(services, context, lambda: answer(*made))  # histograms are long texts
-    finally:
-        metrics.queries.dec()
+        result, stats = evaluated()
+        made = answer(result, stats) if result.payload is None else None
+    except BaseException as problem:
+        running.leave(asked, problem)
+        raise
+    if made is None:  # histograms are long texts
+        return await in_query_thread(services, context, lambda: answer(result, stats), begun)
+    running.leave(asked, None)
+    return made
 
 
-def _stats(context: RequestContext, queue_s: float, eval_s: float) -> bytes:
-    statistics = context.statistics
-    return b',"stats":' + orjson.dumps({
-        "timings": {
-            "evalTotalTime": eval_s,
-            "resultSortTime": statistics.sort_seconds,
-            "queryPreparationTime": statistics.prepare_seconds,
-            "innerEvalTime": max(0.0, eval_s - statistics.prepare_seconds - statistics.sort_seconds),
-            "execQueueTime": queue_s,
-            "execTotalTime": queue_s + eval_s,
-        },
-        "samples": {"totalQueryableSamples": statistics.samples_read, "peakSamples": statistics.peak_bytes // 16},
-    })
+def _problem(done: Future[Answer]) -> BaseException | None:
+    return asyncio.CancelledError() if done.cancelled() else done.exception()

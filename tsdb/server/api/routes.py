@@ -13,6 +13,7 @@ from tsdb.server.api import (
     metadata,
     openapi,
     queries,
+    query_status,
     rules,
     runtime,
     self_metrics,
@@ -160,6 +161,26 @@ ROUTES: tuple[Route, ...] = (
     Route(
         ("GET",), "/api/v1/status/tsdb/blocks", Permission.READ, runtime.blocks,
         "What each block's meta.json says, the oldest first.",
+    ),
+    Route(
+        ("GET",), "/api/v1/status/active_queries", Permission.READ, query_status.active_queries,
+        "Queries that wait or run now, the oldest first, in the shape of VictoriaMetrics: ids, clients, times (ms), "
+        "and what they have read and hold.", needs_storage=False,
+    ),
+    Route(
+        ("GET",), "/api/v1/status/top_queries", Permission.READ, query_status.top_queries,
+        "The queries that were asked most often, and that took most time and memory, of the last 20,000 that took a "
+        "millisecond or more, in the shape of VictoriaMetrics.",
+        (
+            Parameter("topN", "integer", "Rows of each table; 20 where it is missing, at most 10,000."),
+            Parameter("maxLifetime", "duration", "Only queries that ended within this time; 10m where it is missing."),
+        ),
+        needs_storage=False,
+    ),
+    Route(
+        ("POST",), "/api/tsdb/v1/queries/{id}/cancel", Permission.ADMIN, query_status.cancel,
+        "Ends a query that waits or runs, which is answered with 499; 404 where there is none of this id. Not in "
+        "Prometheus.", needs_storage=False,
     ),
     Route(
         ("GET",), "/api/v1/status/walreplay", Permission.READ, runtime.wal_replay,

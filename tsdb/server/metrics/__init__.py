@@ -90,7 +90,10 @@ class Metrics:
         self.query_samples = Counter(
             "prometheus_engine_query_samples", "Samples that queries read.", registry=registry
         )
-        Gauge("prometheus_engine_query_log_enabled", "1: queries are logged.", registry=registry).set(0)
+        self.query_log = Gauge("prometheus_engine_query_log_enabled", "1: queries are logged.", registry=registry)
+        self.query_log_failures = Counter(
+            "prometheus_engine_query_log_failures", "Queries that could not be logged.", registry=registry
+        )
         self.received = Counter(
             "tsdb_remote_write_samples", "Samples received by remote_write, rejected ones included.", registry=registry
         )
