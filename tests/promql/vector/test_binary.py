@@ -24,7 +24,7 @@ from tests.promql.vector.literal import (
     vector,
     vectors,
 )
-from tsdb.model.errors import ExecutionError, NotSupported
+from tsdb.model.errors import ExecutionError
 from tsdb.promql import ast
 from tsdb.promql.ast import Card, VectorMatching
 from tsdb.promql.operators.binary import build_binary
@@ -103,7 +103,8 @@ def result_labels(op: str, many: Labels, one: Labels, matching: VectorMatching, 
 def slow_step(op: str, left: list[tuple[Labels, float]], right: list[tuple[Labels, float]], matching: VectorMatching,
               return_bool: bool) -> dict[Labels, float]:
     """One step; raises ValueError("crowd" | "repeated" | "grouping" | "same") where Prometheus has an error."""
-    if not left or not right:
+    many_fill, one_fill = matching.fill_left, matching.fill_right
+    if (not left or not right) and many_fill is None and one_fill is None:
         return {}
     swapped = matching.card == Card.ONE_TO_MANY
     many, one = (right, left) if swapped else (left, right)
@@ -114,11 +115,14 @@ def slow_step(op: str, left: list[tuple[Labels, float]], right: list[tuple[Label
         partners[signature(labels, matching)] = labels, value
     matched: dict[Labels, set[Labels]] = {}
     out: dict[Labels, float] = {}
-    for labels, value in many:
-        key = signature(labels, matching)
-        if key not in partners:
+    pairs = [(signature(labels, matching), labels, value) for labels, value in many]
+    keys = {key for key, _, _ in pairs}
+    if many_fill is not None:
+        pairs += [(key, key, many_fill) for key in partners if key not in keys]
+    for key, labels, value in pairs:
+        if key not in partners and one_fill is None:
             continue
-        other_labels, other = partners[key]
+        other_labels, other = partners.get(key, (key, one_fill or 0.0))
         result, keep = element(op, *((other, value) if swapped else (value, other)))
         if return_bool:
             result, keep = float(keep), True
@@ -155,7 +159,8 @@ def matchings(draw: st.DrawFn) -> VectorMatching:
     card = draw(st.sampled_from([Card.ONE_TO_ONE, Card.MANY_TO_ONE, Card.ONE_TO_MANY]))
     labels = draw(names)
     include = () if card == Card.ONE_TO_ONE else tuple(n for n in draw(names) if n not in labels)
-    return VectorMatching(card, labels, draw(st.booleans()), include)
+    fills = st.none() | st.sampled_from([0.0, 2.0, math.nan])
+    return VectorMatching(card, labels, draw(st.booleans()), include, draw(fills), draw(fills))
 
 
 @settings(max_examples=150, deadline=None)
@@ -266,12 +271,6 @@ def test_delayed_names_are_kept_and_marked() -> None:
     series = build_binary(node("+"), child, scalar(env, 1), env).series()
     assert series.labels(0) == {"__name__": "m", "a": "x"}
     assert series.drop_name is not None and series.drop_name.all()
-
-
-def test_fill_is_not_supported_yet() -> None:
-    env = environment(1)
-    with pytest.raises(NotSupported, match="fill"):
-        build_binary(node("+", VectorMatching(fill_left=0.0)), vector(env), vector(env), env)
 
 
 def test_accounts_are_settled() -> None:

@@ -28,6 +28,7 @@ from tsdb.promql.kernels.binary_kernels import (
 )
 from tsdb.promql.operators.binary_vectors import VectorBinary
 from tsdb.promql.operators.cells import Mapped, Scalar, Unique, VectorOperator, mark_present, scalar_values, unique
+from tsdb.promql.operators.fill import filled
 from tsdb.promql.operators.groups import concatenate, match_groups, take
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
@@ -37,7 +38,7 @@ _COMPARISONS = {"==": EQUAL, "!=": LESS | GREATER | UNORDERED, "<": LESS, "<=": 
 
 
 def build_binary(node: ast.Binary, left: Operator, right: Operator, env: Environment) -> Operator:
-    """The operator of a binary expression. Raises NotSupported for fill modifiers and the operators of histograms."""
+    """The operator of a binary expression. Raises NotSupported for the operators of histograms."""
     if node.op in ("and", "or", "unless"):
         return _build_set_operator(node, left, right, env)
     if node.op not in _ARITHMETIC and node.op not in _COMPARISONS:
@@ -50,11 +51,9 @@ def build_binary(node: ast.Binary, left: Operator, right: Operator, env: Environ
     if left.type == ValueType.SCALAR:
         return _with_scalar(op, node.return_bool, right, left, True, env)
     matching = node.matching or ast.VectorMatching()
-    if matching.fill_left is not None or matching.fill_right is not None:
-        raise NotSupported("fill modifiers are not supported yet")
     if matching.card == Card.MANY_TO_MANY:
         raise ExecutionError(f"many-to-many matching is for set operators, not for {node.op}")
-    return Unique(env, VectorBinary(op, node.return_bool, matching, left, right, env))
+    return Unique(env, VectorBinary(op, node.return_bool, matching, *filled(left, right, matching, env), env))
 
 
 def _scalars(op: int, left: Operator, right: Operator, env: Environment) -> Operator:

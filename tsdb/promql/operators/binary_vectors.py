@@ -127,6 +127,9 @@ class VectorBinary(VectorOperator):
             count_present(present, pairs.one_signature, count)
             crowded = (count > 1).any(axis=0)
             del count
+        filled = (self._matching.fill_left, self._matching.fill_right) != (None, None)
+        if filled and crowded.any():  # where there is nothing to match, too
+            raise self._crowd(np.flatnonzero(present[:, crowded.argmax()]))
         for tile in self._many.cells():
             steps = np.flatnonzero(crowded & tile.present.any(axis=0))
             if steps.size:
