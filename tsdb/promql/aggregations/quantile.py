@@ -41,8 +41,8 @@ class Quantile(Grouped):
             yield from made.tiles()
 
     def _warn(self, q: NDArray[np.float64]) -> None:
-        largest, least = q.max(), q.min()
-        wrong = [math.nan] if np.isnan(q).any() else [largest] * (largest > 1) + [least] * (least < 0)
+        beyond = [x for x, wrong in ((q.max(), q.max() > 1), (q.min(), q.min() < 0)) if wrong]
+        wrong = [math.nan] if np.isnan(q).any() else beyond
         for value in wrong:
             text = f"PromQL warning: quantile value should be between 0 and 1, got {go_g(value)}"
             self.env.annotations.warn(text, self._node.param.span if self._node.param else None)
