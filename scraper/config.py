@@ -60,7 +60,7 @@ class GlobalConfig(Section, frozen=True):
     scrape_native_histograms: Annotated[
         bool | None, key("For jobs without this key. Default: the feature `native-histograms`.")
     ] = None
-    convert_classic_histograms_to_nhcb: Annotated[bool, key("For jobs without this key.", built=False)] = False
+    convert_classic_histograms_to_nhcb: Annotated[bool, key("For jobs without this key.")] = False
     always_scrape_classic_histograms: Annotated[bool, key("For jobs without this key.")] = False
     extra_scrape_metrics: Annotated[bool | None, key("For jobs without this key.")] = None
 
@@ -119,10 +119,10 @@ class ScrapeConfig(DiscoveryConfig, frozen=True, kw_only=True):
         bool | None, key("Take native histograms. Only `PrometheusProto` has them; `scrape_protocols` begin with it.")
     ] = None
     always_scrape_classic_histograms: Annotated[
-        bool | None, key("Take the classic histogram beside a native one, too, not only without it.")
+        bool | None, key("Take the classic histogram beside a native one, or one that it was converted to, too.")
     ] = None
     convert_classic_histograms_to_nhcb: Annotated[
-        bool | None, key("Make native histograms of classic ones.", built=False)
+        bool | None, key("Make native histograms with custom buckets of classic ones.")
     ] = None
     scrape_failure_log_file: Annotated[str, key("File that failed scrapes are logged to.", file=True)] = ""
     metrics_path: Annotated[str, key("Path of the metrics on each target.")] = "/metrics"

@@ -80,6 +80,7 @@ class JobSettings:
                 native=bool(native), classic=bool(config.always_scrape_classic_histograms),
                 bucket_limit=config.native_histogram_bucket_limit,
                 min_bucket_factor=config.native_histogram_min_bucket_factor,
+                convert=bool(config.convert_classic_histograms_to_nhcb),
             ),
         )
 

@@ -96,8 +96,8 @@ remote_write:
 - url: http://a
   write_relabel_configs: [{target_label: x}]
 scrape_configs:
-- {job_name: a, consul_sd_configs: [{server: x}], convert_classic_histograms_to_nhcb: true}
-- {job_name: b, consul_sd_configs: [{server: x}], convert_classic_histograms_to_nhcb: false}
+- {job_name: a, consul_sd_configs: [{server: x}]}
+- {job_name: b, consul_sd_configs: [{server: x}]}
 - {job_name: c, consul_sd_configs: []}
 otlp: {translation_strategy: UnderscoreEscapingWithSuffixes}
 """)
@@ -105,7 +105,6 @@ otlp: {translation_strategy: UnderscoreEscapingWithSuffixes}
         f"{file}:2:1: rule_files: not built yet: no rule is evaluated, no alert fires",
         f"{file}:3:1: remote_write: not built yet: nothing is sent",
         f"{file}:7:17 and 1 more: scrape_configs[].consul_sd_configs: not built yet: no targets come from it",
-        f"{file}:7:51: scrape_configs[].convert_classic_histograms_to_nhcb: not built yet: ignored",
     )
 
 

@@ -12,6 +12,8 @@ from tsdb.ingest import protobuf_kernels as protobuf
 from tsdb.ingest.exposition import metric_family_kernels as kernels
 from tsdb.ingest.exposition import native_histogram_kernels as native
 from tsdb.ingest.exposition import record_kernels as records
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.readable import Part, Readable
 from tsdb.ingest.exposition.series_cache import resized
 from tsdb.ingest.histogram_kernels import DETAILS, FIELDS, SIDE
 from tsdb.ingest.histogram_messages import problem_detail
@@ -41,6 +43,13 @@ class HistogramOptions:
     """Native histograms with more buckets are made coarser; where that does not help, the scrape fails. 0: no limit."""
     min_bucket_factor: float = 0.0
     """Those whose buckets grow by less are made coarser."""
+    convert: bool = False
+    """Classic ones become native ones with custom buckets; `classic`: they are taken too."""
+
+    @property
+    def wanted(self) -> NDArray[np.int64]:
+        """i64[OPTIONS], for `native_histogram_kernels`."""
+        return np.array([self.native, self.classic, self.max_schema, self.bucket_limit], np.int64)
 
     @property
     def max_schema(self) -> int:
@@ -51,27 +60,13 @@ class HistogramOptions:
         return max(native.COARSEST_SCHEMA, min(native.FINEST_SCHEMA, math.floor(-math.log2(math.log2(factor)))))
 
 
-@dataclass(frozen=True, slots=True)
-class Transcoded:
-    """A body of MetricFamily messages."""
-
-    records: bytes
-    """For `read_lines`."""
-    payload: NDArray[np.uint8] | None
-    """Native histograms. None: there are none."""
-    over_limit: int
-    """Histograms that have too many buckets whatever their schema."""
-    started: bool = False
-    """Whether of a sample it is known since when it counts."""
-
-
-def transcoded(body: bytes, options: HistogramOptions) -> Transcoded:
-    """Reads a body of MetricFamily messages, each behind its length. Raises ScrapeRefused where it is malformed, or a
-    native histogram is invalid."""
+def transcoded(body: bytes, options: HistogramOptions) -> Readable:
+    """Records of a body of MetricFamily messages, each behind its length. Raises ScrapeRefused where it is malformed,
+    or a native histogram is invalid."""
     data = np.frombuffer(body, np.uint8)
     labels = np.empty(2 * len(body), np.uint8)
     out = np.empty(8 * len(body) + 1024, np.uint8)
-    wanted = np.array([options.native, options.classic, options.max_schema, options.bucket_limit], np.int64)
+    wanted = options.wanted
     capacity = min(len(body), native.MOST_BYTES) if options.native else 0
     payload = np.empty(2 * len(body) + 1024 if options.native else 0, np.uint8)
     fields, details = np.empty(FIELDS, np.int64), np.zeros(DETAILS, np.int64)
@@ -88,5 +83,6 @@ def transcoded(body: bytes, options: HistogramOptions) -> Transcoded:
             if code == kernels.BAD_HISTOGRAM else _REASONS[code]
         raise ScrapeRefused(f"metric family {state[kernels.FAMILY] + 1} at byte {state[kernels.AT]}: {reason}")
     size = int(state[kernels.PAYLOAD])
-    return Transcoded(out[: state[kernels.OUT]].tobytes(), payload[:size].copy() if size else None,
-                      int(state[kernels.REFUSED]), bool(state[kernels.STARTS]))
+    return Readable((Part(out[: state[kernels.OUT]].tobytes(), Format.PROTOBUF),),
+                    payload[:size].copy() if size else None, int(state[kernels.REFUSED]),
+                    bool(state[kernels.STARTS]))

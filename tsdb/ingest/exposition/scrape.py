@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from tsdb.ingest.exposition import exposition_kernels as kernels
 from tsdb.ingest.exposition import line_kernels as lines
+from tsdb.ingest.exposition.formats import Format
+from tsdb.ingest.exposition.readable import Part
 from tsdb.ingest.exposition.record_kernels import MOST_EXEMPLARS
 from tsdb.ingest.exposition.series_cache import resized
 from tsdb.ingest.exposition.series_keys import KeyedRows
 from tsdb.model.batch import Metadata
+
+FILLED = (kernels.NEW, kernels.LINES, kernels.ODD, kernels.EXEMPLARS)
+"""Of `state`: rows of arrays with positions."""
 
 
 class ScrapeArrays:
@@ -52,6 +57,24 @@ class ScrapeArrays:
         rows = self.exemplars[: self.state[kernels.EXEMPLARS], lines.ROW]
         moved = np.append(np.where(some, np.cumsum(some) - 1, -1), -1)
         rows[:] = moved[rows]
+
+    def relocate(self, filled: Sequence[int], part: Part, size: int) -> None:
+        """Makes positions in a part those in the body of `size` bytes, but for the rows `filled` before: of new, lines,
+        odd and exemplars."""
+        if part.places is None or not part.places.size:
+            return
+        begins, shifts = part.places[:, 0], part.places[:, 1] - part.places[:, 0]
+
+        def moved(at: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.where(at < len(part.data), at + shifts[np.searchsorted(begins, at, "right") - 1], size)
+
+        state = self.state
+        for rows, column, used, before in zip(
+                (self.new, self.lines, self.odd, self.exemplars), (1, 1, 2, lines.LABELS_AT), FILLED, filled,
+                strict=True):
+            if part.format is not Format.PROTOBUF or used != kernels.EXEMPLARS:  # records tell where these are
+                rows[before : state[used], column] = moved(rows[before : state[used], column])
+        state[[kernels.AT, kernels.WRONG]] = moved(state[[kernels.AT, kernels.WRONG]])
 
     def grow(self, room: int = 4) -> None:
         """Makes room in what has too little left: for `room` samples, or twice of all that is filled."""

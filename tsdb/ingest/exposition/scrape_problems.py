@@ -73,11 +73,11 @@ def number_problems(body: bytes, format_: Format, arrays: ScrapeArrays) -> list[
         elif kind == lines.ODD_VALUE:
             arrays.values[row] = np.float64(value).view(np.uint64)
         elif kind == lines.ODD_TIME:
-            arrays.ts[row] = _milliseconds(value)
+            arrays.ts[row] = milliseconds(value)
         elif kind == lines.ODD_EXEMPLAR:
             arrays.exemplars[row, lines.VALUE] = np.float64(value).view(np.int64)
         else:
-            arrays.exemplars[row, lines.TIMESTAMP] = _milliseconds(value)
+            arrays.exemplars[row, lines.TIMESTAMP] = milliseconds(value)
     return problems
 
 
@@ -104,7 +104,8 @@ def _wrong_labels(body: bytes, begin: int, end: int, grammar: int, keys: SeriesK
     return ""
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """Cut off, as in Go."""
     ms = seconds * 1000
     return int(ms) if -9.2e18 < ms < 9.2e18 else -(1 << 63)
 

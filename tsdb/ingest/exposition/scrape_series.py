@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.ingest.exposition import exposition_kernels as kernels
+from tsdb.ingest.exposition.classic_histogram_kernels import convert_histograms
+from tsdb.ingest.exposition.classic_histograms import converted
 from tsdb.ingest.exposition.created_kernels import link_created
 from tsdb.ingest.exposition.created_lines import CreatedLines
 from tsdb.ingest.exposition.formats import Format
 from tsdb.ingest.exposition.label_kernels import read_series
 from tsdb.ingest.exposition.metadata_lines import cached_texts, families, metadata_of, read_line, read_lines
-from tsdb.ingest.exposition.metric_families import HistogramOptions, Transcoded, transcoded
+from tsdb.ingest.exposition.metric_families import HistogramOptions, transcoded
 from tsdb.ingest.exposition.metric_family_kernels import write_records
-from tsdb.ingest.exposition.scrape import Exemplars, Scrape, ScrapeArrays, exemplars_of
+from tsdb.ingest.exposition.readable import Part, Readable
+from tsdb.ingest.exposition.scrape import FILLED, Exemplars, Scrape, ScrapeArrays, exemplars_of
 from tsdb.ingest.exposition.scrape_batch import join
 from tsdb.ingest.exposition.scrape_exemplars import new_exemplars
 from tsdb.ingest.exposition.scrape_problems import (
@@ -47,14 +50,14 @@ from tsdb.ingest.exposition.series_cache_kernels import (
     UNKNOWN_SLOT,
     rebuild_cache,
 )
-from tsdb.ingest.exposition.series_keys import KeyedRows, SeriesKeys, SeriesLimits, WrongSeries, keyed_rows
+from tsdb.ingest.exposition.series_keys import KeyedRows, SeriesKeys, SeriesLimits, WrongSeries, joined, keyed_rows
 from tsdb.model.batch import REASONS, STALE_NAN, Appended, Batch, Exemplar, KnownRows, Metadata
 from tsdb.model.errors import ScrapeRefused
 from tsdb.model.labels import METRIC_NAME, canonical_key
 
 __all__ = ["Exemplars", "Scrape", "ScrapeRefused", "SeriesLimits", "TargetSeries"]
 
-KERNELS = (kernels.read_lines, read_series, rebuild_cache, write_records, link_created)
+KERNELS = (kernels.read_lines, read_series, rebuild_cache, write_records, convert_histograms, link_created)
 """What scrapes call: to be loaded before, since a kernel that still compiles holds up who calls it."""
 METADATA_SCRAPES = 10
 """Metadata is remembered for so many scrapes after its last line, as in Prometheus."""
@@ -137,9 +140,11 @@ class TargetSeries:
             self._begin(format)
             self._track_staleness = track_staleness
             first_new = self._cache.count
-            made = transcoded(body, self._histograms) if format is Format.PROTOBUF else Transcoded(body, None, 0)
-            lines = made.records
-            arrays, code = self._read(lines, ts, honor_timestamps, made.started)
+            made = transcoded(body, self._histograms) if format is Format.PROTOBUF else Readable((Part(body, format),))
+            if self._histograms.convert:
+                made = converted(made, self._histograms.wanted)
+            lines = made.parts[0].data if format is Format.PROTOBUF else body
+            arrays, code = self._read(made, len(body), ts, honor_timestamps)
             state = arrays.state.tolist()
             if code == kernels.DONE and not state[kernels.NEW] and not state[kernels.LINES] \
                     and not state[kernels.ODD] and not state[kernels.EXEMPLARS]:
@@ -270,32 +275,37 @@ class TargetSeries:
             cache.forget_slots()
             cache.fields[np.flatnonzero(cache.flagged(METADATA)), SEEN] = -1
 
-    def _read(self, body: bytes, ts: int, honor_timestamps: bool, started: bool) -> tuple[ScrapeArrays, int]:
-        """Runs the kernel over a body. Returns its output, and DONE or its error."""
+    def _read(self, made: Readable, size: int, ts: int, honor_timestamps: bool) -> tuple[ScrapeArrays, int]:
+        """Runs the kernel over what is to be read of a body of `size`. Returns its output, and DONE or its error."""
         cache = self._cache
         first = cache.count == 1
         if first:
-            cache.reserve(len(body) // 64 + 64, len(body) // 2 + 512)
+            cache.reserve(size // 64 + 64, size // 2 + 512)
         reports = self._report_slots.slot.size
-        arrays = ScrapeArrays((len(body) // 64 if first else self._samples + self._samples // 64) + reports + 8, first,
-                              started)
+        arrays = ScrapeArrays((size // 64 if first else self._samples + self._samples // 64) + reports + 8, first,
+                              made.started)
         state = arrays.state
         state[kernels.ENTRIES] = cache.count
         state[kernels.NOW : kernels.OWN_TIMES + 1] = self._number, self._last, ts, honor_timestamps
-        data = np.frombuffer(body, np.uint8)
-        while True:
-            code = kernels.read_lines(data, self._format.value, cache.secret, cache.texts, cache.fields, cache.refs,
-                                      cache.tracked, cache.table, arrays.entry, arrays.row, arrays.ts, arrays.values,
-                                      arrays.explicit, arrays.start_ts, arrays.slot, arrays.ref, arrays.new,
-                                      arrays.lines, arrays.odd, arrays.exemplars, state)
-            cache.count = int(state[kernels.ENTRIES])
-            if code <= kernels.DONE:
+        for part in made.parts:
+            data, filled = np.frombuffer(part.data, np.uint8), [int(state[each]) for each in FILLED]
+            state[kernels.AT] = 0
+            while True:
+                code = kernels.read_lines(data, part.format.value, cache.secret, cache.texts, cache.fields, cache.refs,
+                                          cache.tracked, cache.table, arrays.entry, arrays.row, arrays.ts,
+                                          arrays.values, arrays.explicit, arrays.start_ts, arrays.slot, arrays.ref,
+                                          arrays.new, arrays.lines, arrays.odd, arrays.exemplars, state)
+                cache.count = int(state[kernels.ENTRIES])
+                if code <= kernels.DONE:
+                    break
+                if code == kernels.MORE_ROOM:
+                    arrays.grow()
+                else:
+                    most = cache.text_bytes + data.size - int(state[kernels.AT])
+                    cache.reserve(2 * cache.count + 64, min(most, 2 * cache.texts.size + 4096))
+            arrays.relocate(filled, part, size)
+            if code < kernels.DONE:
                 break
-            if code == kernels.MORE_ROOM:
-                arrays.grow()
-            else:
-                most = cache.text_bytes + len(body) - int(state[kernels.AT])
-                cache.reserve(2 * cache.count + 64, min(most, 2 * cache.texts.size + 4096))
         self._samples = int(state[kernels.SAMPLES])
         if arrays.values.size - self._samples < reports:
             arrays.grow(reports)
@@ -333,13 +343,23 @@ class TargetSeries:
         return metadata_of(said, cache, self._last - METADATA_SCRAPES), keyed
 
     def _keys_of(self, entries: NDArray[np.int64]) -> KeyedRows:
-        """Keys of entries that are in the format of this scrape. Raises WrongSeries."""
+        """Keys of entries. Raises WrongSeries."""
         fields = self._cache.fields
+        formats = fields[entries, FLAGS] >> FORMAT_SHIFT & FORMAT_MASK
+        borders = np.flatnonzero(formats[1:] != formats[:-1]) + 1
+        if borders.size:  # converted histograms are records
+            made: list[KeyedRows] = []
+            for begin, some in zip((0, *borders.tolist()), np.split(entries, borders), strict=True):
+                try:
+                    made.append(self._keys_of(some))
+                except WrongSeries as problem:
+                    problem.row += begin
+                    raise
+            return joined(made)
         begins = fields[entries, OFFSET].astype(np.int64)
         types = fields[entries, FLAGS] >> TYPE_SHIFT & TYPE_MASK
-        format_ = int(fields[entries[0], FLAGS]) >> FORMAT_SHIFT & FORMAT_MASK
         return self._keys.read(self._cache.texts, begins, fields[entries + 1, OFFSET] - begins, types.astype(np.uint8),
-                               format_)
+                               int(formats[0]))
 
     def _add_new(self, scrape: Scrape, keyed: KeyedRows) -> None:
         """Takes series without a slot into a scrape, without what relabeling drops."""

@@ -78,6 +78,16 @@ class KeyedRows:
         return KeyedRows(self.keys, self.row_hash[rows], self.row_offset[rows], self.row_length[rows])
 
 
+def joined(parts: Sequence[KeyedRows]) -> KeyedRows:
+    """Rows of all parts."""
+    sizes = np.cumsum([0, *(each.keys.size for each in parts[:-1])])
+    return KeyedRows(
+        np.concatenate([each.keys for each in parts]), np.concatenate([each.row_hash for each in parts]),
+        np.concatenate([each.row_offset + np.uint32(at) for each, at in zip(parts, sizes, strict=True)]),
+        np.concatenate([each.row_length for each in parts]),
+    )
+
+
 def keyed_rows(secret: NDArray[np.uint64], keys: Sequence[bytes]) -> KeyedRows:
     """Rows of canonical keys."""
     joined = np.frombuffer(b"".join(keys), np.uint8)
