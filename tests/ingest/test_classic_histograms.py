@@ -129,7 +129,7 @@ def test_wrong_lines_are_named(line: str, message: str) -> None:
 
 
 def test_limits_of_labels_name_the_first_line() -> None:
-    with pytest.raises(ScrapeRefused, match="^line 2: label_limit exceeded"):
+    with pytest.raises(ScrapeRefused, match=r"^line 2: label_limit exceeded"):
         read(target(histograms=CONVERT, limits=SeriesLimits(label_limit=1)), SERIES)
 
 
