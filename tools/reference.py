@@ -1,12 +1,15 @@
-"""Writes docs/configuration.md and docs/http-api.md from the tables in the code: python -m tools.reference"""
+"""Writes docs/configuration.md, docs/http-api.md and docs/promql.md from the tables in the code: python -m
+tools.reference"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from tools.promql_reference import promql
 from tsdb import config
 from tsdb.cli import cli
 from tsdb.flags import FEATURES, FLAGS, Flag, Meaning
@@ -206,7 +209,9 @@ def _absent() -> str:
     return _table(("metric", "why"), [(f"`{name}`", reason) for name, reason in ABSENT.items()])
 
 
-PAGES = {"configuration.md": configuration, "http-api.md": http_api}
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration.md": configuration, "http-api.md": http_api, "promql.md": functools.partial(promql, _table),
+}
 
 
 def main() -> None:

@@ -103,7 +103,9 @@ class _Builder:
         return function.build(Call(node, args, env, self._plan.steps, self._budget))
 
     def _aggregate(self, node: ast.Aggregate, env: Environment) -> Operator:
-        param = None if node.param is None else self.expression(_bare(node.param), env)
+        if node.param is not None:
+            node = replace(node, param=_bare(node.param))
+        param = None if node.param is None else self.expression(node.param, env)
         child = self._operator(_bare(node.expr), env)
         assert not isinstance(param, RangeVector)
         if isinstance(param, str):
