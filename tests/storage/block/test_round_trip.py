@@ -118,6 +118,7 @@ def test_many_chunks_and_wide_times(tmp_path: Path) -> None:
     assert ranges.begin.tolist() == [100, 3001]
     assert ranges.end.tolist() == [103, 3001]
     assert ranges.samples.tolist() == [9, 0]
+    assert ranges.likely.tolist() == [8, 0]  # six are; those of chunks at the borders are guessed
     assert read_block(block, mint=0, maxt=gap) == expected(content, 0, gap)
     assert block.fingerprints(rows)[0].tobytes() == hashlib.blake2b(
         canonical_key(dict(next(iter(content)))), digest_size=16).digest()

@@ -63,10 +63,13 @@ class ChunkRanges:
     """i64[n]"""
     samples: NDArray[np.int64]
     """i64[n]: how many these chunks hold, some of them perhaps beyond mint..maxt"""
+    likely: NDArray[np.int64]
+    """i64[n]: about how many of them are within mint..maxt"""
 
     def take(self, rows: NDArray[np.int64]) -> ChunkRanges:
         """Those of the given rows, in that order."""
-        return ChunkRanges(self.mint, self.maxt, self.begin[rows], self.end[rows], self.samples[rows])
+        return ChunkRanges(self.mint, self.maxt, self.begin[rows], self.end[rows], self.samples[rows],
+                           self.likely[rows])
 
 
 class Block:
@@ -235,14 +238,15 @@ class Block:
         first, past = index["series_chunk"].at(at), index["series_chunk"].at(at + 1)
         for name in ("chunk_mint", "chunk_maxt", "chunk_samples"):
             index[name].check_spans(first, past)
-        begin, end, most = (np.empty(rows.size, np.int64) for _ in range(3))
+        begin, end, most, likely = (np.empty(rows.size, np.int64) for _ in range(4))
         chunk_kernels.chunk_ranges(
             rows, index["series_chunk"].array, index["chunk_mint"].raw, index["chunk_maxt"].raw,
             index["chunk_mint"].width, self.meta.mint, mint, maxt, index["chunk_samples"].array, begin, end, most,
+            likely,
         )
         index["chunk_form"].check_spans(begin, end)
         index["chunk_offset"].check_spans(begin, end + 1)
-        return ChunkRanges(mint, maxt, begin, end, most)
+        return ChunkRanges(mint, maxt, begin, end, most, likely)
 
     def spans(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(first i64[n], last i64[n]): times of the oldest and newest sample of each row, ms."""

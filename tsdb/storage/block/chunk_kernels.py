@@ -130,12 +130,14 @@ def check_spans(begin: NDArray[np.int64], end: NDArray[np.int64], items: int, wi
     return -1, checked
 
 
-@kernel(types.void(I32, NUMBERS, BYTES, BYTES, int64, int64, int64, int64, SHORTS, I64, I64, I64), stage="query")
+@kernel(types.void(I32, NUMBERS, BYTES, BYTES, int64, int64, int64, int64, SHORTS, I64, I64, I64, I64), stage="query")
 def chunk_ranges(rows: NDArray[np.int32], series_chunk: NDArray[np.uint32], mints: NDArray[np.uint8],
                  maxts: NDArray[np.uint8], width: int, base: int, mint: int, maxt: int, samples: NDArray[np.uint16],
-                 begin: NDArray[np.int64], end: NDArray[np.int64], most: NDArray[np.int64]) -> None:
-    """Chunks begin:end (i64[n]) of each of n rows that touch mint..maxt (ms, both inclusive), and how many samples they
-    hold (`most` i64[n]). `mints` and `maxts` are columns of `width` with times since `base`."""
+                 begin: NDArray[np.int64], end: NDArray[np.int64], most: NDArray[np.int64],
+                 likely: NDArray[np.int64]) -> None:
+    """Chunks begin:end (i64[n]) of each of n rows that touch mint..maxt (ms, both inclusive), how many samples they
+    hold (`most` i64[n]), and about how many of these are within the times (`likely` i64[n]). `mints` and `maxts` are
+    columns of `width` with times since `base`."""
     for i in range(rows.size):
         row = np.int64(rows[i])
         first = np.int64(series_chunk[row])
@@ -148,12 +150,20 @@ def chunk_ranges(rows: NDArray[np.int32], series_chunk: NDArray[np.uint32], mint
             else:
                 high = middle
         begin[i] = low
-        total = 0
+        total, within = np.int64(0), np.int64(0)
         while low < past and base + number(mints, width, low) <= maxt:
-            total += np.int64(samples[low])
+            count = np.int64(samples[low])
+            total += count
+            first_ts, last_ts = base + number(mints, width, low), base + number(maxts, width, low)
+            if mint <= first_ts and last_ts <= maxt:
+                within += count
+            else:
+                part = np.float64(min(last_ts, maxt) - max(first_ts, mint) + 1) / np.float64(last_ts - first_ts + 1)
+                within += np.int64(part * np.float64(count)) + 1
             low += 1
         end[i] = low
         most[i] = total
+        likely[i] = within
 
 
 @device

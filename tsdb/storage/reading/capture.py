@@ -91,10 +91,10 @@ class HeadSelected:
         room = int(self._ends[end - 1]) - (int(self._ends[first - 1]) if first else 0)
         return tile_of(first, self._decode(first, end, room))
 
-    def count(self, most: NDArray[np.int64]) -> None:
+    def count(self, samples: NDArray[np.int64]) -> None:
         """As a source."""
         self._most = self._samples()
-        most[: self.slots.size] += self._most
+        samples[: self.slots.size] += self._most
 
     def decode(self, first: int, end: int) -> Columns | None:
         """As a source."""

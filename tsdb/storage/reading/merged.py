@@ -31,11 +31,11 @@ class MergedSelected:
         self._before: Sequence[Source] = [head, *overlapping]
         self._late = late
         self._start_times = head.selection.start_times
-        most = np.zeros(len(series), np.int64)
+        samples = np.zeros(len(series), np.int64)
         for source in (*self._before, apart, late):
             if source is not None:
-                source.count(most)
-        self._tile_rows = cut(most.cumsum())
+                source.count(samples)
+        self._tile_rows = cut(samples.cumsum())
 
     @property
     def series(self) -> SeriesSet:

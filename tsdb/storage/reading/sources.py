@@ -50,8 +50,8 @@ class Columns:
 class Source(Protocol):
     """Samples of rows of a result."""
 
-    def count(self, most: NDArray[np.int64]) -> None:
-        """Adds to `most` i64[rows] how many samples it has of each, at the most."""
+    def count(self, samples: NDArray[np.int64]) -> None:
+        """Adds to `samples` i64[rows] about how many samples it has of each."""
         ...
 
     def decode(self, first: int, end: int) -> Columns | None:
@@ -137,8 +137,8 @@ class LateSource:
         """Samples."""
         return int(self._ts.size)
 
-    def count(self, most: NDArray[np.int64]) -> None:
-        most[: self._begin.size] += self._end - self._begin
+    def count(self, samples: NDArray[np.int64]) -> None:
+        samples[: self._begin.size] += self._end - self._begin
 
     def decode(self, first: int, end: int) -> Columns | None:
         begin, past = padded(self._begin[first:end], end - first), padded(self._end[first:end], end - first)
@@ -249,9 +249,10 @@ class BlockSource:
         block that is alone may have deleted samples. Raises Corruption."""
         self._found = found
         self._columns = np.stack([each.block.columns for each in found])
-        self._samples = np.zeros(rows, np.int64)
+        self._samples, self._likely = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
         for each, place in zip(found, places, strict=True):
             self._samples[place] += each.ranges.samples
+            self._likely[place] += each.ranges.likely
         every = np.concatenate(places)
         self._offsets = np.zeros(rows + 2, np.int64)
         self._block = np.empty(every.size, np.int32)
@@ -268,8 +269,8 @@ class BlockSource:
         self._starts = [starts.at(place, rows) for each, place in zip(found, places, strict=True)
                         if start_times and (starts := each.starts()) is not None]
 
-    def count(self, most: NDArray[np.int64]) -> None:
-        most += self._samples
+    def count(self, samples: NDArray[np.int64]) -> None:
+        samples += self._likely
 
     def decode(self, first: int, end: int) -> Columns | None:
         if self._offsets[first] == self._offsets[end]:
