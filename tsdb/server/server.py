@@ -188,7 +188,7 @@ class Server:
         async def apply() -> None:
             services.promql.default_step_ms = config.global_.evaluation_interval
             services.storage.set_late_window(config.storage.tsdb.late_window_ms)
-            services.storage.set_max_exemplars(config.storage.max_exemplars)
+            await in_thread("exemplars", lambda: services.storage.set_max_exemplars(config.storage.max_exemplars))
             services.storage.set_retention(retention(config.storage))
             services.storage.set_series_limits(series_limits(config.storage))
             services.flags = shown(config, services.options, self._concurrency)

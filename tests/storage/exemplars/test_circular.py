@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -152,3 +153,17 @@ def test_numbers_keep_their_bits() -> None:
 def test_malformed_ones_are_named(packed: bytes) -> None:
     with pytest.raises(Corruption, match="malformed exemplars"):
         ExemplarColumns.from_bytes(packed)
+
+
+def test_resizing_while_exemplars_come() -> None:
+    store = CircularExemplars(200)
+    writer = threading.Thread(target=lambda: [offer(store, [(f"s{i % 7}", i, 1.0, "x")]) for i in range(900)])
+    writer.start()
+    sizes = 0
+    while writer.is_alive() or sizes % 3:
+        store.resize((50, 190, 120)[sizes % 3])
+        sizes += 1
+    writer.join(30)
+    left = [ts for columns in store.columns() for ts in columns.ts.tolist()]
+    assert left == list(range(900 - len(left), 900)) and 50 <= len(left) <= 120
+    assert sorted(ts for series in store.select(store.keys(), 0, LATEST) for ts in series.ts) == left

@@ -59,14 +59,8 @@ class CircularExemplars:
         """`most` are kept, then the oldest goes for each new one; 0: none are."""
         self._lock = threading.Lock()
         self._most = max(most, 0)
-        self._clear()
-        self.appended = 0
-        self.out_of_order = 0
-        """Refused as such."""
-
-    def _clear(self) -> None:
-        """No exemplars, and room for `_most`: pages of it are taken from the system when they are written."""
-        self._series = np.empty(self._most, np.int32)
+        self._added = 0  # ever
+        self._series = np.empty(self._most, np.int32)  # pages of it are taken from the system when they are written
         self._following = np.empty(self._most, np.int32)
         self._ts = np.empty(self._most, np.int64)
         self._value = np.empty(self._most, np.uint64)
@@ -77,20 +71,30 @@ class CircularExemplars:
         self._oldest: list[int] = []
         self._newest: list[int] = []
         self._free: list[int] = []  # numbers of series that have none any more
+        self.appended = 0
+        self.out_of_order = 0
+        """Refused as such."""
 
     @property
     def most(self) -> int:
         return self._most
 
     def resize(self, most: int) -> None:
-        """From now on `most` are kept: the newest of those that there are."""
+        """From now on `most` are kept: the newest of those that there are. Others read and write meanwhile: the new
+        ring is filled beside the old one."""
         with self._lock:
             if max(most, 0) == self._most:
                 return
-            whole = self._whole()
-            self._most = max(most, 0)
-            self._clear()
-            self._append(whole)
+            whole, before = self._whole(), self._added
+        made = CircularExemplars(most)
+        made._append(whole)
+        with self._lock:
+            if self._added > before:
+                made._append(self._whole(self._added - before))
+            self._most, self._next = made._most, made._next
+            self._series, self._following, self._ts, self._value = made._series, made._following, made._ts, made._value
+            self._labels, self._number, self._keys = made._labels, made._number, made._keys
+            self._oldest, self._newest, self._free = made._oldest, made._newest, made._free
 
     def newest(self, key: bytes) -> Place | None:
         """Of the newest exemplar of a series."""
@@ -124,6 +128,7 @@ class CircularExemplars:
             self._add(columns.keys[series], ts, bits, labels)
 
     def _add(self, key: bytes, ts: int, bits: int, labels: bytes) -> None:
+        self._added += 1
         if self._most == 0:
             return
         at = self._next
@@ -197,12 +202,13 @@ class CircularExemplars:
             whole = self._whole()
         yield from whole.pieces(AT_ONCE)
 
-    def _whole(self) -> ExemplarColumns:
+    def _whole(self, newest: int | None = None) -> ExemplarColumns:
         size = len(self._labels)
         first = self._next if size == self._most else 0
-        order = np.roll(np.arange(size), -first)
+        skip = 0 if newest is None else max(size - newest, 0)
+        order = np.roll(np.arange(size), -first)[skip:]
         return ExemplarColumns(self._keys.copy(), self._series[order].astype(np.uint32), self._ts[order],
-                               self._value[order], self._labels[first:] + self._labels[:first])
+                               self._value[order], (self._labels[first:] + self._labels[:first])[skip:])
 
     def statistics(self) -> ExemplarStatistics:
         with self._lock:
