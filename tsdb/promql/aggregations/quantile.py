@@ -41,9 +41,8 @@ class Quantile(Grouped):
             yield from made.tiles()
 
     def _warn(self, q: NDArray[np.float64]) -> None:
-        numbers = q[~np.isnan(q)]
-        wrong = [math.nan] if numbers.size < q.size else []
-        wrong += [value for value in (numbers.max(initial=0.0), numbers.min(initial=1.0)) if not 0 <= value <= 1]
+        beyond = [x for x, wrong in ((q.max(), q.max() > 1), (q.min(), q.min() < 0)) if wrong]
+        wrong = [math.nan] if np.isnan(q).any() else beyond  # as Prometheus: a NaN is its largest and least number, too
         for value in wrong:
             text = f"PromQL warning: quantile value should be between 0 and 1, got {go_g(value)}"
             self.env.annotations.warn(text, self._node.param.span if self._node.param else None)
