@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import http.client
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import zstandard
 
 from tests.processes import wait_until
-from tests.promql.memory_storage import MemorySymbols, labels_of, series_set
 from tests.server.conftest import Begin, Running
+from tests.server.scripted_engine import ScriptedEngine, busy, until_cancelled
 from tsdb.config import Config
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import (
@@ -30,52 +27,7 @@ from tsdb.model.errors import (
     TsdbError,
 )
 from tsdb.model.settings import Duration
-from tsdb.promql.ast import ValueType
-from tsdb.promql.result import QueryResult
 from tsdb.server.config import QueryConfig
-
-Script = Callable[[RequestContext], None]
-
-
-class ScriptedEngine:
-    """Answers with one row for every step, and remembers what it was asked."""
-
-    secret = None
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[Any, ...]] = []
-        self.script: Script | None = None
-        self.rows = 1
-
-    def query(self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None) -> QueryResult:
-        return self._answer(ValueType.VECTOR, (expr, time, lookback_delta_ms), [time], context)
-
-    def query_range(self, expr: str, start: int, end: int, step: int, context: RequestContext,
-                    lookback_delta_ms: int | None = None) -> QueryResult:
-        asked = (expr, start, end, step, lookback_delta_ms)
-        return self._answer(ValueType.MATRIX, asked, list(range(start, end + 1, step)), context)
-
-    def _answer(self, kind: ValueType, asked: tuple[Any, ...], times: list[int],
-                context: RequestContext) -> QueryResult:
-        self.asked.append(asked)
-        if self.script is not None:
-            self.script(context)
-        shape = (self.rows, len(times))
-        rows = [labels_of({"row": str(row)}) for row in range(self.rows)]
-        return QueryResult(kind, series_set(rows, MemorySymbols()), np.array(times, np.int64), np.ones(shape),
-                           np.ones(shape, np.bool_), warnings=["look <out>"], infos=["fyi"])
-
-    def statistics(self) -> Any:
-        raise NotImplementedError
-
-    def follow_damage(self, told: Callable[[list[str]], None]) -> None:
-        pass
-
-    def end_upkeep(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -192,13 +144,6 @@ def test_stats(running: Running) -> None:
     assert set(stats["samples"]) == {"totalQueryableSamples", "peakSamples"}
 
 
-def until_cancelled(context: RequestContext) -> None:
-    for _ in range(3000):
-        context.check()
-        context.cancelled.wait(0.01)
-    raise AssertionError("nobody cancelled")
-
-
 def test_timeout(running: Running, engine: ScriptedEngine) -> None:
     engine.script = until_cancelled
     answer = running.client.get("/api/v1/query", {"query": "up", "timeout": "50ms"})
@@ -212,26 +157,6 @@ def test_the_config_s_timeout_is_the_longest(begin: Begin, engine: ScriptedEngin
     engine.script = until_cancelled
     running.open(lambda services: (scripted, scripted))
     assert running.client.get("/api/v1/query", {"query": "up", "timeout": "1h"}).json()["errorType"] == "timeout"
-
-
-@contextlib.contextmanager
-def busy(running: Running, engine: ScriptedEngine) -> Iterator[None]:
-    """The only query thread has a query that does not end."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def script(context: RequestContext) -> None:
-        entered.set()
-        assert leave.wait(30)
-
-    engine.script = script
-    first = threading.Thread(target=running.client.get, args=("/api/v1/query", {"query": "first"}))
-    first.start()
-    try:
-        assert entered.wait(30)
-        yield
-    finally:
-        leave.set()
-        first.join(30)
 
 
 def test_waiting_counts(running: Running, engine: ScriptedEngine) -> None:
