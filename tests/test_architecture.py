@@ -69,6 +69,17 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
 )
 """Parts of tsdb.storage: each imports only parts in rows above its own."""
 
+WITHIN_PROMQL: tuple[set[str], ...] = (
+    {"ast", "literals", "regexes"},
+    {"durations", "kernels", "native_histogram_kernels", "native_histograms", "number_text", "result"},
+    {"operators"},
+    {"functions", "aggregations"},
+    {"syntax", "optimiser"},
+    {"plan"},
+    {"engine"},
+)
+"""The same of tsdb.promql."""
+
 LONGEST = 500
 """Lines of a file of the product. Longer: is it still one idea?"""
 
@@ -124,17 +135,18 @@ def test_parts_depend_in_one_direction() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_storage_is_built_in_layers() -> None:
-    row_of = {part: row for row, parts in enumerate(WITHIN_STORAGE) for part in parts}
+@pytest.mark.parametrize(("package", "layers"), [("tsdb.storage", WITHIN_STORAGE), ("tsdb.promql", WITHIN_PROMQL)])
+def test_large_parts_are_built_in_layers(package: str, layers: tuple[set[str], ...]) -> None:
+    row_of = {part: row for row, parts in enumerate(layers) for part in parts}
     wrong = []
     for path in sources():
         name = module_name(path).split(".")
-        if name[:2] != ["tsdb", "storage"] or len(name) == 2:
+        if name[:2] != package.split(".") or len(name) == 2:
             continue
-        assert name[2] in row_of, f"{path}: tsdb.storage.{name[2]} has no row in WITHIN_STORAGE"
+        assert name[2] in row_of, f"{path}: {package}.{name[2]} has no row among the layers"
         for module, names, line in imports(path):
             for target in [module, *(f"{module}.{each}" for each in names)]:
-                part = target.split(".")[2] if target.startswith("tsdb.storage.") else name[2]
+                part = target.split(".")[2] if target.startswith(f"{package}.") else name[2]
                 if part != name[2] and row_of.get(part, -1) >= row_of[name[2]]:
                     wrong.append(f"{path.relative_to(REPOSITORY)}:{line}: {name[2]} may not import {part}")
     assert not wrong, "\n".join(wrong)

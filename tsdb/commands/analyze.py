@@ -156,7 +156,7 @@ def _of_server(url: str, limit: int, matches: Sequence[str]) -> dict[str, Any]:
 
 def _matcher_sets(matches: Sequence[str]) -> list[Sequence[Matcher]]:
     from tsdb.model.errors import ParseError
-    from tsdb.promql.parser import parse_selector
+    from tsdb.promql.syntax.parser import parse_selector
 
     try:
         return [parse_selector(match) for match in matches]

@@ -253,7 +253,7 @@ def _list(block: Block, matches: tuple[str, ...], samples: bool, as_json: bool, 
 
     from tsdb.model.labels import format_series
     from tsdb.model.times import time_text
-    from tsdb.promql.parser import parse_selector
+    from tsdb.promql.syntax.parser import parse_selector
 
     found = [block.find(parse_selector(match)) for match in matches]
     rows = np.unique(np.concatenate(found)).astype(np.int32)

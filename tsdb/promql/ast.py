@@ -1,4 +1,4 @@
-"""The tree of a PromQL expression. Nodes are immutable and typed; `tsdb.promql.printer` turns them back into PromQL."""
+"""The tree of a PromQL expression. Nodes are immutable and typed; `syntax.printer` turns them back into PromQL."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ from tsdb.promql.operators.cells import Matrix, Unique, finish_names
 from tsdb.promql.operators.groups import no_labels, take
 from tsdb.promql.operators.selectors import RangeVector, SampleBudget, raw_samples
 from tsdb.promql.operators.vector import Annotations, Environment, Operator, Steps
-from tsdb.promql.parser import parse
 from tsdb.promql.plan.build import build
 from tsdb.promql.plan.plan import Plan, PlanOptions
 from tsdb.promql.plan.types import type_of
 from tsdb.promql.result import QueryResult
-from tsdb.promql.typed import TYPE_NAMES
+from tsdb.promql.syntax.parser import parse
+from tsdb.promql.syntax.typed import TYPE_NAMES
 
 P = ParamSpec("P")
 R = TypeVar("R")

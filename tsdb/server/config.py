@@ -148,7 +148,7 @@ class RetentionRuleConfig(Section, frozen=True):
     keep: Annotated[Duration, key("How long they are kept, shorter or longer than `tsdb.retention.time`. 0: for ever.")]
 
     def checked(self, place: Place) -> RetentionRuleConfig:
-        from tsdb.promql.parser import parse_selector
+        from tsdb.promql.syntax.parser import parse_selector
 
         try:
             parse_selector(self.match)

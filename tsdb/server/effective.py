@@ -43,7 +43,7 @@ def effective(config: Config, flags: Flags) -> Config:
 
 def retention(storage: StorageConfig) -> Retention:
     """What is kept, as storage takes it."""
-    from tsdb.promql.parser import parse_selector
+    from tsdb.promql.syntax.parser import parse_selector
     from tsdb.storage.upkeep.retention import Retention, RetentionRule
 
     limits = storage.tsdb.retention

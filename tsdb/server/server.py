@@ -246,7 +246,7 @@ def _rehearse(services: Services, engine: QueryEngine) -> None:
     """A first query, so that nobody else's has to load the parser and the usual kernels. In a daemon thread while it
     waits for kernels to compile, which takes long and must not keep the server from stopping."""
     from tsdb.kernels import KernelError
-    from tsdb.promql.parser import parse
+    from tsdb.promql.syntax.parser import parse
 
     lower_priority(QUERY_NICE)
     try:

@@ -12,8 +12,8 @@ from tsdb.model.errors import NotSupported, ParseError, QueryError
 from tsdb.model.tiles import Queryable
 from tsdb.promql import Engine, EngineOptions, QueryResult, ast
 from tsdb.promql.ast import At, AtKind, Expr, ValueType
-from tsdb.promql.parser import parse
-from tsdb.promql.printer import to_promql
+from tsdb.promql.syntax.parser import parse
+from tsdb.promql.syntax.printer import to_promql
 from tsdb.testing.compare import (
     Mismatch,
     check_annotations,

@@ -29,7 +29,7 @@ from tsdb.promql.ast import (
     VectorSelector,
 )
 from tsdb.promql.functions import FUNCTIONS
-from tsdb.promql.parser import parse
+from tsdb.promql.syntax.parser import parse
 
 _WORDS = "sum by without on offset start end step range and or unless atan2 bool ignoring group_left min_of"
 KEYWORDS = _WORDS.split()

@@ -12,9 +12,9 @@ import pytest
 from tests.client import Client
 from tests.processes import Process, free_port
 from tsdb.model.errors import TsdbError
-from tsdb.promql.parser import parse
-from tsdb.promql.pretty import pretty
-from tsdb.promql.tree import tree
+from tsdb.promql.syntax.parser import parse
+from tsdb.promql.syntax.pretty import pretty
+from tsdb.promql.syntax.tree import tree
 
 pytestmark = pytest.mark.peer
 

@@ -7,7 +7,7 @@ import pytest
 from tsdb.model.errors import ExecutionError
 from tsdb.promql.ast import Duration, MatrixSelector, VectorSelector
 from tsdb.promql.durations import resolve
-from tsdb.promql.parser import parse
+from tsdb.promql.syntax.parser import parse
 
 
 def range_of(text: str) -> Duration:

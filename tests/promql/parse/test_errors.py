@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tsdb.model.errors import BadData, ParseError
-from tsdb.promql.parser import parse, parse_selector
+from tsdb.promql.syntax.parser import parse, parse_selector
 
 
 def complaint(text: str, *, experimental: bool = True) -> str:

@@ -15,10 +15,10 @@ from tests.promql.parse import scripts
 from tests.promql.parse.strategies import any_expression
 from tsdb.model.errors import ParseError
 from tsdb.promql.ast import Expr
-from tsdb.promql.lexer import MAX_TOKENS
-from tsdb.promql.parser import MAX_LENGTH, Parser, parse
-from tsdb.promql.printer import to_promql
-from tsdb.promql.typed import MAX_DEPTH
+from tsdb.promql.syntax.lexer import MAX_TOKENS
+from tsdb.promql.syntax.parser import MAX_LENGTH, Parser, parse
+from tsdb.promql.syntax.printer import to_promql
+from tsdb.promql.syntax.typed import MAX_DEPTH
 
 DEEP: dict[str, Callable[[int], str]] = {
     "parentheses": lambda n: "(" * n + "a" + ")" * n,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tsdb.promql.ast import NumberLiteral, StringLiteral
 from tsdb.promql.literals import format_number, parse_number, quote, unquote
-from tsdb.promql.parser import parse
+from tsdb.promql.syntax.parser import parse
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from tests.promql.parse import scripts
 from tests.promql.parse.strategies import any_expression
 from tsdb.model.errors import ParseError
 from tsdb.promql.ast import Aggregate, Call, Expr
-from tsdb.promql.parser import parse
-from tsdb.promql.pretty import pretty
-from tsdb.promql.printer import to_promql
-from tsdb.promql.tree import tree
+from tsdb.promql.syntax.parser import parse
+from tsdb.promql.syntax.pretty import pretty
+from tsdb.promql.syntax.printer import to_promql
+from tsdb.promql.syntax.tree import tree
 
 LONG = "x" * 60
 

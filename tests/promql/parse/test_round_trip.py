@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from tests.promql.parse import scripts
 from tests.promql.parse.strategies import any_expression, without_parens
 from tsdb.promql.ast import Expr, walk
-from tsdb.promql.parser import parse
-from tsdb.promql.printer import to_promql
+from tsdb.promql.syntax.parser import parse
+from tsdb.promql.syntax.printer import to_promql
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)

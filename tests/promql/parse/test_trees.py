@@ -27,7 +27,7 @@ from tsdb.promql.ast import (
     VectorSelector,
     walk,
 )
-from tsdb.promql.parser import parse, parse_selector
+from tsdb.promql.syntax.parser import parse, parse_selector
 
 
 def series(name: str, *matchers: Matcher) -> VectorSelector:

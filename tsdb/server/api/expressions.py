@@ -10,9 +10,9 @@ import orjson
 
 from tsdb.model.errors import BadData, ExecutionError, ParseError
 from tsdb.promql.ast import Expr, VectorSelector, walk
-from tsdb.promql.parser import parse
-from tsdb.promql.pretty import pretty
-from tsdb.promql.tree import tree
+from tsdb.promql.syntax.parser import parse
+from tsdb.promql.syntax.pretty import pretty
+from tsdb.promql.syntax.tree import tree
 from tsdb.server.api import parameters
 from tsdb.server.api.json_result import time_text, value_text
 from tsdb.server.api.queries import in_query_thread, new_context

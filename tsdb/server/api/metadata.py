@@ -96,7 +96,7 @@ def _one(families: Families, family: str) -> list[tuple[str, Metadata]]:
 
 
 def _target_matchers(request: Request) -> Sequence[Matcher]:
-    from tsdb.promql.parser import parse_selector
+    from tsdb.promql.syntax.parser import parse_selector
 
     text = request.value("match_target")
     try:

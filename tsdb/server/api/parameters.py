@@ -194,7 +194,7 @@ def boolean(request: Request, name: str, problem: str) -> bool:
 
 def selectors(request: Request) -> list[tuple[Matcher, ...]]:
     """The selectors of ``match[]``. Raises ParseError."""
-    from tsdb.promql.parser import parse_selector
+    from tsdb.promql.syntax.parser import parse_selector
 
     return [parse_selector(text, checked=False) for text in request.form.get("match[]", ())]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tsdb.model.errors import QueryError
 from tsdb.model.matchers import Matcher
 from tsdb.promql import ast
-from tsdb.promql.parser import parse
+from tsdb.promql.syntax.parser import parse
 
 if TYPE_CHECKING:
     from tsdb.server.services import Database

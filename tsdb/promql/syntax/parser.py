@@ -13,13 +13,13 @@ from lark.exceptions import UnexpectedInput
 from tsdb.model.errors import ParseError
 from tsdb.model.matchers import Matcher
 from tsdb.promql.ast import Expr, VectorSelector
-from tsdb.promql.duration_rules import DurationRules
-from tsdb.promql.experimental import experimental_problem
-from tsdb.promql.lexer import PromQLLexer
-from tsdb.promql.operator_rules import OperatorRules
-from tsdb.promql.selector_rules import SelectorRules
-from tsdb.promql.syntax_errors import syntax_problem, text_problem
-from tsdb.promql.typed import Problem, Typed
+from tsdb.promql.syntax.duration_rules import DurationRules
+from tsdb.promql.syntax.experimental import experimental_problem
+from tsdb.promql.syntax.lexer import PromQLLexer
+from tsdb.promql.syntax.operator_rules import OperatorRules
+from tsdb.promql.syntax.selector_rules import SelectorRules
+from tsdb.promql.syntax.syntax_errors import syntax_problem, text_problem
+from tsdb.promql.syntax.typed import Problem, Typed
 
 MAX_LENGTH: Final = 256 * 1024
 """Characters of an expression."""
@@ -40,7 +40,7 @@ class Parser:
     def __init__(self, *, max_length: int = MAX_LENGTH) -> None:
         self._max_length = max_length
         self._lark = Lark(
-            resources.files("tsdb.promql").joinpath("grammar.lark").read_text(encoding="utf-8"),
+            resources.files("tsdb.promql.syntax").joinpath("grammar.lark").read_text(encoding="utf-8"),
             start=["expression", "selector"],
             parser="lalr",
             lexer=PromQLLexer,

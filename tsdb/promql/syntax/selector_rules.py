@@ -23,11 +23,11 @@ from tsdb.promql.ast import (
     ValueType,
     VectorSelector,
 )
-from tsdb.promql.duration_rules import Period
 from tsdb.promql.durations import to_ms
 from tsdb.promql.literals import format_number, negative, parse_number, quote
 from tsdb.promql.regexes import matches_any_byte
-from tsdb.promql.typed import Problem, Typed, depth_above, end_of, span_of, start_of, unquoted
+from tsdb.promql.syntax.duration_rules import Period
+from tsdb.promql.syntax.typed import Problem, Typed, depth_above, end_of, span_of, start_of, unquoted
 
 METRIC_NAME: Final = "__name__"
 _MATCH_TYPES: Final = {str(kind): kind for kind in MatchType}

@@ -9,7 +9,7 @@ from typing import Final
 from lark.common import LexerConf
 from lark.lexer import BasicLexer, Lexer, LexerState, Token
 
-from tsdb.promql.typed import Problem, start_of
+from tsdb.promql.syntax.typed import Problem, start_of
 
 MAX_TOKENS: Final = 20_000
 """Much more than anybody writes, and little enough to be refused within a second."""

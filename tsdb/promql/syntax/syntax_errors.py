@@ -15,8 +15,8 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.literals import quote
-from tsdb.promql.operator_rules import Arguments, By
-from tsdb.promql.typed import MAX_DEPTH, Problem, end_of, start_of
+from tsdb.promql.syntax.operator_rules import Arguments, By
+from tsdb.promql.syntax.typed import MAX_DEPTH, Problem, end_of, start_of
 
 _BRACKETS: Final = re.compile(r"""[(\[)\]]|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|`[^`]*`?|#[^\r\n]*""")
 

@@ -10,7 +10,7 @@ from tsdb.model.durations import format_duration
 from tsdb.promql.ast import Duration, DurationExpr, NumberLiteral, Span
 from tsdb.promql.durations import MAX_MS, to_ms
 from tsdb.promql.literals import format_number
-from tsdb.promql.typed import Problem, Typed, depth_above, end_of, start_of
+from tsdb.promql.syntax.typed import Problem, Typed, depth_above, end_of, start_of
 
 
 class Period(NamedTuple):

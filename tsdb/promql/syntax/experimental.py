@@ -16,7 +16,7 @@ from tsdb.promql.ast import (
 )
 from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.literals import quote
-from tsdb.promql.typed import Problem
+from tsdb.promql.syntax.typed import Problem
 
 
 def experimental_problem(expr: Expr) -> Problem | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tsdb.promql.ast import Aggregate, Binary, Call, Expr, Paren, Subquery, Unary
-from tsdb.promql.printer import aggregate_head, operator, subquery_suffix, to_promql
+from tsdb.promql.syntax.printer import aggregate_head, operator, subquery_suffix, to_promql
 
 LONGEST_LINE: Final = 100
 """Bytes, without the indent."""

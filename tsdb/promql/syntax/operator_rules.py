@@ -23,7 +23,7 @@ from tsdb.promql.ast import (
 )
 from tsdb.promql.functions import FUNCTIONS, Function
 from tsdb.promql.literals import negative, quote
-from tsdb.promql.typed import TYPE_NAMES, Problem, Typed, depth_above, end_of, start_of, unquoted
+from tsdb.promql.syntax.typed import TYPE_NAMES, Problem, Typed, depth_above, end_of, start_of, unquoted
 
 _SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 _COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
