@@ -40,6 +40,14 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert names["result"].values.shape == (1, 21)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("page", [page for page in sorted(EXAMPLES.parent.glob("docs/*.md"))
+                                  if "```python\n" in page.read_text()], ids=lambda page: page.name)
+def test_the_python_of_the_docs_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in page.read_text().split("```python\n")[1:]:
+        exec(compile(block.partition("```")[0], page.name, "exec"), {})
+
+
 def test_the_quickstart_scrapes_itself(start: Start, tmp_path: Path) -> None:
     port = free_port()
     config = tmp_path / "quickstart.yml"

@@ -19,14 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdb.embedded import Database, open
+    from tsdb.model.batch import Metadata
     from tsdb.model.native_histograms import NativeHistogram
     from tsdb.result import Result
+    from tsdb.storage.exemplars.selecting import SeriesExemplars, StoredExemplar
+    from tsdb.storage.head.limits import SeriesLimits
 
 __version__ = "0.1.0"
-__all__ = ["Database", "NativeHistogram", "Result", "__version__", "open"]
+__all__ = ["Database", "Metadata", "NativeHistogram", "Result", "SeriesExemplars", "SeriesLimits", "StoredExemplar",
+           "__version__", "open"]
 
-_HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "NativeHistogram": "tsdb.model.native_histograms",
-         "Result": "tsdb.result"}
+_HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "Metadata": "tsdb.model.batch",
+         "NativeHistogram": "tsdb.model.native_histograms", "Result": "tsdb.result",
+         "SeriesExemplars": "tsdb.storage.exemplars.selecting", "SeriesLimits": "tsdb.storage.head.limits",
+         "StoredExemplar": "tsdb.storage.exemplars.selecting"}
 
 
 def __getattr__(name: str) -> Any:

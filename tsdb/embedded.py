@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels import warm_up
 from tsdb.kernels.hash_kernels import hash_rows
-from tsdb.model.batch import DUPLICATE, REASONS, Batch
+from tsdb.model.batch import DUPLICATE, EXEMPLAR_REASONS, REASONS, Batch, Exemplar, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.durations import parse_duration
 from tsdb.model.errors import BadData, BadRequest, ConfigError, OutOfBounds
@@ -21,12 +21,17 @@ from tsdb.model.labels import METRIC_NAME, canonical_key
 from tsdb.model.native_histograms import NativeHistogram, decode, is_boxed, offsets
 from tsdb.model.times import Time, column_to_ms, to_ms
 from tsdb.promql import Engine, EngineOptions, QueryResult
+from tsdb.promql.syntax.parser import parse_selector
 from tsdb.result import Result
 from tsdb.storage import Storage, StorageOptions
+from tsdb.storage.exemplars.selecting import SeriesExemplars
+from tsdb.storage.head.limits import SeriesLimits
 from tsdb.wal import Sync
 
 APPEND_AT_ONCE = 100_000
 HOUR_MS = 3_600_000
+FOREVER = (1 << 63) - 1
+METRIC_TYPES = ("counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset", "unknown")
 
 
 class Database:
@@ -68,17 +73,61 @@ class Database:
         if ts.size > 1 and (np.diff(ts) < 0).any():
             order = np.argsort(ts, kind="stable")
             ts, floats = ts[order], floats[order]
-        key = np.frombuffer(canonical_key(label_set), np.uint8)
-        offsets, lengths = np.zeros(1, np.uint32), np.array([key.size], np.uint32)
-        hashes = np.empty(1, np.uint64)
-        hash_rows(self._storage.secret, key, offsets, lengths, hashes)
         bits = floats.view(np.uint64)
         codes = np.zeros(ts.size, np.uint8)
+        limits: dict[int, str] = {}
         for part in _pieces(ts):
-            rows = np.zeros(ts[part].size, np.uint32)
-            batch = Batch(key, hashes, offsets, lengths, rows, ts[part], bits[part], history=True)
-            codes[part] = self._storage.submit(batch).result().codes
-        _raise_for(codes, label_set, ts)
+            appended = self._storage.submit(self._batch(label_set, ts[part], bits[part])).result()
+            codes[part] = appended.codes
+            limits.update(appended.refusals)
+        _raise_for(codes, label_set, ts, limits)
+
+    def append_exemplars(self, labels: Mapping[str, str] | str,
+                         exemplars: Iterable[tuple[Time, float, Mapping[str, str]]]) -> None:
+        """Adds exemplars of one series, examples of what went into its samples: (time, value, labels such as
+        ``{"trace_id": "4bf92f"}``) each. Of all series together the newest are kept (`open`'s `max_exemplars`).
+
+        Raises BadRequest where one is older than the newest of its series, in the future or of long labels, or where
+        the series has had no sample lately; the others are kept. ReadOnly; Unavailable.
+        """
+        label_set = {METRIC_NAME: labels} if isinstance(labels, str) else dict(labels)
+        _check_labels(label_set)
+        offered = []
+        for time, value, own in exemplars:
+            _check_texts(own)
+            offered.append(Exemplar(0, tuple(own.items()), float(value), to_ms(time)))
+        offered.sort(key=lambda each: (each.ts, each.value))
+        batch = self._batch(label_set, np.empty(0, np.int64), np.empty(0, np.uint64))
+        batch.exemplars = offered
+        codes = self._storage.submit(batch).result().exemplar_codes
+        wrong = np.flatnonzero(codes)
+        if wrong.size:
+            first = int(wrong[0])
+            raise BadRequest(f"{wrong.size} of {codes.size} exemplars of {label_set} were refused, the others are "
+                             f"kept; the first: {EXEMPLAR_REASONS[codes[first]]} (time {offered[first].ts / 1000:.3f})")
+
+    def exemplars(self, selector: str, start: Time | None = None, end: Time | None = None, *,
+                  timeout: float | None = None) -> list[SeriesExemplars]:
+        """Exemplars from start to end (default: all) of the series that a selector such as ``http_requests_total``
+        finds, each with labels, value and ts in ms. Raises QueryError."""
+        first = -FOREVER if start is None else to_ms(start)
+        last = FOREVER if end is None else to_ms(end)
+        return self._storage.exemplars([parse_selector(selector)], first, last, self._context(timeout))
+
+    def set_metadata(self, family: str, type: str = "unknown", help: str = "", unit: str = "") -> None:
+        """Says what a family of metrics is; `type` is Prometheus' word, such as ``counter``. Raises BadRequest,
+        ReadOnly, Unavailable."""
+        if type not in METRIC_TYPES:
+            raise BadRequest(f"type {type!r} of {family!r}: it is one of {', '.join(METRIC_TYPES)}")
+        _check_texts({"family": family, "help": help, "unit": unit})
+        none = np.empty(0, np.uint32)
+        batch = Batch(np.empty(0, np.uint8), np.empty(0, np.uint64), none, none, none, np.empty(0, np.int64),
+                      np.empty(0, np.uint64), [Metadata(family, type, help, unit)])
+        self._storage.submit(batch).result()
+
+    def metadata(self, family: str | None = None) -> dict[str, Metadata]:
+        """What families of metrics are, by name: one, if it is known, or all."""
+        return {name: found[0] for name, found in self._storage.metadata(family).items()}
 
     def query(self, expr: str, time: Time | None = None, *, timeout: float | None = None) -> Result:
         """Evaluates PromQL at one time (default: now). Raises QueryError, such as ParseError."""
@@ -112,17 +161,27 @@ class Database:
     ) -> None:
         self.close()
 
+    def _batch(self, labels: Mapping[str, str], ts: NDArray[np.int64], bits: NDArray[np.uint64]) -> Batch:
+        """Samples of one series."""
+        key = np.frombuffer(canonical_key(labels), np.uint8)
+        offsets, lengths = np.zeros(1, np.uint32), np.array([key.size], np.uint32)
+        hashes = np.empty(1, np.uint64)
+        hash_rows(self._storage.secret, key, offsets, lengths, hashes)
+        return Batch(key, hashes, offsets, lengths, np.zeros(ts.size, np.uint32), ts, bits, history=True)
+
     def _context(self, timeout: float | None) -> RequestContext:
         return RequestContext.with_timeout(self._timeout_s if timeout is None else timeout, threads=self._threads)
 
 
 def open(path: str | Path, *, read_only: bool = False, sync: Sync = "interval", timeout: float = 120.0,
-         threads: int = 2) -> Database:
+         threads: int = 2, limits: SeriesLimits | None = None, max_exemplars: int = 100_000) -> Database:
     """Opens a data directory, made where there is none.
 
     `read_only` shows what was committed when it was opened, beside a running server if need be. `sync` says when an
     append returns: "commit" after it is on the disk, "interval" (about a second later it is), "os". `timeout` (seconds)
-    is for queries, which use up to `threads` threads.
+    is for queries, which use up to `threads` threads. `limits` are on new series, as `storage.limits` of the server's
+    config: ``tsdb.SeriesLimits(max_series_per_metric=10_000, max_label_values={"user": 100})``. Of exemplars the newest
+    `max_exemplars` are kept.
 
     Raises DirectoryLocked, FormatTooNew, StorageError. The first use on a machine compiles kernels (half a minute).
     """
@@ -130,8 +189,8 @@ def open(path: str | Path, *, read_only: bool = False, sync: Sync = "interval", 
         raise ConfigError(f"threads is {threads}: at least 1")
     folder = Path(path)
     warm_up(None if read_only else folder)
-    return Database(Storage.open(folder, StorageOptions(wal_sync=sync), read_only=read_only), timeout_s=timeout,
-                    threads=threads)
+    options = StorageOptions(wal_sync=sync, series_limits=limits or SeriesLimits(), max_exemplars=max_exemplars)
+    return Database(Storage.open(folder, options, read_only=read_only), timeout_s=timeout, threads=threads)
 
 
 def _pieces(ts: NDArray[np.int64]) -> list[slice]:
@@ -142,7 +201,9 @@ def _pieces(ts: NDArray[np.int64]) -> list[slice]:
             for start in range(begin, end, APPEND_AT_ONCE)]
 
 
-def _raise_for(codes: NDArray[np.uint8], labels: dict[str, str], ts: NDArray[np.int64]) -> None:
+def _raise_for(codes: NDArray[np.uint8], labels: dict[str, str], ts: NDArray[np.int64],
+               limits: Mapping[int, str]) -> None:
+    """`limits`: what was refused for one, by code."""
     wrong = np.flatnonzero(codes)
     if wrong.size == 0:
         return
@@ -151,6 +212,8 @@ def _raise_for(codes: NDArray[np.uint8], labels: dict[str, str], ts: NDArray[np.
                f"the first: {REASONS[codes[first]]} (time {ts[first] / 1000:.3f})")
     if codes[first] == DUPLICATE:
         raise BadRequest(f"{message}: the series has another value at that time")
+    if int(codes[first]) in limits:
+        raise BadRequest(f"{message}: {limits[int(codes[first])]}")
     raise OutOfBounds(f"{message}: times are in seconds, at most 10 minutes ahead of the clock")
 
 
@@ -165,6 +228,10 @@ def parse_step(text: str) -> int:
 def _check_labels(labels: Mapping[str, str]) -> None:
     if not labels.get(METRIC_NAME):
         raise BadRequest(f"{dict(labels)} has no metric name: add a label {METRIC_NAME}")
+    _check_texts(labels)
+
+
+def _check_texts(labels: Mapping[str, str]) -> None:
     for name, value in labels.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise BadRequest(f"label {name!r} = {value!r}: names and values are texts")
