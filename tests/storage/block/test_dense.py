@@ -47,6 +47,8 @@ SHAPES: dict[str, Made] = {
     "hardly ever": lambda r, n: bits(np.cumsum((r.random(n) < 0.02) * r.integers(1, 1 << 30, n))),
     "decimals": lambda r, n: bits(np.round(r.normal(20, 5, n), 2)),
     "mixed precision": lambda r, n: bits(np.round(r.random(n), 9) * (r.random(n) < 0.1) + r.integers(9, size=n)),
+    "far outliers": lambda r, n: bits(np.rint(np.clip(r.standard_cauchy(n) * 3, -1e15, 1e15))),
+    "stale for long": lambda r, n: np.where(np.arange(n) > n // 5, np.uint64(STALE), bits(np.arange(n) % 5)),
     "floats": lambda r, n: bits(r.random(n) * 10.0 ** r.integers(-300, 300)),
     "sums of floats": lambda r, n: bits(np.cumsum(r.random(n))),
     "both signs": lambda r, n: bits(r.normal(0, 1, n)),
@@ -143,6 +145,28 @@ def test_all_samples_come_back(content: Rows, most: int, low: float, high: float
                 assert ts[begin[row] : end[row]].tolist() == its_ts[inside].tolist()
                 assert values[begin[row] : end[row]].tolist() == its_values[inside].tolist()
         block.release()
+
+
+def test_every_width_and_every_part(tmp_path: Path) -> None:
+    """Integers that take 1 to 62 bits, alike and with outliers, each from every sample to several later ones."""
+    chance = np.random.default_rng(4)
+    ts = GRID[:600] + chance.integers(-5, 6, 600)
+    content = []
+    for width in range(1, 63):
+        numbers = chance.integers(0, 1 << width, 600)
+        content.append((ts, bits(numbers)))
+        content.append((ts, bits(np.rint(np.ldexp(chance.standard_cauchy(600), width // 2)))))
+        content.append((ts, np.where(chance.random(600) < 0.1, np.uint64(STALE), bits(numbers % 1000 / 10))))
+    block = written(Source(content), tmp_path)
+    rows = np.arange(len(content), dtype=np.int32)
+    for first in range(0, 600, 37):
+        for past in (first + 1, first + 20, first + 256, first + 257, 600):
+            ranges = block.chunk_ranges(rows, int(ts[first]), int(ts[min(past, 600) - 1]))
+            begin, end, found_ts, values = block.decode(ranges, 0, len(content))
+            for row, (_, whole) in enumerate(content):
+                assert np.array_equal(found_ts[begin[row] : end[row]], ts[first:past])
+                assert np.array_equal(values[begin[row] : end[row]], whole[first:past])
+    block.release()
 
 
 @settings(max_examples=12, deadline=None)

@@ -17,7 +17,7 @@ from tsdb.kernels.varint_kernels import put_varint, take_varint, unzigzag, zigza
 from tsdb.model.native_histograms import BOX, NORMAL_NAN
 from tsdb.storage.codecs.bit_kernels import minus
 from tsdb.storage.codecs.frame_kernels import FRAME_WORDS, take_column
-from tsdb.storage.codecs.integer_kernels import BAD, CONSTANT, LINE, choose, put_column
+from tsdb.storage.codecs.integer_kernels import BAD, CONSTANT, DELTA, DELTA_OF_DELTA, LINE, choose, put_column
 
 DECIMAL, BINARY, BITS = range(3)
 """What the integers are: m / 10^e; m * 2^s; the bits of the float, rotated to the left by one."""
@@ -384,11 +384,13 @@ def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, low: i
             return BAD
         wanted = high - early
         if wanted > 0:
-            at = take_column(data, at, end, prediction, count - strange, wanted, base, divisor, out, first,
+            floats = (prediction == DELTA or prediction == DELTA_OF_DELTA) and kind == DECIMAL and power == 0
+            at = take_column(data, at, end, prediction, count - strange, wanted, base, divisor, floats, out, first,
                              words[:FRAME_WORDS].view(np.int64))
             if at == BAD:
                 return BAD
-            convert(kind, power, out, first + low, first + wanted)
+            if not floats:
+                convert(kind, power, out, first + low, first + wanted)
     if strange > 0:
         expand(high, early, out, first, words)
     return at

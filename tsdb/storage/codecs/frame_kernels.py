@@ -8,10 +8,15 @@ are unsigned, because a signed one could be counted from the end.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.extending import intrinsic
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import leading_zeros, load_u64, ones, store_u64, trailing_zeros
+from tsdb.kernels.intrinsics import float_bits, leading_zeros, load_u64, ones, store_u64, trailing_zeros
 from tsdb.kernels.registry import device
 from tsdb.kernels.varint_kernels import take_varint, unzigzag
 from tsdb.storage.codecs.bit_kernels import ESCAPE, ONE, take, take_code
@@ -37,7 +42,7 @@ each."""
 
 LOW56, LOW48 = np.uint64((1 << 56) - 1), np.uint64((1 << 48) - 1)
 LOW_BITS, HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-BYTE, TWO, THREE, SEVEN, EIGHT = np.uint64(255), np.uint64(2), np.uint64(3), np.uint64(7), np.uint64(8)
+BYTE, THREE, FOUR, SEVEN, EIGHT = np.uint64(255), np.uint64(3), np.uint64(4), np.uint64(7), np.uint64(8)
 NONE = np.uint64(0)
 
 
@@ -56,6 +61,55 @@ def _quotients() -> NDArray[np.uint64]:
 
 
 QUOTIENTS = _quotients()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _put_four(typingctx: Any, array: Any, index: Any, window: Any, width: Any, mask: Any) -> Any:
+    """_put_four(array, index, window, width, mask): (window >> j * width) & mask, all u64, to array[index + j] for j
+    from 0 to 3, as a vector. (Numba asks LLVM to make vectors of loops only.)"""
+    if not isinstance(array, types.Array):
+        return None
+    u64 = types.uint64
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        four = ir.VectorType(ir.IntType(64), 4)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
+
+        def each(value: Any) -> Any:
+            one = builder.insert_element(ir.Constant(four, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, ir.Constant(four, ir.Undefined), zeros)
+
+        made = context.make_array(signature.args[0])(context, builder, args[0])
+        pointer = builder.bitcast(builder.gep(made.data, [args[1]]), four.as_pointer())
+        shifts = builder.mul(each(args[3]), ir.Constant(four, [0, 1, 2, 3]))
+        builder.store(builder.and_(builder.lshr(each(args[2]), shifts), each(args[4])), pointer).align = 8
+        return context.get_dummy_value()
+
+    return types.void(array, u64, u64, u64, u64), codegen
+
+
+@device
+def take_bits(data: NDArray[np.uint8], bit: int, width: int, count: int, left: NDArray[np.int64]) -> None:
+    """`count` numbers of `width` (0 to 64) bits from bit `bit` on to left[:count]; up to seven more are written."""
+    at, shift, mask = np.uint64(bit), np.uint64(width), (ONE << np.uint64(width)) - ONE
+    if width <= 7:
+        for i in range(NONE, np.uint64(count), EIGHT):
+            window = load_u64(data, np.int64(at >> THREE)) >> (at & SEVEN)
+            _put_four(left, i, window, shift, mask)
+            _put_four(left, i + FOUR, window >> FOUR * shift, shift, mask)
+            at += EIGHT * shift
+    elif width <= 14:
+        for i in range(NONE, np.uint64(count), FOUR):
+            window = load_u64(data, np.int64(at >> THREE)) >> (at & SEVEN)
+            _put_four(left, i, window, shift, mask)
+            at += FOUR * shift
+    elif width <= 57:
+        for i in range(np.uint64(count)):
+            left[i] = np.int64(load_u64(data, np.int64(at >> THREE)) >> (at & SEVEN) & mask)
+            at += shift
+    else:
+        for i in range(count):
+            left[np.uint64(i)] = np.int64(take(data, bit + i * width, width))
 
 
 @device
@@ -118,51 +172,19 @@ def take_rice(data: NDArray[np.uint8], bit: int, low: int, reference: int, count
               left: NDArray[np.int64]) -> None:
     """Numbers of which the low bits stand from bit `bit` on, and the quotients are in the scratch, to left[:count]."""
     quotients = left[QUOTIENTS_AT:].view(np.uint8)
-    shift, mask = np.uint64(low), (ONE << np.uint64(low)) - ONE
-    around = np.uint64(reference)
-    if low <= 14:
-        for i in range(NONE, np.uint64(count), np.uint64(4)):
-            place = np.uint64(bit) + i * shift
-            window = load_u64(data, np.int64(place >> THREE)) >> (place & SEVEN)
-            for j in range(4):
-                k = np.uint64(j)
-                number = (window >> k * shift) & mask | np.uint64(quotients[i + k]) << shift
-                left[i + k] = np.int64(((number >> ONE) ^ (NONE - (number & ONE))) + around)
+    shift, around = np.uint64(low), np.uint64(reference)
+    if low > 0:
+        take_bits(data, bit, low, count, left)
+        for i in range(np.uint64(count)):
+            number = np.uint64(left[i]) | np.uint64(quotients[i]) << shift
+            left[i] = np.int64(((number >> ONE) ^ (NONE - (number & ONE))) + around)
     else:
         for i in range(np.uint64(count)):
-            place = np.uint64(bit) + i * shift
-            window = load_u64(data, np.int64(place >> THREE)) >> (place & SEVEN)
-            number = window & mask | np.uint64(quotients[i]) << shift
+            number = np.uint64(quotients[i])
             left[i] = np.int64(((number >> ONE) ^ (NONE - (number & ONE))) + around)
     for k in range(np.uint64(escaped)):
         number = np.uint64(left[np.uint64(ESCAPED_AT + FRAME) + k])
         left[np.uint64(left[np.uint64(ESCAPED_AT) + k])] = np.int64(np.uint64(unzigzag(number)) + around)
-
-
-@device
-def take_packed(data: NDArray[np.uint8], bit: int, width: int, reference: int, count: int,
-                left: NDArray[np.int64]) -> None:
-    """Numbers of `width` bits from bit `bit` on, less `reference`, to left[:count]."""
-    shift, mask = np.uint64(width), (ONE << np.uint64(width)) - ONE
-    base = np.uint64(reference)
-    if width == 0:
-        for i in range(np.uint64(count)):
-            left[i] = reference
-    elif width <= 14:
-        for i in range(NONE, np.uint64(count), np.uint64(4)):
-            place = np.uint64(bit) + i * shift
-            window = load_u64(data, np.int64(place >> THREE)) >> (place & SEVEN)
-            for j in range(4):
-                k = np.uint64(j)
-                left[i + k] = np.int64(((window >> k * shift) & mask) + base)
-    elif width <= 57:
-        for i in range(np.uint64(count)):
-            place = np.uint64(bit) + i * shift
-            window = load_u64(data, np.int64(place >> THREE)) >> (place & SEVEN)
-            left[i] = np.int64((window & mask) + base)
-    else:
-        for i in range(count):
-            left[np.uint64(i)] = np.int64(take(data, bit + i * width, width) + base)
 
 
 @device
@@ -228,7 +250,9 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, count: int, wanted: i
         width = np.int64(64) if low == 63 else low
         if bit + count * width > limit:
             return BAD
-        take_packed(data, bit, width, reference, wanted, left)
+        take_bits(data, bit, width, wanted, left)
+        for i in range(np.uint64(wanted)):
+            left[i] = np.int64(np.uint64(left[i]) + np.uint64(reference))
         return (bit + count * width + 7) >> 3
     if form != SPARSE:
         return BAD
@@ -237,17 +261,17 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, count: int, wanted: i
 
 @device
 def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, count: int, needed: int, base: int,
-                divisor: int, out: NDArray[np.int64], first: int, left: NDArray[np.int64]) -> int:
+                divisor: int, floats: bool, out: NDArray[np.int64], first: int, left: NDArray[np.int64]) -> int:
     """Reads the first `needed` (at least 1) of `count` numbers, of which the first is 0: base + divisor * number to
     `out` from `first` on. The next byte, if these are all, or BAD. Of `data` there are 64 bytes more behind `end`.
-    `left` i64[FRAME_WORDS] is scratch."""
+    `floats`: as the bits of floats, where they are sums (DELTA, DELTA_OF_DELTA). `left` i64[FRAME_WORDS] is scratch."""
     number, factor = np.uint64(base), np.uint64(divisor)
     place, past = np.uint64(first), np.uint64(first + needed)
     if prediction == CONSTANT:
         for i in range(place, past):
             out[i] = base
         return at
-    out[place] = base
+    out[place] = as_float(number) if floats else base
     place += ONE
     slope = NONE
     if prediction == LINE:
@@ -267,19 +291,22 @@ def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, cou
         if prediction == DELTA:
             for i in range(n):
                 number += np.uint64(left[i]) * factor
-                out[place + i] = np.int64(number)
+                out[place + i] = as_float(number) if floats else np.int64(number)
         elif prediction == DELTA_OF_DELTA:
             for i in range(n):
                 delta += np.uint64(left[i]) * factor
                 number += delta
-                out[place + i] = np.int64(number)
+                out[place + i] = as_float(number) if floats else np.int64(number)
         else:
-            if factor != ONE:
-                for i in range(n):
-                    left[i] = np.int64(np.uint64(left[i]) * factor)
             for i in range(n):
                 number += slope
-                out[place + i] = np.int64(number + np.uint64(left[i]))
+                out[place + i] = np.int64(number + np.uint64(left[i]) * factor)
         place += n
         done += wanted
     return at
+
+
+@device
+def as_float(number: int) -> int:
+    """Bits of the float next to a u64 that stands for an i64."""
+    return np.int64(float_bits(np.float64(np.int64(number))))
