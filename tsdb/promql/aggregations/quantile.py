@@ -41,8 +41,11 @@ class Quantile(Grouped):
             yield from made.tiles()
 
     def _warn(self, q: NDArray[np.float64]) -> None:
-        beyond = [x for x, wrong in ((q.max(), q.max() > 1), (q.min(), q.min() < 0)) if wrong]
-        wrong = [math.nan] if np.isnan(q).any() else beyond  # as Prometheus: a NaN is its largest and least number, too
+        """Of all steps the largest and the least number. To Prometheus that is NaN if there is any, but for infinities."""
+        nan = bool(np.isnan(q).any())
+        extremes = q[np.isinf(q)] if nan else q
+        largest, least = extremes.max(initial=0.0), extremes.min(initial=1.0)
+        wrong = [math.nan] * nan + [largest] * bool(largest > 1) + [least] * bool(least < 0)
         for value in wrong:
             text = f"PromQL warning: quantile value should be between 0 and 1, got {go_g(value)}"
             self.env.annotations.warn(text, self._node.param.span if self._node.param else None)
