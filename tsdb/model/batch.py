@@ -45,6 +45,17 @@ class KnownRows:
     """u64[known]: never reused, so that a slot that was given to another series is noticed."""
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRows:
+    """What a sender remembers of series that were refused for limits, and hands back with them: as long as the limits
+    are as they were, nothing has to be looked up."""
+
+    state: object
+    """Of the limits; the appender's."""
+    by: NDArray[np.int32]
+    """i32[keyed rows]: by which limit, the appender's number; below 0: by none."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Samples of one request or scrape, in columns.
@@ -81,6 +92,8 @@ class Batch:
     """i64[samples], ms: since when a sample has been counting; 0: not known. None: of none it is."""
     exemplars: list[Exemplar] = field(default_factory=list)
     """Few of them; in time order within a series."""
+    refused: RefusedRows | None = None
+    """None: the sender remembers none, or not of all keyed rows."""
 
     @property
     def samples(self) -> int:
@@ -139,6 +152,8 @@ class Appended:
     exemplar_codes: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     """u8[exemplars]: index into `EXEMPLAR_REASONS`. A repeated one counts as accepted, and all do where none are
     kept."""
+    refused: RefusedRows | None = None
+    """Of a batch with `known` rows, where limits refused any."""
 
     @property
     def rejected(self) -> int:

@@ -22,7 +22,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.batch import EXEMPLAR_OUT_OF_ORDER, REASONS, Appended, Batch, KnownRows, Metadata
+from tsdb.model.batch import (
+    EXEMPLAR_OUT_OF_ORDER,
+    OVER_SERIES,
+    REASONS,
+    Appended,
+    Batch,
+    KnownRows,
+    Metadata,
+    RefusedRows,
+)
 from tsdb.model.errors import ForgottenSeries, StorageError, TsdbError, Unavailable
 from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.exemplars.judging import judge
@@ -32,7 +41,7 @@ from tsdb.storage.head.commit_columns import log_columns, starts_of, together_of
 from tsdb.storage.head.head import FOREVER, Bounds, Head, Judged, Unapplied
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS, WINDOW_MS
-from tsdb.storage.head.limits import Guard, Rules
+from tsdb.storage.head.limits import Guard, Moment, Rules
 from tsdb.storage.head.series_kernels import REFUSED
 from tsdb.storage.starts.live import StartChanges
 from tsdb.wal import SeriesColumns, StartColumns, Wal
@@ -244,7 +253,7 @@ class Appender:
         waiting = [each for each in waiting if each.future.set_running_or_notify_cancel() and self._knows(each)]
         batches = [each.batch for each in waiting if each.batch is not None]
         try:
-            codes, rows, outdone, refusals, exemplars = self._log_and_apply(batches)
+            codes, rows, outdone, refused, refusals, exemplars = self._log_and_apply(batches)
         except (TsdbError, OSError, MemoryError) as problem:
             self.counters.failed_commits += 1
             error = problem if isinstance(problem, TsdbError) else Unavailable(f"cannot write now: {problem}")
@@ -267,6 +276,8 @@ class Appender:
                 at += batch.samples
                 keyed = None if batch.known is None else KnownRows(slots, refs[slots])
                 appended = Appended(int(np.count_nonzero(own == 0)), own, keyed, among, refusals.get(number, {}))
+                if batch.known is not None:
+                    appended.refused = refused.get(number)
                 if number in exemplars:
                     appended.exemplar_codes = exemplars[number]
                 each.future.set_result(appended)
@@ -285,23 +296,28 @@ class Appender:
 
     def _log_and_apply(self, batches: list[Batch],
                        ) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]], NDArray[np.intp],
-                                  dict[int, dict[int, str]], dict[int, NDArray[np.uint8]]]:
+                                  dict[int, RefusedRows], dict[int, dict[int, str]], dict[int, NDArray[np.uint8]]]:
         """Codes of all samples, slots of the keyed rows of each batch, the numbers of the samples that others outdo,
-        and by number of the batch what limits refused, as `Appended` says, and codes of its exemplars."""
+        and by number of the batch what limits refused, twice, as `Appended` says, and codes of its exemplars."""
         head = self._head
         if self._unapplied is not None:
             self._apply(self._unapplied.judged, self._unapplied.start)
         keyed, slots = [], []
         bounds = self._bounds(batches)
         rules = self.guard.rules
-        refused: dict[int, NDArray[np.int32]] = {}
+        now = Moment(rules, head.table.removed)
+        refused: dict[int, RefusedRows] = {}
         for number, (batch, own) in enumerate(zip(batches, bounds, strict=True)):
-            rows, missing = head.table.resolve(batch)
-            if missing:
-                self._create(batch, rows, own, rules)
-                if rules.each and int(rows.min()) <= REFUSED:
-                    refused[number] = REFUSED - rows
-                    np.maximum(rows, -1, out=rows)
+            if batch.refused is not None and now.is_that_of(batch.refused):
+                rows = np.full(batch.row_hash.size, -1, np.int32)
+                refused[number] = batch.refused
+            else:
+                rows, missing = head.table.resolve(batch)
+                if missing:
+                    self._create(batch, rows, own, rules)
+                    if rules.each and int(rows.min()) <= REFUSED:
+                        refused[number] = RefusedRows(now, REFUSED - rows)
+                        np.maximum(rows, -1, out=rows)
             keyed.append(rows)
             every = rows if batch.known is None else np.concatenate([batch.known.slot, rows])
             slots.append(every[batch.sample_row])
@@ -315,7 +331,7 @@ class Appender:
         together = together_of(batches, bounds)
         codes, judged = head.judge(samples, ts, values, together, payload, starts)
         refusals = self._refuse(batches, refused, codes, rules) if refused else {}
-        outdone = np.flatnonzero(codes)
+        outdone = np.flatnonzero((codes > 0) & (codes < OVER_SERIES))
         if outdone.size:
             outdone = outdone[head.taken_alone(outdone, samples, ts, values, together, payload)]
         late = judged.late
@@ -351,7 +367,7 @@ class Appender:
             self._metadata[each.family] = each
         self._apply(kept, 0)
         self._count(codes, values, judged, payload)
-        return codes, keyed, outdone, refusals, exemplar_codes
+        return codes, keyed, outdone, refused, refusals, exemplar_codes
 
     def _start_columns(self, changes: StartChanges | None) -> StartColumns | None:
         if changes is None:
@@ -391,21 +407,21 @@ class Appender:
             histograms.late += int(np.count_nonzero(is_boxed(of_late)))
             histograms.samples += int(np.count_nonzero(is_boxed(judged.values)) + np.count_nonzero(is_boxed(of_late)))
 
-    def _refuse(self, batches: list[Batch], refused: dict[int, NDArray[np.int32]], codes: NDArray[np.uint8],
+    def _refuse(self, batches: list[Batch], refused: dict[int, RefusedRows], codes: NDArray[np.uint8],
                 rules: Rules) -> dict[int, dict[int, str]]:
-        """Gives samples of series that were not made, for a limit, their code. `refused`: by number of the batch, for
-        its keyed rows, the number of the rule, or less than 0. Returns the texts for each batch."""
+        """Gives samples of series that were not made, for a limit, their code. `refused`: by number of the batch.
+        Returns the texts for each batch."""
         texts = {}
         ends = np.cumsum([batch.samples for batch in batches])
         code_of = np.array([rule.code for rule in rules.each], np.uint8)
         for number, of_row in refused.items():
             batch = batches[number]
             known = 0 if batch.known is None else batch.known.slot.size
-            by = np.concatenate([np.full(known, -1, np.int32), of_row])[batch.sample_row]
+            by = np.concatenate([np.full(known, -1, np.int32), of_row.by])[batch.sample_row]
             samples = np.flatnonzero(by >= 0)
             codes[ends[number] - batch.samples + samples] = code_of[by[samples]]
             counts = np.bincount(by[samples], minlength=len(rules.each))
-            texts[number] = self.guard.refusals(rules, batch, of_row, counts)
+            texts[number] = self.guard.refusals(rules, batch, of_row.by, counts)
         return texts
 
     def _bounds(self, batches: list[Batch]) -> list[Bounds]:

@@ -25,6 +25,7 @@ from tsdb.ingest.exposition.metadata_lines import cached_texts, families, metada
 from tsdb.ingest.exposition.metric_families import HistogramOptions, transcoded
 from tsdb.ingest.exposition.metric_family_kernels import write_records
 from tsdb.ingest.exposition.readable import Part, Readable
+from tsdb.ingest.exposition.refused_series import RefusedSeries
 from tsdb.ingest.exposition.scrape import FILLED, Exemplars, Scrape, ScrapeArrays, exemplars_of
 from tsdb.ingest.exposition.scrape_batch import join
 from tsdb.ingest.exposition.scrape_exemplars import new_exemplars
@@ -94,6 +95,7 @@ class TargetSeries:
         self._keys = SeriesKeys(secret, labels, honor_labels, limits, relabel)
         self._cache = SeriesCache(secret)
         self._created = CreatedLines(self._cache)
+        self._refused = RefusedSeries(self._cache)
         self._lock = threading.Lock()
         self._reports = _report_rows(secret, labels, reports)
         self._report_slots = KnownRows(np.full(len(reports), UNKNOWN_SLOT, np.int32), np.zeros(len(reports), np.uint64))
@@ -113,7 +115,7 @@ class TargetSeries:
     @property
     def memory(self) -> int:
         """Bytes of what is remembered, without this object itself."""
-        return self._cache.memory + self._created.memory
+        return self._cache.memory + self._created.memory + self._refused.memory
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
@@ -180,6 +182,8 @@ class TargetSeries:
         report samples. None: a scrape that failed, markers for all."""
         bits = np.array(reports, np.float64).view(np.uint64)
         batch = self._samples_batch(scrape, ts, bits)
+        if scrape is not None and scrape.keyed is not None and batch.row_hash.size == scrape.keyed.row_hash.size:
+            batch.refused = self._refused.for_limits(scrape.keyed)
         if scrape is not None and scrape.new_exemplars:
             batch.exemplars = [Exemplar(int(batch.sample_row[each.sample]), each.labels, each.value, each.ts)
                                for each in scrape.new_exemplars]
@@ -230,6 +234,8 @@ class TargetSeries:
                 self._report_slots = KnownRows(keyed.slot[new:].copy(), keyed.ref[new:].copy())
                 self._reports_known = bool((self._report_slots.slot >= 0).all())
         scrape = sent.scrape
+        if scrape is not None and scrape.keyed is not None and keyed is not None:
+            self._refused.remember(scrape.keyed_entries, scrape.keyed, appended)
         if scrape is not None and scrape.exemplars_known_by is not None:
             self._exemplars = scrape.exemplars_known_by
         if scrape is None or not appended.rejected:
@@ -273,6 +279,7 @@ class TargetSeries:
         if format_ is not self._format:
             self._format = format_
             cache.forget_slots()
+            self._refused.forget()
             cache.fields[np.flatnonzero(cache.flagged(METADATA)), SEEN] = -1
 
     def _read(self, made: Readable, size: int, ts: int, honor_timestamps: bool) -> tuple[ScrapeArrays, int]:
@@ -327,7 +334,7 @@ class TargetSeries:
                 problems.append(Problem(at, str(problem), scraped, kept, entry))
         try:
             if new.size:
-                keyed = self._keys_of(new[:, 0])
+                keyed = self._refused.keys_of(new[:, 0], self._keys_of)
         except WrongSeries as problem:
             entry, at, scraped, kept = new[problem.row, :4].tolist()
             problems.append(Problem(at, str(problem), scraped + problem.parsed, kept, entry))

@@ -73,9 +73,18 @@ class KeyedRows:
     row_offset: NDArray[np.uint32]
     row_length: NDArray[np.uint32]
 
-    def some(self, rows: NDArray[np.bool_]) -> KeyedRows:
-        """Only some of the rows, bool[rows]."""
+    def some(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> KeyedRows:
+        """Only some of the rows, bool[rows] or their numbers."""
         return KeyedRows(self.keys, self.row_hash[rows], self.row_offset[rows], self.row_length[rows])
+
+    def compacted(self) -> KeyedRows:
+        """With the bytes of its own keys only."""
+        ends = np.cumsum(self.row_length, dtype=np.int64)
+        begins = ends - self.row_length
+        if not ends.size or ends[-1] == self.keys.size:
+            return self
+        at = np.arange(ends[-1]) + np.repeat(self.row_offset - begins, self.row_length)
+        return KeyedRows(self.keys[at], self.row_hash, begins.astype(np.uint32), self.row_length)
 
 
 def joined(parts: Sequence[KeyedRows]) -> KeyedRows:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.batch import OVER_JOB, OVER_LABEL_VALUES, OVER_METRIC, OVER_SERIES, Batch
+from tsdb.model.batch import OVER_JOB, OVER_LABEL_VALUES, OVER_METRIC, OVER_SERIES, Batch, RefusedRows
 from tsdb.model.labels import labels_of_key
 from tsdb.storage.head.limit_kernels import ALL, ANY_LABEL, JOB, LABELS, METRIC
 
@@ -90,6 +90,20 @@ class Rules:
 
 
 NO_RULES = Rules((), np.zeros((0, 3), np.int64), np.zeros(0, np.uint8))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Moment:
+    """Of the limits: as long as they are the same and no series has been removed, what was refused is refused again.
+    (Nobody else can have made the series meanwhile: it would have been refused, too.)"""
+
+    rules: Rules
+    removed: int
+    """Series, ever."""
+
+    def is_that_of(self, refused: RefusedRows) -> bool:
+        then = refused.state
+        return isinstance(then, Moment) and then.rules is self.rules and then.removed == self.removed
 
 
 @dataclass(frozen=True, slots=True)
