@@ -41,7 +41,7 @@ class Quantile(Grouped):
             yield from made.tiles()
 
     def _warn(self, q: NDArray[np.float64]) -> None:
-        """Of all steps the largest and the least number. To Prometheus that is NaN if there is any, but for infinities."""
+        """The largest and the least of all steps; to Prometheus that is NaN where there is one, but for infinities."""
         nan = bool(np.isnan(q).any())
         extremes = q[np.isinf(q)] if nan else q
         largest, least = extremes.max(initial=0.0), extremes.min(initial=1.0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.errors import ExecutionError, NotSupported
+from tsdb.model.errors import ExecutionError
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
 from tsdb.promql.ast import Card, ValueType
@@ -26,8 +27,18 @@ from tsdb.promql.kernels.binary_kernels import (
     UNORDERED,
     combine_rows,
 )
+from tsdb.promql.literals import quote
 from tsdb.promql.operators.binary_vectors import VectorBinary
-from tsdb.promql.operators.cells import Mapped, Scalar, Unique, VectorOperator, mark_present, scalar_values, unique
+from tsdb.promql.operators.cells import (
+    Mapped,
+    Nothing,
+    Scalar,
+    Unique,
+    VectorOperator,
+    mark_present,
+    scalar_values,
+    unique,
+)
 from tsdb.promql.operators.fill import filled
 from tsdb.promql.operators.groups import concatenate, match_groups, take
 from tsdb.promql.operators.vector import Cells, Environment, Operator
@@ -35,14 +46,18 @@ from tsdb.promql.operators.vector import Cells, Environment, Operator
 _ARITHMETIC = {"+": ADD, "-": SUB, "*": MUL, "/": DIV, "%": MOD, "^": POW, "atan2": ATAN2}
 _COMPARISONS = {"==": EQUAL, "!=": LESS | GREATER | UNORDERED, "<": LESS, "<=": LESS | EQUAL, ">": GREATER,
                 ">=": GREATER | EQUAL}
+_OF_HISTOGRAMS = ("</", ">/")
+"""Operators that no float has."""
 
 
 def build_binary(node: ast.Binary, left: Operator, right: Operator, env: Environment) -> Operator:
-    """The operator of a binary expression. Raises NotSupported for the operators of histograms."""
+    """The operator of a binary expression. Raises ExecutionError for what no data can make right."""
     if node.op in ("and", "or", "unless"):
         return _build_set_operator(node, left, right, env)
-    if node.op not in _ARITHMETIC and node.op not in _COMPARISONS:
-        raise NotSupported(f"operator {node.op} is not supported yet")
+    if node.op in _OF_HISTOGRAMS:
+        if left.type == right.type == ValueType.SCALAR:
+            raise ExecutionError(f"operator {quote(node.op)} not allowed for Scalar operations")
+        return Incompatible(env, build_binary(replace(node, op="+"), left, right, env), node)
     op = _ARITHMETIC[node.op] if node.op in _ARITHMETIC else COMPARE << 4 | _COMPARISONS[node.op]
     if left.type == ValueType.SCALAR and right.type == ValueType.SCALAR:
         return _scalars(op, left, right, env)
@@ -54,6 +69,22 @@ def build_binary(node: ast.Binary, left: Operator, right: Operator, env: Environ
     if matching.card == Card.MANY_TO_MANY:
         raise ExecutionError(f"many-to-many matching is for set operators, not for {node.op}")
     return Unique(env, VectorBinary(op, node.return_bool, matching, *filled(left, right, matching, env), env))
+
+
+class Incompatible(Nothing):
+    """An operator that nothing can be done with: an info says so, where there is something to do."""
+
+    def __init__(self, env: Environment, matched: Operator, node: ast.Binary) -> None:
+        super().__init__(env, matched)
+        self._node = node
+
+    def cells(self) -> Iterator[Cells]:
+        met = [bool(tile.present.any()) for tile in self.child.cells()]
+        if any(met):
+            self.env.annotations.inform(
+                f"PromQL info: incompatible sample types encountered for binary operator {quote(self._node.op)}: "
+                f"float {self._node.op} float", self._node.span)
+        return iter(())
 
 
 def _scalars(op: int, left: Operator, right: Operator, env: Environment) -> Operator:

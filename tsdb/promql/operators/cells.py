@@ -73,13 +73,13 @@ class Nothing(VectorOperator):
 
     def __init__(self, env: Environment, child: Operator) -> None:
         super().__init__(env)
-        self._child = child
+        self.child = child
 
     def _label(self) -> SeriesSet:
         return no_labels(self.env.symbols, 0)
 
     def cells(self) -> Iterator[Cells]:
-        for _ in self._child.cells():
+        for _ in self.child.cells():
             pass
         return iter(())
 
