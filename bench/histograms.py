@@ -110,7 +110,7 @@ def codec(rows: list[list[NativeHistogram]], most: int) -> dict[str, float]:
 
 def _file(chunks: Any) -> tuple[Any, Any]:
     """Chunks as they stand in a block."""
-    from tsdb.storage.block.chunk_kernels import copy_chunks
+    from tsdb.storage.block.copy_kernels import copy_chunks
 
     out = np.zeros(int(chunks.length.sum()) + 4 * chunks.length.size + 16, np.uint8)
     _, size = copy_chunks(0, chunks.address, chunks.length, chunks.mint, chunks.maxt, chunks.samples,

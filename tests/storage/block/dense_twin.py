@@ -144,6 +144,22 @@ def samples(content: bytes, count: int, mint: int, maxt: int, columns: Sequence[
     return list(zip(found, values, strict=True))
 
 
+def relative(content: bytes, bases: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """(ms, bits of the value) of a relative chunk. `bases`: the chunks before it."""
+    data = Bytes(content)
+    coded = data.varint()
+    base = bases[len(bases) - (coded >> 1)]
+    differences = _values(data, len(base)) if coded & 1 else [0] * len(base)
+    assert data.at == len(content) * 8
+    return [(ts, _sum(bits, difference) if difference else bits)
+            for (ts, bits), difference in zip(base, differences, strict=True)]
+
+
+def _sum(bits: int, other: int) -> int:
+    values = struct.unpack("<dd", struct.pack("<QQ", bits, other))
+    return int(struct.unpack("<Q", struct.pack("<d", sum(values)))[0])
+
+
 def _values(data: Bytes, count: int) -> list[int]:
     head = data.byte()
     kind = head >> 3 & 3

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.storage.block.encoding_kernels import encode_dense_rows, encode_rows, move_keys
-from tsdb.storage.block.layout import DENSE_FLOATS, FLOATS
+from tsdb.storage.block.layout import DENSE_FLOATS, FLOATS, RELATIVE_FLOATS
+from tsdb.storage.block.relative_encoding_kernels import FIELDS, relate_chunks
 from tsdb.storage.block.source import Chunks, TimeColumns
 from tsdb.storage.codecs.frame_kernels import FRAME_WORDS
 from tsdb.storage.codecs.gorilla_kernels import MOST_BITS
@@ -42,12 +43,15 @@ DENSE_SAMPLES = 960
 """Most samples of a dense chunk, but for bursts."""
 MOST_BYTES = 40
 """That a dense chunk can take for each of its samples."""
+BASES, KEPT = 1 << 16, 1 << 20
+"""Chunks of histograms, and values of them, that are remembered as bases of relative chunks: 11 MB."""
 
 
 class DenseEncoder:
     """Columns of samples to dense chunks, and the columns of times that these share.
 
-    It keeps the columns, encoded: of 100,000 series on 2,000 targets, scraped every 15 seconds, 10 MB a day.
+    It keeps the columns, encoded: of 100,000 series on 2,000 targets, scraped every 15 seconds, 10 MB a day; and, if
+    there are families, the chunks of some that others may stand relative to.
     """
 
     def __init__(self, mint: int, maxt: int, most: int = DENSE_SAMPLES) -> None:
@@ -61,10 +65,13 @@ class DenseEncoder:
         self._state[CACHED] = -1
         self._times, self._numbers, self._other, self._exceptions = (np.empty(LONGEST, np.int64) for _ in range(4))
         self._left, self._sample = np.empty(FRAME_WORDS, np.int64), np.empty(SAMPLED, np.int64)
+        self._bases: NDArray[np.uint64] | None = None
+        self._kept, self._state_of_bases = np.zeros(0, np.uint64), np.zeros(1, np.int64)
 
     def encode(self, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64],
-               values: NDArray[np.uint64]) -> Chunks:
-        """The chunks of the next n series, as in `encode`."""
+               values: NDArray[np.uint64], *, families: NDArray[np.uint64] | None = None, number: int = 0) -> Chunks:
+        """The chunks of the next n series, as in `encode`. `families` u64[n]: what `families.families` says of them;
+        then `number` is how many chunks stand before these in the block."""
         total = int((end - begin).sum())
         out = np.empty(total * MOST_BYTES + FRAME_BYTES + 64, np.uint8)
         series = np.empty(begin.size, np.int64)
@@ -78,16 +85,36 @@ class DenseEncoder:
             self._grow()
         made, used = int(progress[1]), int(progress[2])
         out = out[:used].copy()
-        address = np.uint64(out.__array_interface__["data"][0]) + place[:made].astype(np.uint64)
-        return Chunks(series, mint[:made].copy(), maxt[:made].copy(), samples[:made].copy(),
-                      np.full(made, DENSE_FLOATS, np.uint8), address, size[:made].copy(), out)
+        mint, maxt, samples, place, size = (each[:made].copy() for each in (mint, maxt, samples, place, size))
+        form, address = np.full(made, DENSE_FLOATS, np.uint8), np.full(made, _address(out), np.uint64)
+        relative = np.zeros(0, np.uint8)
+        if families is not None and families.any():
+            relative = self._relate(begin, values, families, number, series, mint, maxt, samples, place, size, out,
+                                    form)
+            address[form == RELATIVE_FLOATS] = _address(relative)
+        return Chunks(series, mint, maxt, samples, form, address + place.astype(np.uint64), size, (out, relative))
+
+    def _relate(self, begin: NDArray[np.int64], values: NDArray[np.uint64], families: NDArray[np.uint64], number: int,
+                series: NDArray[np.int64], mint: NDArray[np.int64], maxt: NDArray[np.int64], samples: NDArray[np.int64],
+                place: NDArray[np.int64], size: NDArray[np.int64], data: NDArray[np.uint8], form: NDArray[np.uint8],
+                ) -> NDArray[np.uint8]:
+        """The bytes of relative chunks, which `place`, `size` and `form` are about."""
+        if self._bases is None:
+            self._bases, self._kept = np.zeros((BASES, FIELDS), np.uint64), np.zeros(KEPT, np.uint64)
+        out = np.empty(data.size + LONGEST * MOST_BYTES + FRAME_BYTES, np.uint8)
+        used = relate_chunks(
+            begin, values, families, number, series, mint, maxt, samples, place, size, data, form, out, self._kept,
+            self._bases, self._state_of_bases, self._times.view(np.uint64), self._numbers, self._other,
+            self._exceptions, self._left, self._sample)
+        self._state[CACHED] = -1  # the differences stood where the times of this column did
+        return out[:used].copy()
 
     def columns(self) -> TimeColumns:
         """Those that the chunks name which were made until now."""
         count = int(self._state[COLUMNS])
         start = self._start[: count + 1]
-        address = np.uint64(self._arena.__array_interface__["data"][0]) + start[:-1].astype(np.uint64)
-        return TimeColumns(self._samples[:count], address, np.diff(start), self._arena)
+        return TimeColumns(self._samples[:count], np.uint64(_address(self._arena)) + start[:-1].astype(np.uint64),
+                           np.diff(start), self._arena)
 
     def _grow(self) -> None:
         count = int(self._state[COLUMNS])
@@ -99,3 +126,7 @@ class DenseEncoder:
             move_keys(keys, found, self._keys, self._found)
         if 2 * int(self._start[count]) >= self._arena.size - LONGEST * 13:
             self._arena = np.concatenate((self._arena, np.empty(self._arena.size + LONGEST * 13, np.uint8)))
+
+
+def _address(array: NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])

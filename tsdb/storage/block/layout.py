@@ -73,9 +73,9 @@ MAX_ITEMS = (1 << 32) - 1
 """Labels, or chunks, of a block."""
 
 KIND_FLOAT, KIND_HISTOGRAM = range(2)
-CODEC_GORILLA, CODEC_DENSE, CODEC_HISTOGRAM = 1, 2, 3
+CODEC_GORILLA, CODEC_DENSE, CODEC_HISTOGRAM, CODEC_RELATIVE = 1, 2, 3, 4
 KINDS = {KIND_FLOAT: "floats", KIND_HISTOGRAM: "histograms"}
-CODECS = {CODEC_GORILLA: "gorilla", CODEC_DENSE: "dense", CODEC_HISTOGRAM: "columns"}
+CODECS = {CODEC_GORILLA: "gorilla", CODEC_DENSE: "dense", CODEC_HISTOGRAM: "columns", CODEC_RELATIVE: "relative"}
 """What people call them."""
 
 
@@ -86,6 +86,7 @@ def form(kind: int, codec: int) -> int:
 
 FLOATS = form(KIND_FLOAT, CODEC_GORILLA)
 DENSE_FLOATS = form(KIND_FLOAT, CODEC_DENSE)
+RELATIVE_FLOATS = form(KIND_FLOAT, CODEC_RELATIVE)
 HISTOGRAMS = form(KIND_HISTOGRAM, CODEC_HISTOGRAM)
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.errors import Corruption, FormatTooNew
-from tsdb.storage.block.chunk_kernels import BEYOND, check_spans, page_checksums
 from tsdb.storage.block.derived import derive
 from tsdb.storage.block.layout import (
     ALIGNMENT,
@@ -33,6 +32,7 @@ from tsdb.storage.block.layout import (
     SINCE_2,
     TEMPORARY,
 )
+from tsdb.storage.block.page_kernels import BEYOND, check_spans, page_checksums
 from tsdb.wal.files import FileSystem, write_all
 
 log = logging.getLogger(__name__)

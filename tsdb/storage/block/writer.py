@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.crc32c_kernels import checksum
-from tsdb.storage.block.chunk_kernels import copy_chunks, copy_columns
+from tsdb.storage.block.copy_kernels import copy_chunks, copy_columns
 from tsdb.storage.block.dictionary import read_only, sort_series, take_series
 from tsdb.storage.block.folders import remove_block, remove_files
 from tsdb.storage.block.layout import (

@@ -16,6 +16,7 @@ from tsdb.kernels.hash_kernels import new_secret
 from tsdb.storage.block import Block, ChunkRanges, Chunks, SeriesLabels, TimeColumns
 from tsdb.storage.block.dictionary import read_only
 from tsdb.storage.block.encoding import DenseEncoder
+from tsdb.storage.block.families import families
 from tsdb.storage.block.histogram_encoding import encode_kinds
 from tsdb.storage.block.histogram_reading import Decoded
 from tsdb.storage.block.layout import HISTOGRAMS
@@ -46,6 +47,7 @@ class CompactionSource:
         self._pause = pause
         self._rows: list[NDArray[np.int32]] = []
         """By block, i32[series]: the row of each series in it, -1: it has none."""
+        self._families = np.zeros(0, np.uint64)
 
     def series(self) -> SeriesLabels:
         blocks = self._blocks
@@ -74,11 +76,14 @@ class CompactionSource:
             rows = np.full(join.rows, -1, np.int32)
             rows[numbers] = np.arange(numbers.size, dtype=np.int32)
             self._rows.append(rows)
-        return SeriesLabels(data, offset[first], length[first], pair_name, pair_value, np.concatenate(offsets),
-                            np.concatenate(labels))
+        series = SeriesLabels(data, offset[first], length[first], pair_name, pair_value, np.concatenate(offsets),
+                              np.concatenate(labels))
+        self._families = families(series)
+        return series
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
         encoder = DenseEncoder(self.mint, self.maxt)
+        number = 0
         for start in range(0, order.size, ROWS):
             part = order[start : start + ROWS]
             sources = [_Rows(block, rows[part]) for block, rows in zip(self._blocks, self._rows, strict=True)]
@@ -91,7 +96,13 @@ class CompactionSource:
                 starts = [source.starts(first, tile) for source, tile in zip(sources, tiles, strict=True)]
                 begin, end, ts, values = _merged(tiles)
                 payload = gathered(begin, end, values) if any(tile.payload is not None for tile in tiles) else None
-                yield encode_kinds(begin, end, ts, values, payload, encoder.encode)
+                if payload is None:
+                    own = self._families[part[first:past]]
+                    chunks = encoder.encode(begin, end, ts, values, families=own, number=number)
+                else:
+                    chunks = encode_kinds(begin, end, ts, values, payload, encoder.encode)
+                number += chunks.mint.size
+                yield chunks
                 if any(each is not None for each in starts):
                     runs = StartRuns.of_samples(begin, end, ts, _merged_starts(tiles, starts))
                     yield replace(runs, series=runs.series + np.int32(start + first))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.labels import format_series
 from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, TimeColumns, write_block
-from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME
+from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME, RELATIVE_FLOATS
+from tsdb.storage.block.relative import moved
 from tsdb.storage.block.sections import without_remedy
 from tsdb.storage.block.tombstones_file import write_tombstones
 from tsdb.storage.blocks import Blocks
@@ -111,8 +112,8 @@ class Rescue:
         """bool[chunks]"""
         self.kept[without] = False
         self._borders = block.index["series_chunk"].all().astype(np.int64)
-        sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(self.kept)))
-        self.has_chunks = np.diff(sums[self._borders]) > 0
+        self._sums: NDArray[np.int64] = np.concatenate((np.zeros(1, np.int64), np.cumsum(self.kept)))
+        self.has_chunks = np.diff(self._sums[self._borders]) > 0
         """bool[series]"""
 
     def series(self) -> SeriesLabels:
@@ -135,12 +136,19 @@ class Rescue:
             series = np.bincount(np.repeat(np.arange(rows.size), counts)[kept], minlength=rows.size)
             numbers = numbers[kept]
             begin = index["chunk_offset"].at(numbers).astype(np.int64) + 4
+            end, form = index["chunk_offset"].at(numbers + 1).astype(np.int64), index["chunk_form"].at(numbers)
+            addresses, length = begin.astype(np.uint64) + np.uint64(address), end - begin
+            relative = np.flatnonzero(form == RELATIVE_FLOATS)
+            which, contents = moved(block.chunks, begin[relative], end[relative],
+                                    numbers[relative].astype(np.int64), self._sums)
+            anew = np.frombuffer(b"".join(contents), np.uint8)
+            sizes = np.array([len(content) for content in contents], np.int64)
+            addresses[relative[which]] = (anew.ctypes.data + np.cumsum(sizes) - sizes).astype(np.uint64)
+            length[relative[which]] = sizes
             yield Chunks(
                 series, index["chunk_mint"].at(numbers).astype(np.int64) + self.mint,
                 index["chunk_maxt"].at(numbers).astype(np.int64) + self.mint,
-                index["chunk_samples"].at(numbers).astype(np.int64), index["chunk_form"].at(numbers),
-                begin.astype(np.uint64) + np.uint64(address),
-                index["chunk_offset"].at(numbers + 1).astype(np.int64) - begin, block.chunks,
+                index["chunk_samples"].at(numbers).astype(np.int64), form, addresses, length, (block.chunks, anew),
             )
             try:
                 runs = block.starts(order[start : start + ROWS]).take(order[start : start + ROWS])
