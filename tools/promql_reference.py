@@ -68,6 +68,7 @@ DIFFERENCES = (
     ("limits",
      "Those on series, steps, bytes and time are ours, and say which key sets them. Samples are counted roughly as "
      "Prometheus does."),
+    ("statistics", "Equal parts of a query are computed once, and their samples are counted once."),
     ("large expressions", "256 KiB, 20,000 words and signs, and 200 levels of nesting are the most."),
 )
 

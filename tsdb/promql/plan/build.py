@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ExecutionError
@@ -19,9 +20,11 @@ from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.operators.binary import build_binary
 from tsdb.promql.operators.cells import constant
 from tsdb.promql.operators.selectors import InstantSelector, RangeVector, SampleBudget, StoredTiles, Window
+from tsdb.promql.operators.shared import Shared
 from tsdb.promql.operators.step_invariant import StepInvariant
 from tsdb.promql.operators.subquery import NoTiles, SubqueryTiles
 from tsdb.promql.operators.vector import Annotations, Environment, Operator
+from tsdb.promql.optimiser.common_subexpressions import Key
 from tsdb.promql.plan.plan import Plan
 
 _STEP_BYTES = 64
@@ -42,6 +45,7 @@ class _Builder:
 
     def __init__(self, plan: Plan, capture: Capture, budget: SampleBudget) -> None:
         self._plan, self._capture, self._budget = plan, capture, budget
+        self._shared: dict[Key, Shared] = {}
 
     def expression(self, expr: Expr, env: Environment) -> Operator | RangeVector | str:
         if isinstance(expr, ast.StringLiteral):
@@ -56,6 +60,14 @@ class _Builder:
         steps = self._plan.scope(expr, env.steps)
         if steps != env.steps and not isinstance(expr, ast.NumberLiteral):
             return StepInvariant(env, self._operator(expr, replace(env, steps=steps)))
+        key = self._plan.common.key(expr, steps)
+        if key is None:
+            return self._operator_of(expr, env)
+        if key not in self._shared:
+            self._shared[key] = Shared(env, partial(self._operator_of, self._plan.common.last(key), env))
+        return self._shared[key].reader()
+
+    def _operator_of(self, expr: Expr, env: Environment) -> Operator:
         match expr:
             case ast.Paren():
                 return self._operator(expr.expr, env)

@@ -13,6 +13,7 @@ from tsdb.promql.native_histograms import HistogramUse
 from tsdb.promql.operators.selectors import Window
 from tsdb.promql.operators.subquery import inner_steps
 from tsdb.promql.operators.vector import Steps
+from tsdb.promql.optimiser.common_subexpressions import CommonSubexpressions
 from tsdb.promql.optimiser.step_invariant import StepInvariance
 from tsdb.promql.plan.histogram_uses import histogram_uses
 from tsdb.promql.plan.preparation import prepared
@@ -34,6 +35,7 @@ class Plan:
         self._invariance = StepInvariance()
         self._selections: dict[Selection, int] = {}
         self._histogram_uses = histogram_uses(self.expr)
+        self.common = CommonSubexpressions(self._histogram_uses)
         self._collect(self.expr, steps)
 
     @property
@@ -86,6 +88,8 @@ class Plan:
 
     def _collect(self, expr: Expr, steps: Steps) -> None:
         steps = self.scope(expr, steps)
+        if not self.common.first(expr, steps):
+            return
         if isinstance(expr, ast.VectorSelector):
             self._add(self.selection(expr, self.instant_window(expr, steps), steps))
         elif isinstance(expr, ast.MatrixSelector):
