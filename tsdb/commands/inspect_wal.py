@@ -152,6 +152,7 @@ def _contents(decoder: Decoder, record: Record) -> dict[str, Any]:
         samples = decoder.samples(record.payload)
         return {"samples": samples.refs.size, "late": are_late(record.payload),
                 "histograms": 0 if samples.payload is None else int(is_boxed(samples.values).sum()),
+                "starts": 0 if samples.starts is None else int((samples.starts != 0).sum()),
                 "minTime": int(samples.ts.min()), "maxTime": int(samples.ts.max())}
     if record.type == RecordType.SERIES:
         return {"series": decoder.series(record.payload).refs.size}
@@ -163,6 +164,9 @@ def _contents(decoder: Decoder, record: Record) -> dict[str, Any]:
     if record.type == RecordType.TOMBSTONES:
         deleted = decoder.tombstones(record.payload)
         return {"series": deleted.refs.size, "minTime": deleted.mint, "maxTime": deleted.maxt}
+    if record.type == RecordType.STARTS:
+        starts = decoder.starts(record.payload)
+        return {"starts": starts.refs.size, "minTime": int(starts.ts.min()), "maxTime": int(starts.ts.max())}
     if record.type == RecordType.EXEMPLARS:
         exemplars = decoder.exemplars(record.payload)
         return {"series": len(exemplars.keys), "exemplars": len(exemplars.labels)}
@@ -181,7 +185,8 @@ class _Sum:
     def add(self, row: dict[str, Any]) -> None:
         self.count += 1
         self.bytes += row["bytes"]
-        self.items += row.get("samples", row.get("exemplars", row.get("series", len(row.get("families", ())))))
+        of_kind = (row[name] for name in ("samples", "exemplars", "series", "starts") if name in row)
+        self.items += next(of_kind, len(row.get("families", ())))
         if "minTime" in row:
             self.mint = row["minTime"] if self.mint is None else min(self.mint, row["minTime"])
             self.maxt = row["maxTime"] if self.maxt is None else max(self.maxt, row["maxTime"])
@@ -237,7 +242,10 @@ def _line(name: str, row: dict[str, Any]) -> str:
     about = []
     if "samples" in row:
         about.append(f"{row['samples']} {'late ' if row['late'] else ''}samples"
-                     + (f", {row['histograms']} of them histograms" if row["histograms"] else ""))
+                     + (f", {row['histograms']} of them histograms" if row["histograms"] else "")
+                     + (f", {row['starts']} with start times" if row["starts"] else ""))
+    elif "starts" in row:
+        about.append(f"{row['starts']} changes of start times")
     elif "exemplars" in row:
         about.append(f"{row['exemplars']} exemplars of {row['series']} series")
     elif "series" in row:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from tests.storage.batches import make_batch
 from tests.storage.histograms.tokens import read, token, with_histograms
 from tests.storage.simulator.exemplars import SentExemplars
+from tests.storage.simulator.starts import start_problems, with_starts
 from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step
 from tests.wal.simulated import Killed, Operation, SimulatedFileSystem
 from tsdb.model.batch import ACCEPTED, REASONS
@@ -83,6 +84,8 @@ class World:
         self.expired = 0
         self.doomed: set[tuple[int, int]] = set()
         """What a delete that failed may take at the next start."""
+        self.without_log: set[tuple[int, int]] = set()
+        """Samples that a power cut may have left without their start times."""
         self.trouble = False
         """Whether anything but a crash has happened so far: what is damaged may be the disk's fault."""
         self.snapshots: list[tuple[str, dict[int, dict[int, int]], dict[int, dict[int, int]]]] = []
@@ -156,6 +159,8 @@ class World:
         if cut == "power" and self.faults.sync != "commit" and not stopped:
             for number, sure in self.sure.items():
                 self.possible.setdefault(number, {}).update(sure)
+                # a sealed chunk may be there, and the log of its samples not, which had their start times
+                self.without_log |= {(number, ts) for ts in self.possible[number]}
                 sure.clear()
             self.exemplars.may_be_lost()
             self.snapshots.clear()
@@ -290,6 +295,7 @@ class World:
         problems = self._compare(found, self.sure, self.possible)
         problems += self._labels(storage, found)
         problems += self.exemplars.problems(storage, settled=not self.trouble)
+        problems += start_problems(storage, self.without_log)
         if not self.trouble and (damaged := storage.statistics().damaged_known):
             problems.append(f"{damaged} files were set aside although the disk has no fault")
         if problems:
@@ -364,7 +370,7 @@ class World:
             if ts not in self.sure.get(number, {}):
                 self.possible.setdefault(number, {})[ts] = value
         series = [labels_of(number) for number in range(self._series)]
-        batch = with_histograms(make_batch(storage.secret, series, samples))
+        batch = with_starts(with_histograms(make_batch(storage.secret, series, samples)), samples)
         if history:
             batch.history = True
         exemplars = self.exemplars.add(batch, [number for number, _, _ in samples])

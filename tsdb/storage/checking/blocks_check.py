@@ -12,7 +12,7 @@ from tsdb.model.errors import Corruption
 from tsdb.model.times import time_text
 from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.block.folders import block_paths
-from tsdb.storage.block.layout import CHUNKS_NAME, FILES, INDEX_NAME, META_NAME
+from tsdb.storage.block.layout import CHUNKS_NAME, FILES, INDEX_NAME, META_NAME, OPTIONAL
 from tsdb.storage.block.sections import Index, without_remedy
 from tsdb.storage.block.tombstones_file import NAME as TOMBSTONES_NAME
 from tsdb.storage.blocks import block_times, superseded
@@ -127,6 +127,11 @@ def _not_needed(problem: Corruption, index: Index) -> Finding:
             "Nothing is lost: this section follows from others, and the block is served in full.",
             "The server makes it anew in memory when a query comes upon it, and then writes the index as it was; or "
             "stop the server, and --repair does the same now.", repair=Repair.MEND)
+    if any(f"section {name} " in what for name in OPTIONAL):
+        return Finding(
+            Severity.DAMAGE, index.path, what, "Start times of samples are lost, the samples are not.",
+            "Put the folder of this block from a snapshot in its place if there is one. Else the server replaces the "
+            "block by one without start times when a query or a compaction comes upon it.")
     return Finding(Severity.DAMAGE, index.path, what,
                    "Nothing is lost: this section is a copy, or not read by this version.",
                    "Nothing: the next compaction writes it anew.")

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.errors import Corruption
 from tsdb.storage.block import Block
 from tsdb.storage.block.derived import fingerprints_of
-from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FINGERPRINT_BYTES, HISTOGRAMS
-from tsdb.storage.block.sections import Index
+from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, FINGERPRINT_BYTES, HISTOGRAMS, OPTIONAL
+from tsdb.storage.block.sections import Index, without_remedy
 
 
 def index_problems(block: Block) -> Iterator[str]:
@@ -20,6 +21,7 @@ def index_problems(block: Block) -> Iterator[str]:
     texts = list(_first(_text_problems(index)))
     yield from texts or _first(_series_problems(index))
     yield from _first(_chunk_problems(block))
+    yield from _first(_start_problems(block))
     stats = block.meta.stats
     there = (int(index["chunk_samples"].all().sum(dtype=np.int64)), index.series, index.chunks)
     if there != (stats.samples, stats.series, stats.chunks):
@@ -110,6 +112,34 @@ def _chunk_problems(block: Block) -> Iterator[str]:
         yield "chunks of a series overlap, or are not in time order"
     if index.chunks and (int(first.min()) < meta.mint or int(last.max()) >= meta.maxt):
         yield "a chunk is outside of the times of the block: queries of these times do not find it"
+
+
+def _start_problems(block: Block) -> Iterator[str]:
+    try:
+        firsts, offsets, data = (block.index[name].all().astype(np.int64) for name in OPTIONAL)
+    except Corruption:
+        return  # which is told elsewhere
+    if not firsts.size:
+        return
+    if offsets.size != firsts.size + 1 or not _is_table(offsets, data.size) \
+            or (np.diff(firsts) <= 0).any() or firsts[-1] >= len(block):
+        yield "start times lie over each other, or are of series that there are not"
+        return
+    for piece, first in enumerate(firsts.tolist()):
+        try:
+            runs = block.starts(np.array([first], np.int32))
+        except Corruption as problem:
+            yield without_remedy(problem)
+            return
+        past = int(firsts[piece + 1]) if piece + 1 < firsts.size else len(block)
+        same = runs.series[1:] == runs.series[:-1]
+        if (not len(runs) or runs.series[0] != first or (np.diff(runs.series) < 0).any() or runs.series[-1] >= past
+                or (same & (runs.ts[1:] <= runs.ts[:-1])).any()):
+            yield "start times are not in the order of series and times"
+            return
+        if int(runs.ts.min()) < block.meta.mint or int(runs.ts.max()) >= block.meta.maxt:
+            yield "a start time is of samples outside of the times of the block"
+            return
 
 
 def _is_table(offsets: NDArray[np.int64], end: int) -> bool:
