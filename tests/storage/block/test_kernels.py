@@ -8,12 +8,23 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsdb.kernels.crc32c_kernels import checksum
+from tsdb.storage.block.chunk_kernels import page_checksums
 from tsdb.storage.block.dictionary import read_only
 from tsdb.storage.block.text_kernels import fingerprints, sort_texts
 from tsdb.storage.head.index_kernels import keep_listed
 
 pieces = st.sampled_from([b"", b"\0", b"a", b"\xff", b"http_request_duration_seconds_", b"1234567", bytes(7)])
 texts = st.lists(st.lists(pieces, max_size=5).map(b"".join), max_size=60)
+
+
+@given(st.integers(0, 3000), st.sampled_from([1, 383, 384, 385, 1000, 4096]), st.integers(0, 1 << 32))
+def test_checksums_of_pages(size: int, page: int, seed: int) -> None:
+    data = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+    pages = np.arange(-(-size // page))
+    out = np.empty(pages.size, np.uint32)
+    page_checksums(read_only(data), page, pages, out)
+    assert out.tolist() == [checksum(0, data[start : start + page]) for start in range(0, size, page)]
 
 
 @given(texts)
