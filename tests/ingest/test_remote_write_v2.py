@@ -225,6 +225,18 @@ def test_floats_whose_bits_would_be_a_box() -> None:
         0x7FF8000000000001]
 
 
+def test_labels_of_series_that_are_not_taken_are_those_of_others() -> None:
+    request = Request()
+    labels = {"__name__": "m", "a": "x" * 50, "b": "short"}
+    request.add(labels)
+    refs = request.refs(("b", "short"), ("a", "y" * 20), ("__name__", "m"))
+    request.message.timeseries.add(labels_refs=refs).samples.add(timestamp=NOW)
+    request.add({**labels, "c": "short"}, (NOW, 1.0))
+    request.add(labels, (NOW, 1.0)).samples[0].start_timestamp = 1
+    request.add({**labels, "a": "short"}, (NOW, 1.0))
+    assert compare(request.raw)
+
+
 def test_more_of_everything_than_expected() -> None:
     request = Request()
     names = [request.ref(f"a_metric_of_some_length_{i}") for i in range(300)]

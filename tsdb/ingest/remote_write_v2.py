@@ -69,12 +69,13 @@ def decode_request_message(data: NDArray[np.uint8], size: int, secret: NDArray[n
     symbols, pieces = _index(data, size, limits, state)
     keys = np.empty(4 * size + 1024, np.uint8)
     names = np.empty(canonical.MAX_LABELS, np.int64)
+    labels = np.zeros(state[SYMBOLS], np.uint64)
     state[AT] = 0
     while True:
         code = decode_request_v2(
-            data, size, symbols, pieces, secret, limits.max_key_bytes, keys, columns.row_hash, columns.row_offset,
-            columns.row_length, columns.pending, columns.sample_row, columns.ts, columns.values, columns.histograms,
-            columns.exemplars, columns.metadata, columns.start_ts, names, state)
+            data, size, symbols, pieces, labels, secret, limits.max_key_bytes, keys, columns.row_hash,
+            columns.row_offset, columns.row_length, columns.pending, columns.sample_row, columns.ts, columns.values,
+            columns.histograms, columns.exemplars, columns.metadata, columns.start_ts, names, state)
         if code == NEED_KEYS:
             keys = _more_keys(keys, limits)
         elif not columns.grow(code, limits):
@@ -86,10 +87,10 @@ def decode_request_message(data: NDArray[np.uint8], size: int, secret: NDArray[n
     batch = make_batch(columns, keys)
     decoded = Decoded(batch, series=int(state[SERIES]), samples=batch.samples)
     wrong = np.empty(int(state[PENDING]), np.uint8)
-    labels = np.empty((canonical.MAX_LABELS, 4), np.int64)
+    scratch = np.empty((canonical.MAX_LABELS, 4), np.int64)
     while wrong.size:
         code = transcode_rows_v2(data, symbols, secret, limits.max_key_bytes, columns.pending[: wrong.size], wrong,
-                                 keys, batch.row_hash, batch.row_offset, batch.row_length, columns.metadata, labels,
+                                 keys, batch.row_hash, batch.row_offset, batch.row_length, columns.metadata, scratch,
                                  state)
         if code == NEED_KEYS:
             keys = _more_keys(keys, limits)

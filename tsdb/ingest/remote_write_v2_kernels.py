@@ -8,15 +8,17 @@
     Sample     { double value = 1; int64 timestamp = 2; int64 start_timestamp = 3 }
     Metadata   { type = 1; uint32 help_ref = 3; uint32 unit_ref = 4 }
 
-`index_symbols` finds the symbols. A canonical key (`tsdb.model.labels`) is then mostly copying: in a message a symbol
-has its length before it, as in a key. `decode_request_v2` writes the keys of series whose labels are sorted, unique and
-valid; others are left *pending* for `transcode_rows_v2`, which most requests do not need. A created_timestamp, which
-senders before start_timestamp have, is that of the samples that have none.
+`index_symbols` finds the symbols. A canonical key (`tsdb.model.labels`) is then copying: in a message a symbol has its
+length before it, as in a key, and a label that another key has is copied from there. `decode_request_v2` writes the
+keys of series whose labels are sorted, unique and valid; others are left *pending* for `transcode_rows_v2`, which most
+requests do not need. A created_timestamp, which senders before start_timestamp have, is that of the samples that have
+none.
 """
-# mypy: disable-error-code="operator,assignment,return-value,arg-type"
+# mypy: disable-error-code="operator,assignment,return-value,arg-type,no-any-return,untyped-decorator"
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,18 +64,26 @@ from tsdb.ingest.remote_write_kernels import (
 )
 from tsdb.kernels.hash_kernels import hash_bytes
 from tsdb.kernels.intrinsics import load_u64, store_u64
-from tsdb.kernels.registry import device, kernel
+from tsdb.kernels.registry import OPTIONS, device, kernel
 from tsdb.model.native_histograms import BOX, NORMAL_NAN
 
 BEGIN, SIZE, KNOWN_METADATA, SYMBOL = range(4)
 """`symbols` u32[n, SYMBOL]: where a symbol begins and how long it is; 1 + number of the metadata of the metric of that
 name. `pieces` u64[n] are what a key has of a symbol, its length and itself: where that begins, and how many bytes it is
-in the upper half; 0 where it cannot be copied."""
+in the upper half; 0 where it cannot be copied. `labels` u64[n], zeros at first: a label with the symbol as its value
+that is in `keys` already: where it begins, from bit 32 on its length, from bit 48 on 1 + the symbol of its name."""
+NAMES = 0xFFFF
+"""So many symbols can be names in `labels`."""
 METADATA_COLUMNS = 6
 """Of `metadata` i64[capacity, …]: symbol of the metric's name, type, symbols of help and unit; the message, if it has
 at most eight bytes, and its length."""
 ROOM = 16
 """Bytes that copying by words may write beyond the end."""
+NOT_COPIED, NEED_ROOM = -1, -2
+"""Results of `write_label`."""
+
+inlined = numba.njit(_nrt=False, forceinline=True, **OPTIONS)
+"""As `device`, for what is called several times for each series: a call hands over every field of every array."""
 
 
 @kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], int64[::1])", stage="later")
@@ -127,17 +137,37 @@ def read_ref(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     return np.int64(value & np.uint64(0xFFFFFFFF)), at
 
 
-@device
+@inlined
 def copy_piece(data: NDArray[np.uint8], begin: int, length: int, out: NDArray[np.uint8], at: int) -> int:
-    """Copies by words, up to 15 bytes more than there are. Returns the position behind the piece."""
-    store_u64(out, at, load_u64(data, begin))
-    store_u64(out, at + 8, load_u64(data, begin + 8))
-    for i in range(16, length, 8):
-        store_u64(out, at + i, load_u64(data, begin + i))
+    """Copies by two words, up to 15 bytes more than there are. Returns the position behind the piece."""
+    for i in range(0, length, 16):
+        first, second = load_u64(data, begin + i), load_u64(data, begin + i + 8)
+        store_u64(out, at + i, first)
+        store_u64(out, at + i + 8, second)
     return at + length
 
 
 @device
+def write_label(data: NDArray[np.uint8], name: int, value: int, keys: NDArray[np.uint8], at: int) -> int:
+    """Writes the label of two `pieces` at keys[at:]. Returns the position behind it, NEED_ROOM, or NOT_COPIED."""
+    name_size, value_size = np.int64(name >> np.uint64(32)), np.int64(value >> np.uint64(32))
+    length = name_size + value_size + 2
+    if name_size == 0 or value_size == 0 or length >= 1 << 14:
+        return np.int64(NOT_COPIED)
+    if at + length + 4 + ROOM > keys.size:
+        return np.int64(NEED_ROOM)
+    if length < 128:
+        store_u64(keys, at, np.uint64(0x0A000A | length << 8))
+        at += 3
+    else:
+        store_u64(keys, at, np.uint64(0x0A00800A | (length & 0x7F) << 8 | length >> 7 << 16))
+        at += 4
+    at = copy_piece(data, np.int64(name & np.uint64(0xFFFFFFFF)), name_size, keys, at)
+    keys[at] = 0x12
+    return copy_piece(data, np.int64(value & np.uint64(0xFFFFFFFF)), value_size, keys, at + 1)
+
+
+@inlined
 def read_started_sample_field(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int, int]:
     """The field of a Sample whose tag 12 is at `at`: (u64 value bits, i64 ms, i64 ms of the start or 0, next position
     or error)."""
@@ -165,6 +195,24 @@ def read_started_sample_field(data: NDArray[np.uint8], at: int, end: int) -> tup
     return bits if bits < np.uint64(BOX) else np.uint64(NORMAL_NAN), ts, start, stop
 
 
+@inlined
+def short_message(data: NDArray[np.uint8], at: int, length: int) -> int:
+    """The message as a number, if it has at most eight bytes, and at least one; else 0."""
+    if length <= 0 or length > 8:
+        return np.int64(0)
+    return np.int64(load_u64(data, at) & np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * length))
+
+
+@inlined
+def is_known_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols: NDArray[np.uint32],
+                      metadata: NDArray[np.int64]) -> bool:
+    """Whether the Metadata message data[at:end] is the one that was the last for the metric of that name."""
+    known = np.int64(symbols[name, KNOWN_METADATA])
+    if known == 0 or metadata[known - 1, 5] != end - at:
+        return False
+    return metadata[known - 1, 4] == short_message(data, at, end - at)
+
+
 @device
 def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols: NDArray[np.uint32],
                   count: int, metadata: NDArray[np.int64], state: NDArray[np.int64]) -> int:
@@ -172,11 +220,7 @@ def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols
     counts. Returns DONE, NEED_METADATA or an error."""
     known = np.int64(symbols[name, KNOWN_METADATA])
     length = end - at
-    word = np.int64(0)
-    if 0 < length <= 8:
-        word = np.int64(load_u64(data, at) & np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * length))
-        if known > 0 and metadata[known - 1, 4] == word and metadata[known - 1, 5] == length:
-            return np.int64(DONE)
+    word = short_message(data, at, length)
     kind = np.uint64(0)
     help_ref = np.int64(0)
     unit_ref = np.int64(0)
@@ -209,17 +253,19 @@ def note_metadata(data: NDArray[np.uint8], at: int, end: int, name: int, symbols
     return np.int64(DONE)
 
 
-@kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], uint64[::1], int64, uint8[::1], uint64[::1],"
-        " uint32[::1], uint32[::1], uint32[::1], uint32[::1], int64[::1], uint64[::1], int64[:, ::1], int64[:, ::1],"
-        " int64[:, ::1], int64[::1], int64[::1], int64[::1])", stage="later")
+@kernel("int64(uint8[::1], int64, uint32[:, ::1], uint64[::1], uint64[::1], uint64[::1], int64, uint8[::1],"
+        " uint64[::1], uint32[::1], uint32[::1], uint32[::1], uint32[::1], int64[::1], uint64[::1], int64[:, ::1],"
+        " int64[:, ::1], int64[:, ::1], int64[::1], int64[::1], int64[::1])", stage="later")
 def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.uint32], pieces: NDArray[np.uint64],
-                      secret: NDArray[np.uint64], max_key: int, keys: NDArray[np.uint8], row_hash: NDArray[np.uint64],
-                      row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32], pending: NDArray[np.uint32],
-                      sample_row: NDArray[np.uint32], ts: NDArray[np.int64], values: NDArray[np.uint64],
-                      histograms: NDArray[np.int64], exemplars: NDArray[np.int64], metadata: NDArray[np.int64],
-                      start_ts: NDArray[np.int64], names: NDArray[np.int64], state: NDArray[np.int64]) -> int:
+                      labels: NDArray[np.uint64], secret: NDArray[np.uint64], max_key: int, keys: NDArray[np.uint8],
+                      row_hash: NDArray[np.uint64], row_offset: NDArray[np.uint32], row_length: NDArray[np.uint32],
+                      pending: NDArray[np.uint32], sample_row: NDArray[np.uint32], ts: NDArray[np.int64],
+                      values: NDArray[np.uint64], histograms: NDArray[np.int64], exemplars: NDArray[np.int64],
+                      metadata: NDArray[np.int64], start_ts: NDArray[np.int64], names: NDArray[np.int64],
+                      state: NDArray[np.int64]) -> int:
     """Decodes the Request at data[:size], where data is 16 bytes longer, into the columns of a `Batch`, and its keys
-    into `keys`. Call with what `index_symbols` found and state[AT] zero again; names i64[MAX_LABELS] is scratch.
+    into `keys`. Call with what `index_symbols` found and state[AT] zero again; `labels` is its own between calls, names
+    i64[MAX_LABELS] scratch.
 
     The columns are those of `remote_write_kernels.decode_request`, metadata i64[capacity, METADATA_COLUMNS], and
     start_ts i64[samples], or empty: NEED_START_TIMES says that a sample has one, and wants zeros.
@@ -229,6 +275,7 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
     at = state[AT]
     count = state[SYMBOLS]
     sorted_names = np.int64(0)  # so many of `names` are known to be sorted: most series have those of the one before
+    name_place = np.int64(-1)  # which of them is __name__
     while at < size:
         series_at = at
         if data[at] == 0x2A and data[at + 1] < 0x80:
@@ -262,7 +309,7 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
             tag = data[at]
             if tag == 0x12:
                 if sample + waiting == ts.size:
-                    state[AT] = series_at
+                    state[AT], state[KEYS] = series_at, key_end
                     return NEED_SAMPLES
                 values[sample], ts[sample], start, stop = read_started_sample_field(data, at, end)
                 if stop < 0:
@@ -293,7 +340,7 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
                 canonical = False
             elif field == 1:
                 labelled = True
-                labels = np.int64(0)
+                place = np.int64(0)
                 while inner < stop:
                     pair = load_u64(data, inner)
                     name_ref = np.int64(pair & np.uint64(0x7F))
@@ -314,52 +361,52 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
                             return inner
                     if not canonical:
                         continue
-                    if value_ref < 0 or name_ref >= count or value_ref >= count or labels == MAX_LABELS:
+                    if value_ref < 0 or name_ref >= count or value_ref >= count or place == MAX_LABELS:
                         canonical = False
                         continue
-                    name_word, value_word = pieces[name_ref], pieces[value_ref]
-                    name_piece = np.int64(name_word >> np.uint64(32))
-                    value_piece = np.int64(value_word >> np.uint64(32))
-                    name_at = np.int64(name_word & np.uint64(0xFFFFFFFF))
-                    length = name_piece + value_piece + 2
-                    if name_piece == 0 or value_piece == 0 or length >= 1 << 14:
-                        canonical = False
-                        continue
-                    if labels >= sorted_names or names[labels] != name_ref:
-                        if labels > 0:
-                            last = names[labels - 1]
+                    if place >= sorted_names or names[place] != name_ref:
+                        if place > 0:
+                            last = names[place - 1]
                             if compare(data, np.int64(symbols[last, BEGIN]), np.int64(symbols[last, SIZE]),
                                        np.int64(symbols[name_ref, BEGIN]), np.int64(symbols[name_ref, SIZE])) >= 0:
                                 canonical = False
                                 continue
-                        names[labels] = name_ref
-                        sorted_names = labels + 1
-                    labels += 1
-                    if name_piece == 9 and load_u64(data, name_at + 1) == METRIC_NAME:
+                        names[place] = name_ref
+                        sorted_names = place + 1
+                        if symbols[name_ref, SIZE] == 8 \
+                                and load_u64(data, np.int64(symbols[name_ref, BEGIN])) == METRIC_NAME:
+                            name_place = place
+                        elif name_place == place:
+                            name_place = np.int64(-1)
+                    if place == name_place:
                         name = value_ref
-                    if key_end + length + 3 + ROOM > keys.size:
-                        state[AT] = series_at
-                        return NEED_KEYS
-                    if length < 128:
-                        store_u64(keys, key_end, np.uint64(0x0A000A | length << 8))
-                        key_end += 3
-                    else:
-                        store_u64(keys, key_end, np.uint64(0x0A00800A | (length & 0x7F) << 8 | length >> 7 << 16))
-                        key_end += 4
-                    key_end = copy_piece(data, name_at, name_piece, keys, key_end)
-                    keys[key_end] = 0x12
-                    key_end = copy_piece(data, np.int64(value_word & np.uint64(0xFFFFFFFF)), value_piece, keys,
-                                         key_end + 1)
+                    place += 1
+                    label = labels[value_ref]
+                    length = np.int64(label >> np.uint64(32) & np.uint64(0xFFFF))
+                    if np.int64(label >> np.uint64(48)) == name_ref + 1 and key_end + length + ROOM <= keys.size:
+                        key_end = copy_piece(keys, np.int64(label & np.uint64(0xFFFFFFFF)), length, keys, key_end)
+                        continue
+                    label_at = key_end
+                    key_end = write_label(data, pieces[name_ref], pieces[value_ref], keys, label_at)
+                    if key_end < 0:
+                        if key_end == NEED_ROOM:
+                            state[AT], state[KEYS] = series_at, label_at
+                            return NEED_KEYS
+                        key_end = label_at
+                        canonical = False
+                    elif name_ref < NAMES:
+                        labels[value_ref] = np.uint64(label_at) | np.uint64(key_end - label_at) << np.uint64(32) \
+                            | np.uint64(name_ref + 1) << np.uint64(48)
             elif field == 3:
                 place = state[HISTOGRAMS] + waiting
                 if sample + waiting == ts.size or place == histograms.shape[0]:
-                    state[AT] = series_at
+                    state[AT], state[KEYS] = series_at, key_end
                     return NEED_SAMPLES if sample + waiting == ts.size else NEED_HISTOGRAMS
                 histograms[place, 0], histograms[place, 1] = inner, stop
                 waiting += 1
             elif field == 4:
                 if exemplar == exemplars.shape[0]:
-                    state[AT] = series_at
+                    state[AT], state[KEYS] = series_at, key_end
                     return NEED_EXEMPLARS
                 exemplars[exemplar, 0], exemplars[exemplar, 1], exemplars[exemplar, 2] = inner, stop, row
                 exemplar += 1
@@ -371,15 +418,17 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
             at = stop
 
         if start_ts.size == 0 and (started or (created != 0 and sample + waiting > state[SAMPLES])):
-            state[AT] = series_at
+            state[AT], state[KEYS] = series_at, key_end
             return NEED_START_TIMES
         canonical = canonical and name >= 0 and key_end - key <= max_key
-        if canonical and described_end > described:
+        if canonical and described_end > described \
+                and not is_known_metadata(data, described, described_end, name, symbols, metadata):
             status = note_metadata(data, described, described_end, name, symbols, count, metadata, state)
             if status != DONE:
-                state[AT] = series_at
+                state[AT], state[KEYS] = series_at, key_end
                 return status
         state[SERIES] += 1
+        state[KEYS] = key_end  # of a row that is not taken, too: other keys copy labels from it
         for place in range(state[HISTOGRAMS], state[HISTOGRAMS] + waiting):
             histograms[place, 2] = sample
             sample_row[sample] = np.uint32(row)
@@ -396,7 +445,6 @@ def decode_request_v2(data: NDArray[np.uint8], size: int, symbols: NDArray[np.ui
             row_offset[row] = np.uint32(key)
             row_length[row] = np.uint32(key_end - key)
             row_hash[row] = hash_bytes(secret[0], secret[1], keys, key, key_end)
-            state[KEYS] = key_end
         else:
             row_offset[row] = np.uint32(begin)
             row_length[row] = np.uint32(end - begin)
