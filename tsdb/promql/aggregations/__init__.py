@@ -12,8 +12,8 @@ from typing import Final
 from tsdb.promql.aggregations import accumulated, best, count_values, quantile, ratio
 from tsdb.promql.aggregations.aggregation import Aggregation as Aggregation
 
-_FAMILIES = (accumulated, best, ratio, quantile, count_values)
+FAMILIES = (accumulated, best, ratio, quantile, count_values)
 
 AGGREGATIONS: Final[Mapping[str, Aggregation]] = MappingProxyType(
-    {aggregation.name: aggregation for family in _FAMILIES for aggregation in family.AGGREGATIONS}
+    {aggregation.name: aggregation for family in FAMILIES for aggregation in family.AGGREGATIONS}
 )

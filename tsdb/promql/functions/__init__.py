@@ -26,10 +26,10 @@ from tsdb.promql.functions import (
 )
 from tsdb.promql.functions.function import Function as Function
 
-_FAMILIES = (
+FAMILIES = (
     arithmetic, calendar, times, scalars, sorting, labels, info, absent, histograms, rates, over_time, statistics,
 )
 
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
-    {function.name: function for family in _FAMILIES for function in family.FUNCTIONS}
+    {function.name: function for family in FAMILIES for function in family.FUNCTIONS}
 )
