@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import http.client
 import io
 import json
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import zstandard
 
 from tests.processes import wait_until
+from tests.promql.memory_storage import MemoryCapture, MemoryStorage
 from tests.server.conftest import Begin, Running
 from tests.server.scripted_engine import ScriptedEngine, busy, until_cancelled
 from tsdb.config import Config
@@ -27,6 +30,8 @@ from tsdb.model.errors import (
     TsdbError,
 )
 from tsdb.model.settings import Duration
+from tsdb.model.tiles import Selection, Tile
+from tsdb.promql import Engine, EngineOptions
 from tsdb.server.config import QueryConfig
 
 
@@ -136,7 +141,7 @@ def test_limit(running: Running, engine: ScriptedEngine) -> None:
 
 
 def test_stats(running: Running) -> None:
-    stats = running.client.data("query", {"query": "up", "stats": "all"})["stats"]
+    stats = running.client.data("query", {"query": "up", "stats": "true"})["stats"]
     assert set(stats) == {"timings", "samples"}
     assert set(stats["timings"]) == {
         "evalTotalTime", "resultSortTime", "queryPreparationTime", "innerEvalTime", "execQueueTime", "execTotalTime",
@@ -185,6 +190,42 @@ def test_a_client_that_leaves_cancels_its_query(running: Running, engine: Script
     assert cancelled.wait(30)
     engine.script = None
     assert running.client.get("/api/v1/query", {"query": "up"}).status == 200
+
+
+class SlowStorage(MemoryStorage):
+    """Counts the tiles that are decoded, each of which takes a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoded = 0
+        self.leave: Callable[[], None] = lambda: None
+        for row in range(600):
+            self.add({"__name__": "up", "row": str(row)}, [0], [1])
+
+    def capture(self, selections: Sequence[Selection], context: RequestContext) -> MemoryCapture:
+        capture = super().capture(selections, context)
+        for selected in capture.selected:
+            selected.tile = functools.partial(self._slow, selected.tile, context)  # type: ignore[method-assign]
+        return capture
+
+    def _slow(self, decode: Callable[[int], Tile], context: RequestContext, index: int) -> Tile:
+        self.decoded += 1
+        if self.decoded == 5:
+            self.leave()
+            assert context.cancelled.wait(30), "the server notices that the client has left"
+        return decode(index)
+
+
+def test_a_client_that_leaves_ends_its_query_within_a_tile(begin: Begin, engine: ScriptedEngine) -> None:
+    database: Any = engine
+    storage = SlowStorage()
+    running = begin()
+    running.open(lambda services: (database, Engine(storage, EngineOptions(threads=1))))
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    storage.leave = connection.close
+    connection.request("GET", "/api/v1/query?query=sum(up)&time=5")
+    wait_until(lambda: storage.decoded >= 5 and running.server.services.running.now() == [], "the query has ended")
+    assert storage.decoded == 5
 
 
 def test_health_beside_a_full_queue(running: Running, engine: ScriptedEngine) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tsdb.model.errors import LimitExceeded, QueryCanceled, QueryTimeout
 
 
@@ -33,6 +36,9 @@ class Statistics:
     peak_samples: int = 0
     """The most that were held at once."""
     peak_bytes: int = 0
+    by_step: NDArray[np.int64] | None = None
+    """i64[steps]: samples that each step saw, as Prometheus counts them, one that two steps see twice. None: nobody
+    wants to know."""
     prepare_seconds: float = 0.0
     """Planning, and resolving the selectors."""
     sort_seconds: float = 0.0
@@ -95,6 +101,12 @@ class RequestContext:
             yield
         finally:
             self.reserve(-size)
+
+    def count_samples(self, samples: NDArray[np.int64]) -> None:
+        """Adds samples i64[steps] that the steps saw to `statistics.by_step`; of one step, that all of them see."""
+        with self._lock:
+            if self.statistics.by_step is not None:
+                self.statistics.by_step += samples
 
     def select(self, series: int) -> None:
         """Counts series that a selector has found, before anything is made for each. Raises LimitExceeded over

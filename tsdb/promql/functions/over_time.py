@@ -27,7 +27,7 @@ from tsdb.promql.kernels.range_kernels import (
 
 
 class OverTime(RangeCall):
-    def _compute(self, windows: Windows, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
+    def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
         return over_time(self.op, *windows, np.empty(windows[-1].size, np.int64), values, present)
 
 

@@ -15,6 +15,7 @@ from tsdb.promql import ast
 from tsdb.promql.functions.function import Call
 from tsdb.promql.operators.cells import SAME_LABELS, VectorOperator
 from tsdb.promql.operators.groups import NO_SYMBOL, drop_metric_name, group_rows, label_values
+from tsdb.promql.operators.sample_counts import count_windows
 from tsdb.promql.operators.selectors import new_cells
 from tsdb.promql.operators.vector import Cells, Environment
 
@@ -44,8 +45,8 @@ class RangeCall(VectorOperator):
         self._keep_name, self._rescans = keep_name, rescans
 
     @abstractmethod
-    def _compute(self, windows: Windows, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
-        """Fills values f64 and present bool[rows, steps]; returns how many are present."""
+    def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
+        """Fills values f64 and present bool[rows, steps], of some of the steps; returns how many are present."""
 
     def _begin(self) -> None:
         """Called before the first tile."""
@@ -72,26 +73,36 @@ class RangeCall(VectorOperator):
 
     def _evaluate(self, tile: Tile) -> tuple[Cells, int]:
         values, present = new_cells(tile.rows, self.env)
-        at_once = self._rows_per_call(tile)
-        window = self.window
+        count_windows(self.env, tile, self.window)
         count = 0
-        for first in range(0, tile.rows, at_once):
-            if first:
-                self.env.context.check()
-            rows = slice(first, first + at_once)
+        for rows, steps in self._parts(tile):
             begin, end = tile.begin[rows], tile.end[rows]
             longest = int((end - begin).max(initial=0))
-            windows = (begin, end, tile.ts, tile.values, window.first, window.step, window.width,
-                       np.empty(longest, np.int64), np.empty(longest))
-            count += self._compute(windows, values[rows], present[rows])
+            window = self.window
+            windows = (begin, end, tile.ts, tile.values, window.first + steps.start * window.step, window.step,
+                       window.width, np.empty(longest, np.int64), np.empty(longest))
+            if steps.stop - steps.start == self.env.steps.count:
+                count += self._compute(windows, steps, values[rows], present[rows])
+            else:
+                out, there = np.empty(values[rows, steps].shape), np.empty(values[rows, steps].shape, np.bool_)
+                count += self._compute(windows, steps, out, there)
+                values[rows, steps], present[rows, steps] = out, there
         return Cells(tile.first_row, values, present), count
 
-    def _rows_per_call(self, tile: Tile) -> int:
+    def _parts(self, tile: Tile) -> Iterator[tuple[slice, slice]]:
+        """Rows and steps for one call of the kernel. Checks the context before each but the first."""
         window, steps = self.window, self.env.steps.count
         visits = tile.ts.size
         if self._rescans:
             visits += tile.ts.size * steps * window.width // (window.maxt(steps) - window.mint() + 1)
-        return max(1, tile.rows * _VISITS_PER_CALL // max(visits, 1))
+        calls = visits // _VISITS_PER_CALL + 1
+        rows_at_once = max(1, tile.rows // calls)
+        steps_at_once = max(1, steps * max(1, tile.rows) // calls) if calls > tile.rows else steps
+        for first in range(0, tile.rows, rows_at_once):
+            for begin in range(0, steps, steps_at_once):
+                if first or begin:
+                    self.env.context.check()
+                yield slice(first, first + rows_at_once), slice(begin, min(begin + steps_at_once, steps))
 
 
 class _Seen:

@@ -21,10 +21,9 @@ _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 class Rate(RangeCall):
     """A change, or a rate of it."""
 
-    def _compute(self, windows: Windows, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
-        steps = self.env.steps.count
-        places = np.empty(windows[-1].size, np.int64)
-        return rates(self.op, *windows, places, np.empty((2, steps), np.uint64), np.empty((6, steps)), values, present)
+    def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
+        places, count = np.empty(windows[-1].size, np.int64), values.shape[1]
+        return rates(self.op, *windows, places, np.empty((2, count), np.uint64), np.empty((6, count)), values, present)
 
 
 class CounterRate(Rate):

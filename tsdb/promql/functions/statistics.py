@@ -39,12 +39,12 @@ class Statistic(RangeCall):
     def _begin(self) -> None:
         self._parameters = [scalar_values(operator) for operator in self._operators]
 
-    def _compute(self, windows: Windows, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
-        steps, longest = self.env.steps, windows[-1].size
-        nothing = np.zeros(steps.count)
-        first, second, *_ = [*self._parameters, nothing, nothing]
-        return over_time_rare(self.op, *windows[:-2], steps.start, max(steps.step, 0), first, second, *windows[-2:],
-                              np.empty(longest), np.empty(longest), values, present)
+    def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
+        every, longest = self.env.steps, windows[-1].size
+        nothing, step = np.zeros(values.shape[1]), max(every.step, 0)
+        first, second, *_ = [*(values[steps] for values in self._parameters), nothing, nothing]
+        return over_time_rare(self.op, *windows[:-2], every.start + steps.start * step, step, first, second,
+                              *windows[-2:], np.empty(longest), np.empty(longest), values, present)
 
 
 class Quantile(Statistic):

@@ -18,6 +18,8 @@ from tsdb.promql.kernels.range_kernels import TIMESTAMP, VALUE, instant
 from tsdb.promql.native_histograms import HistogramUse, in_rows
 from tsdb.promql.operators.cells import VectorOperator
 from tsdb.promql.operators.groups import drop_metric_name
+from tsdb.promql.operators.sample_counts import Window as Window
+from tsdb.promql.operators.sample_counts import count_cells, count_windows
 from tsdb.promql.operators.vector import Cells, Environment
 
 T = TypeVar("T")
@@ -28,22 +30,6 @@ SAMPLE_BYTES = 16
 """Time and value."""
 ROW_BYTES = 400
 """Two arrays, in Python."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The samples of step i are those in (end - width, end], end = first + i * step (ms). A window that @ pins has
-    step 0."""
-
-    first: int
-    step: int
-    width: int
-
-    def mint(self) -> int:
-        return self.first - self.width + 1
-
-    def maxt(self, steps: int) -> int:
-        return self.first + self.step * (steps - 1)
 
 
 @dataclass(slots=True)
@@ -149,6 +135,7 @@ class InstantSelector(VectorOperator):
         window = self._window
         count = instant(what, tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width,
                         values, present)
+        count_cells(self.env, present)
         if self._keeps_histograms and tile.payload is not None:
             count += self.env.histograms.keep(values, present, tile.payload)
         return Cells(tile.first_row, values, present), count
@@ -164,6 +151,7 @@ def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, wind
                 ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """The samples of each row in the window of the one step, stale markers left out."""
     def cut(tile: Tile) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        count_windows(env, tile, window)
         rows, cells = [], tile.values
         if tile.payload is not None:
             cells = cells.copy()

@@ -94,6 +94,8 @@ class Environment:
     delayed_name_removal: bool = False
     """Metric names are dropped at the end of the query (Prometheus' feature promql-delayed-name-removal): operators
     mark rows in `SeriesSet.drop_name` and keep the name. `operators.groups.drop_metric_name` does either."""
+    subquery: bool = False
+    """Whether this is within a subquery."""
 
     def map_tiles(self, count: int, function: Callable[[int], T]) -> Iterator[T]:
         """function(0), … function(count - 1) in this order, computed by `context.threads` threads, a few ahead of the

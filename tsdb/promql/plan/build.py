@@ -101,7 +101,7 @@ class _Builder:
         window = self._plan.range_window(node, env.steps)
         if isinstance(node, ast.MatrixSelector):
             return RangeVector(self._tiles(node.vector, window, env), window)
-        inner = replace(env, steps=self._plan.subquery_steps(node, env.steps))
+        inner = replace(env, steps=self._plan.subquery_steps(node, env.steps), subquery=True)
         if inner.steps.count <= 0:
             return RangeVector(NoTiles(env.symbols), window)
         self._budget.allow(inner.steps.count)

@@ -43,7 +43,7 @@ def features(services: Services) -> dict[str, dict[str, bool]]:
         },
         "promql": dict.fromkeys(_KEYWORDS, True) | {
             "delayed_name_removal": "promql-delayed-name-removal" in options.features,
-            "per_step_stats": False,
+            "per_step_stats": True,
         },
         "promql_functions": dict.fromkeys(FUNCTIONS, True),
         "promql_operators": dict.fromkeys((*_OPERATORS, *AGGREGATIONS), True),

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import orjson
 
 from tsdb.model.context import Limits, RequestContext
@@ -102,6 +103,9 @@ async def _run(services: Services, request: Request, asked: Query, evaluate: Cal
                small: bool) -> Answer:
     running, context = services.running, asked.context
     wanted = request.value("stats")
+    if wanted or running.log is not None:
+        steps = 1 if asked.step <= 0 else (asked.end - asked.start) // asked.step + 1
+        context.statistics.by_step, asked.per_step = np.zeros(steps, np.int64), wanted == "all"
 
     def evaluated() -> tuple[QueryResult, bytes]:
         with running.evaluation(asked):

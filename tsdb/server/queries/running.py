@@ -156,7 +156,15 @@ def inner_seconds(query: Query) -> float:
 def shape(query: Query) -> dict[str, Any]:
     """Timings (seconds) and samples of a query, as Prometheus names them."""
     used = query.context.statistics
-    samples: dict[str, Any] = {"totalQueryableSamples": used.samples_read, "peakSamples": used.peak_samples}
+    samples: dict[str, Any] = {}
+    if query.per_step and used.by_step is not None:
+        times = range(query.start, query.end + 1, query.step or 1)
+        samples["totalQueryableSamplesPerStep"] = [
+            [at // 1000 if at % 1000 == 0 else at / 1000, count]
+            for at, count in zip(times, used.by_step.tolist(), strict=True)
+        ]
+    total = used.samples_read if used.by_step is None else int(used.by_step.sum())
+    samples |= {"totalQueryableSamples": total, "peakSamples": used.peak_samples}
     return {
         "timings": {
             "evalTotalTime": query.eval_seconds,
