@@ -24,6 +24,7 @@ from tests.storage.block.plain import series_labels
 from tsdb.server import malloc
 from tsdb.storage.block import Block, Chunks, SeriesLabels, TimeColumns, write_block
 from tsdb.storage.block.encoding import DENSE_SAMPLES, DenseEncoder, encode
+from tsdb.storage.block.families import families
 from tsdb.wal.files import LocalFileSystem
 
 FS = LocalFileSystem()
@@ -74,13 +75,23 @@ class Source:
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns]:
         dense = DenseEncoder(self.mint, self.maxt, self._most) if self._most else None
+        labels = self.series()
+        began = time.thread_time()
+        family = families(labels) if dense else np.zeros(0, np.uint64)
+        self.seconds += time.thread_time() - began
+        number = 0
         for start in range(0, order.size, ROWS):
             rows = order[start : start + ROWS]
             ts, values = self._data.ts[rows].ravel(), self._data.values[rows].ravel()
             end = np.arange(1, rows.size + 1, dtype=np.int64) * self._data.ts.shape[1]
             began = time.thread_time()
-            found = (dense.encode if dense else encode)(end - self._data.ts.shape[1], end, ts, values)
+            begin = end - self._data.ts.shape[1]
+            if dense:
+                found = dense.encode(begin, end, ts, values, families=family[rows], number=number)
+            else:
+                found = encode(begin, end, ts, values)
             self.seconds += time.thread_time() - began
+            number += found.mint.size
             yield found
         if dense:
             yield dense.columns()
@@ -164,7 +175,11 @@ def kinds(series: int, samples: int) -> Iterator[tuple[str, Data]]:
     yield "30 % stale markers", data(stale)
     rates = np.array([2, 9, 30, 60, 40, 20, 9, 4, 1, 0.3, 0.1, 0.02])[:, None, None]
     hits = chance.poisson(rates, (12, series // 12 + 1, samples))
-    yield "histogram's buckets", data(np.cumsum(np.cumsum(hits, axis=0), axis=2).reshape(-1, samples)[:series])
+    bounds = (".005", ".01", ".025", ".05", ".1", ".25", ".5", "1", "2.5", "5", "10", "+Inf")
+    labels: list[Labels] = [(("__name__", "m_bucket"), ("instance", f"host-{n:05d}"), ("le", le))
+                            for le in bounds for n in range(hits.shape[1])]
+    values = np.cumsum(np.cumsum(hits, axis=0), axis=2).reshape(len(labels), samples).astype(np.float64)
+    yield "histogram's buckets", Data(labels, ts[np.arange(len(labels)) % hits.shape[1] % 10], values.view(np.uint64))
     yield "… each less the one below", data(np.cumsum(hits, axis=2).reshape(-1, samples)[:series])
 
 

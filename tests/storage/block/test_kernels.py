@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsdb.kernels.crc32c_kernels import checksum
-from tsdb.storage.block.chunk_kernels import page_checksums
 from tsdb.storage.block.dictionary import read_only
+from tsdb.storage.block.page_kernels import page_checksums
 from tsdb.storage.block.text_kernels import fingerprints, sort_texts
 from tsdb.storage.head.index_kernels import keep_listed
 

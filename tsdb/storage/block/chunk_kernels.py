@@ -1,5 +1,5 @@
 # mypy: disable-error-code="operator,call-overload,assignment,return-value,arg-type,index,no-any-return,no-untyped-def"
-"""Chunks of a block: writing, checking and decoding them; and checksums of pages.
+"""Chunks of a block: checking and decoding them.
 
 Columns that are u32 or u64, as the block needs, come as their bytes and the width of a number.
 """
@@ -14,11 +14,12 @@ from tsdb.kernels.crc32c_kernels import crc32c
 from tsdb.kernels.intrinsics import bytes_at, load_u32, load_u64, store_u64
 from tsdb.kernels.long_crc32c_kernels import long_crc32c
 from tsdb.kernels.registry import device, kernel
-from tsdb.kernels.varint_kernels import take_varint
-from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES
+from tsdb.kernels.varint_kernels import get_varint, take_varint
+from tsdb.storage.block.layout import CHUNKS_HEADER_BYTES, DENSE_FLOATS, FLOATS, MAX_CHUNK_BYTES, RELATIVE_FLOATS
 from tsdb.storage.codecs.dense_kernels import BOXED, NONE, NOT_BOXED, VALUE_WORDS, decode_values
 from tsdb.storage.codecs.gorilla_kernels import decode_chunk
 from tsdb.storage.codecs.integer_kernels import BAD
+from tsdb.storage.codecs.relative_kernels import add
 from tsdb.storage.codecs.times_kernels import EVEN, LONGEST, SOME, THREE, TWO, WHOLE, take_times
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
@@ -31,7 +32,7 @@ SOUND, DAMAGED, UNKNOWN_FORM, TOO_MANY = range(4)
 read; more samples than there is room for."""
 COLUMN_FORM = 0xFFFF
 """In a column's checksum, where a chunk has its form."""
-ONE, EIGHT = np.uint64(1), np.uint64(8)
+ONE, EIGHT, LOW32 = np.uint64(1), np.uint64(8), np.uint64((1 << 32) - 1)
 ZERO_WORDS = 24
 """Behind the bytes of dense chunks and of columns in the scratch: so far their decoding may read."""
 
@@ -52,83 +53,6 @@ def chunk_crc(header: NDArray[np.uint8], mint: int, maxt: int, samples: int, for
     store_u64(header, 8, np.uint64(maxt))
     store_u64(header, 16, np.uint64(samples) | np.uint64(form) << np.uint64(32))
     return long_crc32c(crc32c(np.uint32(0), header, 0, 24), data, start, end)
-
-
-@kernel(types.UniTuple(int64, 2)(int64, U64, I64, I64, I64, I64, BYTES, U8, U8), stage="later")
-def copy_chunks(start: int, address: NDArray[np.uint64], length: NDArray[np.int64], mint: NDArray[np.int64],
-                maxt: NDArray[np.int64], samples: NDArray[np.int64], form: NDArray[np.uint8],
-                header: NDArray[np.uint8], out: NDArray[np.uint8]) -> tuple[int, int]:
-    """Copies chunks (columns [k], as in `source.Chunks`) from number `start` on to `out` u8[], each behind its
-    checksum, as many as there is room for. Returns (next number, bytes written)."""
-    at = 0
-    i = start
-    while i < address.size and at + 4 + length[i] <= out.size:
-        size = length[i]
-        data = bytes_at(address[i], size)
-        crc = np.uint64(chunk_crc(header, mint[i], maxt[i], samples[i], np.int64(form[i]), data, 0, size))
-        for k in range(4):
-            out[at + k] = np.uint8((crc >> np.uint64(8 * k)) & np.uint64(0xFF))
-        for k in range(size):
-            out[at + 4 + k] = data[k]
-        at += 4 + size
-        i += 1
-    return i, at
-
-
-@kernel(types.void(BYTES, int64, I64, U32), stage="query")
-def page_checksums(data: NDArray[np.uint8], size: int, pages: NDArray[np.int64], out: NDArray[np.uint32]) -> None:
-    """crc32c of the given `pages` (i64[k]) of `size` bytes of the data to `out` u32[k]; the last may be shorter."""
-    for i in range(pages.size):
-        start = pages[i] * size
-        out[i] = long_crc32c(np.uint32(0), data, start, min(start + size, data.size))
-
-
-@kernel(types.UniTuple(int64, 2)(int64, U64, I64, I64, U8, U8), stage="later")
-def copy_columns(start: int, address: NDArray[np.uint64], length: NDArray[np.int64], samples: NDArray[np.int64],
-                 header: NDArray[np.uint8], out: NDArray[np.uint8]) -> tuple[int, int]:
-    """As `copy_chunks`, columns of times."""
-    at = 0
-    i = start
-    while i < address.size and at + 4 + length[i] <= out.size:
-        size = length[i]
-        data = bytes_at(address[i], size)
-        crc = np.uint64(chunk_crc(header, i, 0, samples[i], COLUMN_FORM, data, 0, size))
-        for k in range(4):
-            out[at + k] = np.uint8((crc >> np.uint64(8 * k)) & np.uint64(0xFF))
-        for k in range(size):
-            out[at + 4 + k] = data[k]
-        at += 4 + size
-        i += 1
-    return i, at
-
-
-BEYOND = -2
-"""An item that there is not."""
-
-
-@kernel(types.UniTuple(int64, 2)(I64, I64, int64, int64, BYTES, int64, NUMBERS, types.boolean[::1]), stage="query")
-def check_spans(begin: NDArray[np.int64], end: NDArray[np.int64], items: int, width: int, data: NDArray[np.uint8],
-                page: int, crcs: NDArray[np.uint32], unchecked: NDArray[np.bool_]) -> tuple[int, int]:
-    """Checks the pages of `page` bytes in which the items begin[i]:end[i] (i64[n]) of `width` bytes stand, where that
-    was not done before: `unchecked` bool[pages]. The data are `items` items, and `crcs` u32[pages] are those of the
-    pages. Returns (-1, BEYOND where an item is not there, or a page that is damaged; how many pages were checked)."""
-    checked = 0
-    known_from, known_to = np.int64(0), np.int64(0)  # bytes of the last span's pages: the next one is near as a rule
-    for i in range(begin.size):
-        if begin[i] < 0 or end[i] < begin[i] or end[i] > items:
-            return BEYOND, checked
-        from_byte, to_byte = begin[i] * width, end[i] * width
-        if from_byte == to_byte or (from_byte >= known_from and to_byte <= known_to):
-            continue
-        first, past = from_byte // page, (to_byte - 1) // page + 1
-        for k in range(first, past):
-            if k < unchecked.size and unchecked[k]:
-                if long_crc32c(np.uint32(0), data, k * page, min((k + 1) * page, data.size)) != crcs[k]:
-                    return k, checked
-                unchecked[k] = False
-                checked += 1
-        known_from, known_to = first * page, past * page
-    return -1, checked
 
 
 @kernel(types.void(I32, NUMBERS, BYTES, BYTES, int64, int64, int64, int64, SHORTS, I64, I64, I64, I64), stage="query")
@@ -186,10 +110,12 @@ LOADED_AT = 2 * CHUNK_WORDS
 LOADED, LOADED_TIMES = 64, 1024
 LONG_AT = LOADED_AT + LOADED * (LOADED_TIMES + 3)
 VALUES_AT = LONG_AT + LONGEST + 1
-SCRATCH_WORDS = VALUES_AT + VALUE_WORDS
+RECENT_AT, RECENT = VALUES_AT + VALUE_WORDS, 256
+SCRATCH_WORDS = RECENT_AT + RECENT * 4
 """Of the scratch of who decodes: bytes of a chunk; those of a column of times; LOADED columns that were decoded last,
 each behind the block's address, its own number and how many of its times there are; a column that is too long for
-these; and what decoding values takes."""
+these, or differences; what decoding values takes; and where the samples of RECENT dense chunks are: block, chunk,
+place, and how many of which."""
 
 
 @device
@@ -239,22 +165,44 @@ def column_place(columns: NDArray[np.uint64], column: int, header: NDArray[np.ui
     return start + 4, past - start - 4, count
 
 
+@device
+def base_of(columns: NDArray[np.uint64], chunk: int, start: int, size: int) -> tuple[int, int, bool]:
+    """(the base of a relative chunk, -1: none; how many bytes say so; whether differences follow)."""
+    coded, at = get_varint(bytes_at(columns[CHUNKS] + np.uint64(start), size), 0, size)
+    distance = coded >> np.uint64(1)
+    if at < 0 or distance == np.uint64(0) or distance > np.uint64(chunk):
+        return np.int64(-1), 0, False
+    return chunk - np.int64(distance), at, coded & np.uint64(1) != np.uint64(0)
+
+
+@device
+def base_place(columns: NDArray[np.uint64], base: int, count: int, first_ts: int, last_ts: int,
+               header: NDArray[np.uint8]) -> tuple[int, int]:
+    """(where the bytes of a base begin in the file, how many there are); nowhere (0) where it is no dense chunk of
+    `count` samples between these times (ms), or its checksum is wrong."""
+    if base < 0:
+        return np.int64(0), np.int64(0)
+    start, size, samples, form, first, last = chunk_place(columns, base, header)
+    if start == 0 or form != DENSE_FLOATS or samples != count or first != first_ts or last != last_ts:
+        return np.int64(0), np.int64(0)
+    return start, size
+
+
 @kernel(int64(int64, int64, U64, U8), stage="later")
 def check_chunks(first: int, past: int, columns: NDArray[np.uint64], header: NDArray[np.uint8]) -> int:
-    """The first chunk among first:past that is damaged, or the column of whose times is; else `past`. `columns`
+    """The first chunk among first:past that is damaged, or its base or the column of its times; else `past`. `columns`
     u64[COLUMNS] are the block's, `header` u8[24] is scratch."""
     for chunk in range(first, past):
-        start, size, _, form, _, _ = chunk_place(columns, chunk, header)
+        start, size, count, form, first_ts, last_ts = chunk_place(columns, chunk, header)
         if start == 0:
             return chunk
+        if form == RELATIVE_FLOATS:
+            start, size = base_place(columns, base_of(columns, chunk, start, size)[0], count, first_ts, last_ts, header)
+            if start == 0:
+                return chunk
+            form = DENSE_FLOATS
         if form == DENSE_FLOATS:
-            data = bytes_at(columns[CHUNKS] + np.uint64(start), size)
-            named, at = np.uint64(0), 0
-            while at < min(size, 10):  # as `take_varint`, which reads further
-                named |= np.uint64(data[at] & 127) << np.uint64(7 * at)
-                if data[at] < 128:
-                    break
-                at += 1
+            named, _ = get_varint(bytes_at(columns[CHUNKS] + np.uint64(start), size), 0, size)
             if named & THREE != EVEN and column_place(columns, np.int64(named >> TWO), header)[0] == 0:
                 return chunk
     return past
@@ -282,6 +230,8 @@ def forget_times(words: NDArray[np.uint64]) -> None:
     """Before the scratch is used for the first time."""
     for k in range(LOADED):
         words[LOADED_AT + k * (LOADED_TIMES + 3)] = np.uint64(0)
+    for k in range(RECENT):
+        words[RECENT_AT + k * 4] = np.uint64(0)
 
 
 @device
@@ -402,21 +352,59 @@ def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: in
 @device
 def decode_dense(columns: NDArray[np.uint64], size: int, count: int, first_ts: int, last_ts: int, mint: int, maxt: int,
                  header: NDArray[np.uint8], words: NDArray[np.uint64], out_ts: NDArray[np.int64],
-                 out_values: NDArray[np.uint64], position: int) -> tuple[int, int]:
-    """As `decode_one`, of a dense chunk whose bytes are in the scratch."""
+                 out_values: NDArray[np.uint64], position: int) -> tuple[int, int, int]:
+    """As `decode_one`, of a dense chunk whose bytes are in the scratch; and how many samples are before `mint`."""
     at, low, high = dense_times(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts, position)
     if at == BAD:
-        return DAMAGED, position
+        return DAMAGED, position, 0
     if low >= high:
-        return SOUND, position
+        return SOUND, position, low
     values = out_values.view(np.int64)
     if decode_values(words[:CHUNK_WORDS].view(np.uint8), at, size, count, low, high, values, position,
                      words[VALUES_AT:]) == BAD:
-        return DAMAGED, position
+        return DAMAGED, position, 0
     if low > 0:
         for i in range(position, position + high - low):
             values[i] = values[i + low]
-    return SOUND, position + high - low
+    return SOUND, position + high - low, low
+
+
+@device
+def decode_relative(columns: NDArray[np.uint64], chunk: int, start: int, size: int, count: int, first_ts: int,
+                    last_ts: int, mint: int, maxt: int, header: NDArray[np.uint8], words: NDArray[np.uint64],
+                    out_ts: NDArray[np.int64], out_values: NDArray[np.uint64], position: int) -> tuple[int, int]:
+    """As `decode_one`, of a relative chunk: its base's samples, from where they are or decoded, and what is added."""
+    base, at, different = base_of(columns, chunk, start, size)
+    if base < 0:
+        return DAMAGED, position
+    recent = RECENT_AT + base % RECENT * 4
+    if words[recent] == columns[CHUNKS] and words[recent + 1] == np.uint64(base):
+        place = np.int64(words[recent + 2])
+        low, past = np.int64(words[recent + 3] >> np.uint64(32)), position + np.int64(words[recent + 3] & LOW32)
+        if low + past - position > count:
+            return DAMAGED, position
+        to, source = np.uint64(position), np.uint64(place)
+        for i in range(np.uint64(past - position)):
+            out_ts[to + i] = out_ts[source + i]
+        for i in range(np.uint64(past - position)):
+            out_values[to + i] = out_values[source + i]
+    else:
+        base_start, base_size = base_place(columns, base, count, first_ts, last_ts, header)
+        if base_start == 0:
+            return DAMAGED, position
+        copy_bytes(columns, base_start, base_size, words, 0, ZERO_WORDS)
+        state, past, low = decode_dense(columns, base_size, count, first_ts, last_ts, mint, maxt, header, words, out_ts,
+                                        out_values, position)
+        if state != SOUND:
+            return state, position
+    if different and past > position:
+        copy_bytes(columns, start, size, words, 0, ZERO_WORDS)
+        if decode_values(words[:CHUNK_WORDS].view(np.uint8), at, size, count, low, low + past - position,
+                         words[LONG_AT:].view(np.int64), 0, words[VALUES_AT:]) == BAD:
+            return DAMAGED, position
+        add(words, LONG_AT + low, out_values, position, past - position)
+        keep_floats(out_values, position, past)
+    return SOUND, past
 
 
 @device
@@ -440,14 +428,20 @@ def decode_one(columns: NDArray[np.uint64], chunk: int, mint: int, maxt: int, he
     start, size, count, form, first_ts, last_ts = chunk_place(columns, chunk, header)
     if start == 0:
         return DAMAGED, position
-    if form != FLOATS and form != DENSE_FLOATS:
+    if form != FLOATS and form != DENSE_FLOATS and form != RELATIVE_FLOATS:
         return UNKNOWN_FORM, position
     if position + count > out_ts.size:
         return TOO_MANY, position
     if form == DENSE_FLOATS:
         copy_bytes(columns, start, size, words, 0, ZERO_WORDS)
-        state, past = decode_dense(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts,
-                                   out_values, position)
+        state, past, low = decode_dense(columns, size, count, first_ts, last_ts, mint, maxt, header, words, out_ts,
+                                        out_values, position)
+        recent = RECENT_AT + chunk % RECENT * 4
+        words[recent], words[recent + 1], words[recent + 2] = columns[CHUNKS], np.uint64(chunk), np.uint64(position)
+        words[recent + 3] = np.uint64(low) << np.uint64(32) | np.uint64(past - position)
+    elif form == RELATIVE_FLOATS:
+        state, past = decode_relative(columns, chunk, start, size, count, first_ts, last_ts, mint, maxt, header, words,
+                                      out_ts, out_values, position)
     else:
         copy_bytes(columns, start, size, words, 0, 3 + count // 32)
         state, past = SOUND, decode_chunk(words, count, first_ts, mint, maxt, out_ts, out_values, position)

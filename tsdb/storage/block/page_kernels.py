@@ -7,7 +7,7 @@ import numpy as np
 from numba import int64, types, uint8, uint32
 from numpy.typing import NDArray
 
-from tsdb.kernels.crc32c_kernels import crc32c
+from tsdb.kernels.long_crc32c_kernels import long_crc32c
 from tsdb.kernels.registry import kernel
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
@@ -20,7 +20,7 @@ def page_checksums(data: NDArray[np.uint8], size: int, pages: NDArray[np.int64],
     """crc32c of the given `pages` (i64[k]) of `size` bytes of the data to `out` u32[k]; the last may be shorter."""
     for i in range(pages.size):
         start = pages[i] * size
-        out[i] = crc32c(np.uint32(0), data, start, min(start + size, data.size))
+        out[i] = long_crc32c(np.uint32(0), data, start, min(start + size, data.size))
 
 
 BEYOND = -2
@@ -44,7 +44,7 @@ def check_spans(begin: NDArray[np.int64], end: NDArray[np.int64], items: int, wi
         first, past = from_byte // page, (to_byte - 1) // page + 1
         for k in range(first, past):
             if k < unchecked.size and unchecked[k]:
-                if crc32c(np.uint32(0), data, k * page, min((k + 1) * page, data.size)) != crcs[k]:
+                if long_crc32c(np.uint32(0), data, k * page, min((k + 1) * page, data.size)) != crcs[k]:
                     return k, checked
                 unchecked[k] = False
                 checked += 1
