@@ -12,7 +12,7 @@ from tests.storage.batches import bits, make_batch
 from tsdb.model.context import Limits, RequestContext
 from tsdb.model.errors import LimitExceeded
 from tsdb.promql import Engine, EngineOptions
-from tsdb.server.api.json_result import encode_result
+from tsdb.server.api.json_result import encode_result, encode_series
 from tsdb.storage import Storage, StorageOptions
 
 SERIES = 2000
@@ -25,7 +25,7 @@ FACTOR, FIXED = 1.2, 2 << 20
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """`m_bucket` of 2000 series in 200 jobs, each with `le`, every 30 s for 10 min."""
     storage = Storage.open(tmp_path_factory.mktemp("memory") / "data", StorageOptions(wal_sync="os"))
     times = range(END - 600_000, END, 30_000)
@@ -33,9 +33,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
               for i in range(SERIES)]
     samples = [(row, at, bits(float(at % 777 + row))) for at in times for row in range(SERIES)]
     storage.submit(make_batch(storage.secret, series, samples)).result()
+    yield storage
+    storage.close()
+
+
+@pytest.fixture(scope="module")
+def engine(storage: Storage) -> Iterator[Engine]:
     with Engine(storage, EngineOptions(threads=2)) as made:
         yield made
-    storage.close()
 
 
 HEAVY = [
@@ -103,3 +108,23 @@ def test_memory_stays_within_the_budget(engine: Engine, budget: int) -> None:
     answered = {key for key, (_, _, answered) in found.items() if answered}
     assert ("sum(m_bucket)", False) in answered
     assert (("m_bucket", False) in answered) == (budget == LARGE)
+
+
+def test_memory_of_lookups(storage: Storage) -> None:
+    def find(budget: int) -> RequestContext:
+        context = RequestContext(limits=Limits(max_bytes=budget))
+        parts, _ = encode_series(storage.series([], BEGIN, END, context), 0, context.reserve)
+        for _ in parts:
+            pass
+        return context
+
+    find(LARGE)
+    tracemalloc.start()
+    try:
+        reserved = find(LARGE).statistics.peak_bytes
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < reserved * FACTOR + FIXED
+    with pytest.raises(LimitExceeded):
+        find(reserved // 2)

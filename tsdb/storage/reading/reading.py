@@ -164,6 +164,7 @@ class Reading:
             if slots is None:
                 return None
             found = lookup.blocks(view, context, self._damaged)
+            context.reserve(LABEL_BYTES * (slots.size + sum(rows.rows.size for rows in found)))
             texts = BlockTexts(table)
             symbols = QuerySymbols(table, texts, view.alive)
             series = label_sets(slots, table, symbols)
