@@ -13,6 +13,7 @@ from tsdb import flags
 from tsdb.commands.analyze import analyze
 from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
+from tsdb.commands.query import query
 from tsdb.commands.snapshot import restore, snapshot
 from tsdb.commands.test import test
 from tsdb.model.errors import ConfigError, TsdbError
@@ -152,6 +153,7 @@ cli.add_command(analyze)
 cli.add_command(snapshot)
 cli.add_command(restore)
 cli.add_command(test)
+cli.add_command(query)
 
 
 @cli.command()

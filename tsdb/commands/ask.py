@@ -16,7 +16,13 @@ from tsdb.model.errors import TsdbError
 
 
 def ask(url: str, path: str, parameters: Mapping[str, Sequence[str]], wait_s: float, *, method: str = "GET") -> Any:
-    """The `data` of the answer of the server at `url`, in which name and password may stand. Raises TsdbError where it
+    """The `data` of the answer; as `document`."""
+    return document(url, path, parameters, wait_s, method=method)["data"]
+
+
+def document(url: str, path: str, parameters: Mapping[str, Sequence[str]], wait_s: float, *, method: str = "GET",
+             ) -> Any:
+    """The answer of the server at `url`, in which name and password may stand; it has `data`. Raises TsdbError where it
     cannot be had, UsageError where the URL is none."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -30,7 +36,9 @@ def ask(url: str, path: str, parameters: Mapping[str, Sequence[str]], wait_s: fl
         request.add_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=wait_s) as answer:
-            return json.load(answer)["data"]
+            found = json.load(answer)
+            found["data"]
+            return found
     except urllib.error.HTTPError as problem:
         raise TsdbError(f"{place} answered {problem.code}: {reason(problem.read())}") from None
     except (OSError, ValueError, KeyError, TypeError) as problem:
