@@ -58,7 +58,7 @@ def problem_of(case: Kept) -> str | None:
             ours = answer_of(result)
         except QueryError as problem:
             ours = answer_of_error(problem)
-    return Known.read().difference(question, case.expected, ours)
+    return Known.read(case.delayed_name_removal).difference(question, case.expected, ours)
 
 
 def as_toml(name: str, found: Found, delayed_name_removal: bool) -> str:

@@ -19,10 +19,12 @@ class Known:
     """What differences.toml says."""
 
     rows: dict[str, dict[str, Any]]
+    delayed: bool
+    """Whether both sides have delayed name removal."""
 
     @classmethod
-    def read(cls) -> Known:
-        return cls(tomllib.loads(_FILE.read_text()))
+    def read(cls, delayed: bool) -> Known:
+        return cls(tomllib.loads(_FILE.read_text()), delayed)
 
     def difference(self, question: Question, theirs: Answer, ours: Answer) -> str | None:
         """What is different, and is not known."""
@@ -41,7 +43,9 @@ class Known:
         if problem is None:
             return name
         for other, row in self.rows.items():
-            if "problem" not in row or (row.get("range") and not question.step):
+            if row.get("range", False) > (question.step > 0) or row.get("delayed", False) > self.delayed:
+                continue
+            if "problem" not in row:
                 continue
             if re.search(row["problem"], problem) and re.search(row["expr"], question.expr):
                 return other

@@ -73,7 +73,7 @@ class Search:
 
     def __init__(self, servers: Servers, seed: int, *, most: int = 10, report: Callable[[str], None] = print) -> None:
         self._servers, self._random, self._most, self._report = servers, Random(seed), most, report
-        self._known = Known.read()
+        self._known = Known.read(servers.delayed_name_removal)
         self.tally = Tally()
 
     def run(self, count: int) -> Tally:

@@ -53,6 +53,7 @@ class Servers:
     """Use it in a ``with``. Data sets come one after the other in time, as samples must."""
 
     def __init__(self, prometheus: Path, *, delayed_name_removal: bool = False) -> None:
+        self.delayed_name_removal = delayed_name_removal
         self._folder = Path(tempfile.mkdtemp(prefix="promql-differential-"))
         self._slot = 0
         (self._folder / "prometheus.yml").write_text("{}")
