@@ -71,7 +71,7 @@ class OtherBlock:
         ends = index["symbol_offset"].all().astype(np.int64)
         return SeriesLabels(
             index["symbol_bytes"].all(), ends[:-1], np.diff(ends), index["pair_name"].all(), index["pair_value"].all(),
-            index["label_offset"].all().astype(np.int64), index["label_pair"].all(),
+            index["label_offset"].all().astype(np.int64), index["label_pair"].all().astype(np.uint32),
         )
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:

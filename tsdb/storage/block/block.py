@@ -204,7 +204,7 @@ class Block:
         offsets = np.zeros(rows.size + 1, np.int64)
         np.cumsum(end.astype(np.int64) - begin, out=offsets[1:])
         out = np.empty(int(offsets[-1]), np.uint32)
-        gather_pairs(rows, offset.array, label.array, offsets, out)
+        gather_pairs(rows, offset.array, label.raw, label.width, offsets, out)
         return offsets, out
 
     def fingerprints(self, rows: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ def fingerprints_of(index: Index) -> NDArray[np.uint8]:
         offset = index["symbol_offset"].all().astype(np.int64)
         data, labels = index["symbol_bytes"].all(), index["label_offset"].all()
         names, values = index["pair_name"].all(), index["pair_value"].all()
-        pair = _below(index["label_pair"].all(), names.size)
+        pair = _below(index["label_pair"].all(), names.size).astype(np.uint32)
         sizes = _counts(offset, data.size)
         largest = sizes[_below(names, sizes.size)] + sizes[_below(values, sizes.size)] + 32
         total = np.concatenate(([0], np.cumsum(largest[pair])))

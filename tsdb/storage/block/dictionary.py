@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.storage.block.layout import FINGERPRINT_BYTES, MAX_ITEMS, narrowest
+from tsdb.storage.block.layout import FINGERPRINT_BYTES, MAX_ITEMS, narrowest, shortest
 from tsdb.storage.block.source import SeriesLabels
 from tsdb.storage.block.text_kernels import copy_texts, fingerprints, sort_texts
 from tsdb.storage.head import index_kernels
@@ -48,9 +48,9 @@ class Dictionary:
             "pair_name": self.pair_name,
             "pair_value": self.pair_value,
             "posting_offset": offsets[:-1].astype(np.uint32),
-            "posting": posting.view(np.uint32),
+            "posting": posting.astype(shortest(n)),
             "label_offset": self.label_offset,
-            "label_pair": self.label_pair,
+            "label_pair": self.label_pair.astype(shortest(pairs)),
             "fingerprint": self._fingerprints(),
         }
 

@@ -11,8 +11,8 @@ FILES = (META_NAME, INDEX_NAME, CHUNKS_NAME)
 TEMPORARY = ".tmp"
 
 INDEX_MAGIC, CHUNKS_MAGIC = b"TSDBINDX", b"TSDBDATA"
-INDEX_VERSION = CHUNKS_VERSION = 2
-"""1: without dense chunks and columns of times."""
+INDEX_VERSION, CHUNKS_VERSION = 3, 2
+"""1: without dense chunks and columns of times. 2, of the index: postings and pairs of series are u32."""
 
 HEADER = struct.Struct("<8sII")
 """magic, version, crc32c of both. Both files begin with it."""
@@ -44,9 +44,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "pair_name": ("<u4",),
     "pair_value": ("<u4",),
     "posting_offset": ("<u4",),
-    "posting": ("<u4",),
+    "posting": ("<u4", "<u2"),
     "label_offset": ("<u4",),
-    "label_pair": ("<u4",),
+    "label_pair": ("<u4", "<u2"),
     "fingerprint": ("|u1",),
     "series_chunk": ("<u4",),
     "chunk_mint": ("<u4", "<u8"),
@@ -93,3 +93,8 @@ HISTOGRAMS = form(KIND_HISTOGRAM, CODEC_HISTOGRAM)
 def narrowest(greatest: int) -> np.dtype[np.unsignedinteger]:
     """u32 where `greatest` fits, else u64."""
     return np.dtype(np.uint32 if greatest < 1 << 32 else np.uint64)
+
+
+def shortest(greatest: int) -> np.dtype[np.unsignedinteger]:
+    """u16 where `greatest` fits, else u32."""
+    return np.dtype(np.uint16 if greatest < 1 << 16 else np.uint32)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.matchers import Matcher
-from tsdb.storage.block.match_kernels import keep_labelled
+from tsdb.storage.block.match_kernels import keep_labelled, mark_rows
 from tsdb.storage.block.sections import Index, damaged
 from tsdb.storage.block.symbols import SymbolTable
-from tsdb.storage.head.index_kernels import keep_listed, mark_listed
+from tsdb.storage.head.index_kernels import keep_listed
 from tsdb.storage.regexes import ValueFilter
 
 MOST_KNOWN = 64
@@ -102,7 +102,7 @@ class Matching:
         """bool[series]: rows that are on the lists."""
         self._posting.check_spans(self._offset.at(condition.lists), self._offset.at(condition.lists + 1))
         marks = np.zeros(self._index.series, np.uint8)
-        if not mark_listed(condition.lists, self._offset.array, self._posting.array, marks):
+        if not mark_rows(condition.lists, self._offset.array, self._posting.raw, self._posting.width, marks):
             raise self._beyond()
         return marks.view(np.bool_)
 
@@ -114,12 +114,13 @@ class Matching:
         offset, pairs = self._index["label_offset"], self._index["label_pair"]
         at = rows.astype(np.int64)
         pairs.check_spans(offset.at(at), offset.at(at + 1))
-        kept = keep_labelled(rows, condition.low, condition.wanted, condition.absent, offset.array, pairs.array)
+        kept = keep_labelled(rows, condition.low, condition.wanted, condition.absent, offset.array, pairs.raw,
+                             pairs.width)
         return rows[:kept]
 
     def _list(self, pair: int) -> NDArray[np.uint32]:
         begin, end = self._offset.part(pair, pair + 2).tolist()
-        return self._posting.part(begin, end)
+        return self._posting.part(begin, end).astype(np.uint32, copy=False)
 
     def _beyond(self) -> Exception:
         return damaged(self._index.path, "section posting names series that there are not")
