@@ -62,6 +62,8 @@ class Damaged:
     maxt: int
     effect: str = MISSING
     """What may be wrong with the samples of these times."""
+    passing: bool = False
+    """A restart may find nothing wrong: there is no note."""
 
     @property
     def kind(self) -> str:
@@ -79,9 +81,11 @@ class Damaged:
 
     def warning(self) -> str:
         """For those who query these times."""
-        return (f"samples between {time_text(self.mint)} and {time_text(self.maxt)} {self.effect}: "
-                f"{self.path.parent.name}/{self.path.name} was found damaged and is left out "
-                f"(the reason is in {self.kept.name}{NOTE} in the folder {FOLDER} of the data directory)")
+        what = (f"samples between {time_text(self.mint)} and {time_text(self.maxt)} {self.effect}: "
+                f"{self.path.parent.name}/{self.path.name} was found damaged and is left out ")
+        if self.passing:
+            return what + "where it cannot be read (a restart takes samples of the last hours from the log)"
+        return f"{what}(the reason is in {self.kept.name}{NOTE} in the folder {FOLDER} of the data directory)"
 
 
 class Damage:
@@ -142,6 +146,22 @@ class Damage:
             self._write_note(found)
         self._remember(found)
         return found
+
+    def leave_out(self, path: Path, problem: Exception, mint: int, maxt: int) -> None:
+        """Readers leave out what they cannot read of a file that is in use, with samples of mint <= ts < maxt (ms);
+        said once for these times. The next start looks at the file itself."""
+        before = [each for each in self._known if each.path == path and each.passing]
+        if any(each.mint <= mint and maxt <= each.maxt for each in before):
+            return
+        times = [(mint, maxt), *((each.mint, each.maxt) for each in before)]
+        found = Damaged(path, path, str(problem), min(time[0] for time in times), max(time[1] for time in times),
+                        passing=True)
+        log.error("damaged: %s; %s. A restart takes samples of the last hours from the log. All else is served",
+                  problem, found.means)
+        with self._lock:
+            self._found = (*self._found, found)
+            self._known = (*(each for each in self._known if each not in before), found)
+            self._told(self.notices())
 
     def warnings(self, mint: int, maxt: int) -> list[str]:
         """For a query over mint..maxt (ms, inclusive): which samples it may lack."""

@@ -19,7 +19,7 @@ from tsdb.model.native_histograms import OFFSET_MASK, boxed, is_boxed
 from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.payload_kernels import OFFSET_BITS
-from tsdb.storage.head.payloads import HEADER_BYTES, Payloads, PayloadView
+from tsdb.storage.head.payloads import HEADER_BYTES, Lost, Payloads, PayloadView, resolve
 
 FOLDER = Path("/data/histograms")
 FLOATS = st.sampled_from([0, 1, 0x7FF0000000000002, 0x3FF0000000000000])
@@ -35,13 +35,19 @@ def store(payloads: Payloads, values: list[Value], ts: int = 0, late: int | None
     return payloads.store(columns, payload, np.full(len(values), ts, np.int64), late)
 
 
+def lost(view: PayloadView, stored: np.uint64 | int) -> bool:
+    """Whether the value leads nowhere."""
+    one = np.array([stored], np.uint64)
+    return resolve(np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64), one, None, view) is not None
+
+
 def found(view: PayloadView | None, stored: NDArray[np.uint64]) -> list[Value]:
     """What a reader sees."""
     values, rows = stored.copy(), (np.zeros(1, np.int64), np.array([stored.size], np.int64))
     if view is None:
         assert not is_boxed(values).any()
         return list(values.tolist())
-    assert payload_kernels.resolve(*rows, values, view.table) == -1
+    assert resolve(*rows, np.zeros(stored.size, np.int64), values, None, view) is None
     payload = np.empty(payload_kernels.gather(*rows, values, np.empty(0, np.uint8)), np.uint8)
     payload_kernels.gather(*rows, values, payload)
     return plain(values, payload)
@@ -92,8 +98,7 @@ def test_a_bit_turns_over(byte: int, bit: int) -> None:
     assert view is not None
     wrong = 0
     for value, expected in zip(stored, values, strict=True):
-        row = np.zeros(1, np.int64), np.ones(1, np.int64)
-        if payload_kernels.resolve(*row, np.array([value], np.uint64), view.table) == 0:
+        if lost(view, value):
             wrong += 1
         else:
             assert found(view, np.array([value], np.uint64)) == [expected]
@@ -109,8 +114,7 @@ def test_what_leads_nowhere(stored: int) -> None:
     store(payloads, [some_histogram(1)])
     view = payloads.view()
     assert view is not None
-    rows = np.zeros(1, np.int64), np.ones(1, np.int64)
-    assert payload_kernels.resolve(*rows, np.array([stored], np.uint64), view.table) == 0
+    assert lost(view, stored)
 
 
 def test_the_same_bytes_elsewhere_do_not_count() -> None:
@@ -119,8 +123,8 @@ def test_the_same_bytes_elsewhere_do_not_count() -> None:
     array = payloads.every[0].array
     at, to, size = int(one) & 0xFFFFFFF, int(other) & 0xFFFFFFF, int(other - one)
     array[to : to + size] = array[at : at + size]
-    assert payload_kernels.resolve(np.zeros(1, np.int64), np.ones(1, np.int64), np.array([other], np.uint64),
-                                   payloads.table) == 0
+    view = payloads.view()
+    assert view is not None and lost(view, other)
 
 
 @pytest.mark.parametrize(("at", "size", "expected"), [
@@ -211,3 +215,29 @@ def test_a_full_disk() -> None:
     fs.capacity = 1 << 20
     stored = store(payloads, [some_histogram(i) for i in range(200)])
     assert found(payloads.view(), stored) == [some_histogram(i) for i in range(200)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(["float", "sound", "gone"]), max_size=5), max_size=4), st.booleans())
+def test_what_leads_nowhere_is_left_out(rows: list[list[str]], started: bool) -> None:
+    payloads = Payloads()
+    sound = store(payloads, [some_histogram(1)])[0]
+    view = payloads.view()
+    assert view is not None
+    kinds = [kind for row in rows for kind in row]
+    of_kind = {"float": 5, "sound": int(sound), "gone": boxed(7 << OFFSET_BITS)}
+    values = np.array([of_kind[kind] for kind in kinds], np.uint64)
+    sizes = np.array([len(row) for row in rows], np.int64)
+    ends = np.cumsum(sizes)
+    begin, end = ends - sizes, ends.copy()
+    ts, starts = np.arange(len(kinds), dtype=np.int64) * 10, np.arange(len(kinds), dtype=np.int64)
+    gone = [i for i, kind in enumerate(kinds) if kind == "gone"]
+    expected = Lost(7, 10 * gone[0], 10 * gone[-1]) if gone else None
+    assert resolve(begin, end, ts, values, starts if started else None, view) == expected
+    left = [[i for i in range(first, last) if kinds[i] != "gone"]
+            for first, last in zip(begin.tolist(), ends.tolist(), strict=True)]
+    own = [slice(first, last) for first, last in zip(begin.tolist(), end.tolist(), strict=True)]
+    assert [ts[each].tolist() for each in own] == [[10 * i for i in row] for row in left]
+    assert [is_boxed(values[each]).tolist() for each in own] == [[kinds[i] == "sound" for i in row] for row in left]
+    if started:
+        assert [starts[each].tolist() for each in own] == left

@@ -17,7 +17,7 @@ from tests.storage.simulator.stepped import FOLDER, NOW_S, open_storage, step, s
 from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.batch import ACCEPTED, DUPLICATE, OUT_OF_ORDER, STALE_NAN, Batch
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import Corruption, StorageError, Unavailable
+from tsdb.model.errors import StorageError, Unavailable
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram, ResetHint, boxed
 from tsdb.model.tiles import Selection
@@ -57,6 +57,11 @@ def read(storage: Storage, mint: int = -FOREVER, maxt: int = FOREVER) -> dict[in
                     values = plain(tile.values[own].view(np.uint64), tile.payload)
                     found[number] = list(zip(tile.ts[own].tolist(), values, strict=True))
     return found
+
+
+def warnings(storage: Storage, mint: int, maxt: int) -> list[str]:
+    with storage.capture([Selection(everything(), mint, maxt)], RequestContext()) as capture:
+        return list(capture.warnings)
 
 
 @dataclass
@@ -207,14 +212,29 @@ def test_a_full_disk(world: World) -> None:
     world.check()
 
 
-def test_a_damaged_histogram_is_told_and_comes_from_the_log(world: World) -> None:
-    fill(world, late=False)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_damaged_histogram_is_left_out_and_comes_from_the_log(world: World, late: bool) -> None:
+    fill(world, late=late)
     path = next(path for path in world.fs.paths() if path.parent.name == "histograms")
-    world.fs.flip(path, 8 * 5000)
-    with pytest.raises(Corruption, match=r"histogram of .* is damaged"):
-        world.check()
+    notices: list[str] = []
+    world.storage.follow_damage(lambda texts: notices.__setitem__(slice(None), texts))
+    assert warnings(world.storage, 0, 1 << 60) == []
+    for at in (5000, 5001, 9000):
+        world.fs.flip(path, 8 * at)
+    for _ in range(2):
+        found = read(world.storage)
+        lost = [(row, ts) for row, samples in world.expected.items() for ts, value in samples.items()
+                if (ts, value) not in found.get(row, [])]
+        assert 1 <= len(lost) <= 3
+        assert all(sample in world.expected[row].items() for row, samples in found.items() for sample in samples)
+        first, last = min(ts for _, ts in lost), max(ts for _, ts in lost)
+        (warning,) = warnings(world.storage, last, last)
+        assert "may be missing: histograms/00000001 was found damaged" in warning and "a restart" in warning
+        assert warnings(world.storage, last + 1, 1 << 60) == warnings(world.storage, 0, first - 1) == []
+        assert world.storage.statistics().damaged <= 3 and "file of histograms (1: " in notices[0]
     world.restart()
     world.check()
+    assert warnings(world.storage, 0, 1 << 60) == []
 
 
 def test_files_go_when_their_samples_are_in_blocks(world: World) -> None:

@@ -142,19 +142,37 @@ def store(values: NDArray[np.uint64], payload: NDArray[np.uint8], start: int, ad
     return values.size, at
 
 
-@kernel(int64(I64, I64, U64, U64), stage="query")
-def resolve(begin: NDArray[np.int64], end: NDArray[np.int64], values: NDArray[np.uint64],
-            table: NDArray[np.uint64]) -> int:
-    """Makes addresses of the stored values among begin[r]:end[r] of `values`, in place, for all rows r. Returns the
-    first row with a histogram that is gone or damaged, or -1."""
+LOST_MIN, LOST_MAX, LOST_FILE, LOST = range(4)
+"""Columns of `lost`, i64[LOST]: earliest and latest time (ms) of samples that are left out, and the file of one."""
+
+
+@kernel(int64(I64, I64, I64, U64, I64, U64, I64), stage="query")
+def resolve(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.uint64],
+            starts: NDArray[np.int64], table: NDArray[np.uint64], lost: NDArray[np.int64]) -> int:
+    """Makes addresses of the stored values among begin[r]:end[r] of `values`, in place, for all rows r. A sample whose
+    histogram is gone or damaged is left out: those behind it move up, in `starts`, too, unless it is empty, and end[r]
+    is less. Returns how many."""
+    left_out = np.int64(0)
     for row in range(begin.size):
+        put = begin[row]
         for i in range(begin[row], end[row]):
-            if values[i] >= BOXED:
-                address = payload_at(table, values[i])
+            value = values[i]
+            if value >= BOXED:
+                address = payload_at(table, value)
                 if address == 0:
-                    return row
+                    lost[LOST_MIN] = min(lost[LOST_MIN], ts[i]) if left_out else ts[i]
+                    lost[LOST_MAX] = max(lost[LOST_MAX], ts[i]) if left_out else ts[i]
+                    lost[LOST_FILE] = file_of(value)
+                    left_out += 1
+                    continue
                 values[i] = BOXED | address
-    return -1
+            if put < i:
+                ts[put], values[put] = ts[i], values[i]
+                if starts.size:
+                    starts[put] = starts[i]
+            put += 1
+        end[row] = put
+    return left_out
 
 
 @kernel(int64(I64, I64, U64, uint8[::1]), stage="query")

@@ -106,6 +106,28 @@ class PayloadView:
     arrays: tuple[NDArray[np.uint8], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Samples that are left out, since their histograms are gone or damaged."""
+
+    file: int
+    """The number of one that has some."""
+    mint: int
+    maxt: int
+    """Of the earliest and the latest, ms."""
+
+
+def resolve(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.uint64],
+            starts: NDArray[np.int64] | None, payloads: PayloadView) -> Lost | None:
+    """Makes addresses of stored values, in place, as the kernel of that name; None: nothing is lost."""
+    lost = np.zeros(payload_kernels.LOST, np.int64)
+    none = np.empty(0, np.int64)
+    if not payload_kernels.resolve(begin, end, ts, values, none if starts is None else starts, payloads.table, lost):
+        return None
+    return Lost(int(lost[payload_kernels.LOST_FILE]), int(lost[payload_kernels.LOST_MIN]),
+                int(lost[payload_kernels.LOST_MAX]))
+
+
 class Payloads:
     """All such files. `store` and what changes the files is the appender's, also between commits."""
 
@@ -176,6 +198,15 @@ class Payloads:
                 continue
             found.append(PayloadFile(int(name), file, file.map(size), size, ended=True))
         self._show(found)
+
+    def left_out(self, lost: Lost) -> None:
+        """Says what readers have left out; queries of these times tell it. Raises Corruption where nobody could be
+        told."""
+        path = self._folder / _name(lost.file)
+        problem = Corruption(f"{path}: histograms are damaged")
+        if self._damage is None:
+            raise problem
+        self._damage.leave_out(path, problem, lost.mint, lost.maxt + 1)
 
     def referred(self, newest: NDArray[np.int64], greatest: int) -> None:
         """After `load`: the newest time (ms) of a sample in a sealed chunk whose histogram is in each file, NO_TS where

@@ -6,7 +6,7 @@ are checked to be those that were acquired. All else is immutable, and is read w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,7 @@ from tsdb.storage.block import Block
 from tsdb.storage.head import index_kernels, payload_kernels
 from tsdb.storage.head.head import NO_PAYLOAD, Head
 from tsdb.storage.head.layout import CHUNK_WORDS
+from tsdb.storage.head.payloads import resolve
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import capture_kernels
@@ -121,24 +122,23 @@ class HeadSelected:
             self._counts, self._word_offset, self._words, np.empty(1 << 16, np.uint64), begin_at, end_at, ts, values,
         )
         if wrong >= 0:
-            raise self._damaged("a sealed chunk", wrong)
+            raise self._damaged(wrong)
         payloads = self._payloads
         if payloads is not None and not is_boxed(values[: int(end_at[-1])]).any():
             payloads = None
         if self._deleted is not None:
             self._deleted.drop(first, begin_at, end_at, ts, values)
+        if payloads is not None:
+            lost = resolve(begin_at, end_at, ts, values, None, payloads)
+            if lost is not None:
+                self._head.payloads.left_out(lost)
         starts = None if self._starts is None else self._starts.fill(first, begin_at, end_at, ts)
-        if payloads is None:
-            return Columns(begin_at, end_at, ts, values, (), starts)
-        wrong = payload_kernels.resolve(begin_at, end_at, values, payloads.table)
-        if wrong >= 0:
-            raise self._damaged("a histogram", first + wrong)
-        return Columns(begin_at, end_at, ts, values, (payloads,), starts)
+        return Columns(begin_at, end_at, ts, values, () if payloads is None else (payloads,), starts)
 
-    def _damaged(self, what: str, row: int) -> Corruption:
+    def _damaged(self, row: int) -> Corruption:
         return self._head.windows.damaged(Corruption(
-            f"{what} of {self.series.labels(row)} is damaged: a file in the data directory was changed or cut; a "
-            "restart takes its samples from the log, if they are of the last hours"))
+            f"a sealed chunk of {self.series.labels(row)} is damaged: a file in the data directory was changed or cut; "
+            "a restart takes its samples from the log, if they are of the last hours"))
 
 
 def tile_of(first_row: int, columns: Columns) -> Tile:
@@ -155,8 +155,8 @@ class Capture:
     """Several selections, captured at one moment between two commits."""
 
     def __init__(self, selected: Sequence[Selected], symbols: QuerySymbols, blocks: Sequence[Block] = (),
-                 warnings: Sequence[str] = ()) -> None:
-        """`blocks` are acquired."""
+                 warnings: Callable[[], Sequence[str]] = tuple) -> None:
+        """`blocks` are acquired. `warnings` is asked when the tiles have been read, too: more may be known then."""
         self._selected = selected
         self._symbols = symbols
         self._blocks = blocks
@@ -172,7 +172,7 @@ class Capture:
 
     @property
     def warnings(self) -> Sequence[str]:
-        return self._warnings
+        return self._warnings()
 
     def close(self) -> None:
         """May be called twice."""

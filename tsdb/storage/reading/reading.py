@@ -99,8 +99,10 @@ class Reading:
         if blocks or late is not None:
             blocks.sort(key=lambda each: precedence(each[0]))
             selected = [self._merged(each, blocks, late, payloads, symbols, texts, context) for each in heads]
-        warnings = self._damage.warnings(mint, maxt) if self._damage is not None and self._damage.known else ()
-        return Capture(selected, symbols, view.blocks, warnings)
+        return Capture(selected, symbols, view.blocks, lambda: self._warnings(mint, maxt))
+
+    def _warnings(self, mint: int, maxt: int) -> Sequence[str]:
+        return () if self._damage is None or not self._damage.known else self._damage.warnings(mint, maxt)
 
     def _merged(self, head: HeadSelected, blocks: Sequence[tuple[Block, Tombstones]], late: LateView | None,
                 payloads: PayloadView | None, symbols: QuerySymbols, texts: BlockTexts | None, context: RequestContext,
@@ -116,7 +118,8 @@ class Reading:
                     found.append(rows)
         late_source = None
         if late is not None:
-            late_source = LateSource(late, payloads, head.slots, mint, maxt, start_times=head.selection.start_times)
+            late_source = LateSource(late, payloads, head.slots, mint, maxt, self._head.payloads.left_out,
+                                     start_times=head.selection.start_times)
             context.reserve(len(late_source) * LATE_BYTES)
         if not found and not late_source:
             return head

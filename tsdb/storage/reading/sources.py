@@ -18,8 +18,7 @@ from tsdb.storage.block.block import SCRATCH_WORDS
 from tsdb.storage.block.chunk_kernels import SOUND
 from tsdb.storage.block.histogram_chunk_kernels import find_histograms
 from tsdb.storage.block.histogram_reading import Places, decode_kinds
-from tsdb.storage.head import payload_kernels
-from tsdb.storage.head.payloads import PayloadView
+from tsdb.storage.head.payloads import Lost, PayloadView, resolve
 from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import block_kernels, merge_kernels
@@ -121,17 +120,17 @@ def padded(numbers: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
 class LateSource:
     """Late samples of slots, which are the first rows."""
 
-    def __init__(self, view: LateView, payloads: PayloadView | None, slots: NDArray[np.int32], mint: int, maxt: int, *,
-                 start_times: bool = False) -> None:
-        """Raises Corruption for a damaged histogram."""
+    def __init__(self, view: LateView, payloads: PayloadView | None, slots: NDArray[np.int32], mint: int, maxt: int,
+                 left_out: Callable[[Lost], None], *, start_times: bool = False) -> None:
+        """`left_out` is told of samples whose histograms are damaged."""
         self._begin, self._end, self._ts, self._values, starts = view.collect(slots, mint, maxt)
-        self._starts = starts if start_times else None
         self._histograms: tuple[object, ...] = ()
         if payloads is not None and is_boxed(self._values).any():
             self._histograms = (payloads,)
-            if payload_kernels.resolve(self._begin, self._end, self._values, payloads.table) >= 0:
-                raise Corruption("a histogram of a late sample is damaged: a file in the data directory was changed or "
-                                 "cut; a restart takes it from the log")
+            lost = resolve(self._begin, self._end, self._ts, self._values, starts, payloads)
+            if lost is not None:
+                left_out(lost)
+        self._starts = starts if start_times else None
 
     def __len__(self) -> int:
         """Samples."""

@@ -10,7 +10,7 @@ from tsdb.storage.block.encoding import encode
 from tsdb.storage.block.histogram_encoding import encode_kinds
 from tsdb.storage.head import payload_kernels
 from tsdb.storage.head.head import Head
-from tsdb.storage.head.payloads import PayloadView
+from tsdb.storage.head.payloads import PayloadView, resolve
 
 SAMPLES_AT_ONCE = 20_000
 """Samples with histograms that are encoded at once: about as many megabytes."""
@@ -26,21 +26,15 @@ def encode_stored(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[
                   payloads: PayloadView | None) -> tuple[Chunks, NDArray[np.int64]]:
     """(the chunks of n series: series i has the samples begin[i]:end[i] of `ts` and `values`, as in `encode`; which of
     the series have none since a histogram of theirs is gone or damaged, i64[]). Boxed values are stored ones, and
-    change in place. None: there are no histograms."""
+    change in place; so does `ts` where there is damage. None: there are no histograms."""
     if payloads is None:
         return encode(begin, end, ts, values), np.zeros(0, np.int64)
-    end = end.copy()
-    damaged: list[int] = []
-    row = 0
-    while row < begin.size:
-        found = payload_kernels.resolve(begin[row:], end[row:], values, payloads.table)
-        if found < 0:
-            break
-        row += found
-        damaged.append(row)
-        end[row] = begin[row]
+    before, end = end, end.copy()
+    resolve(begin, end, ts, values, None, payloads)
+    damaged = np.flatnonzero(end != before)
+    end[damaged] = begin[damaged]
     payload = gathered(begin, end, values)
-    return encode_kinds(begin, end, ts, values, payload, encode), np.array(damaged, np.int64)
+    return encode_kinds(begin, end, ts, values, payload, encode), damaged
 
 
 def gathered(begin: NDArray[np.int64], end: NDArray[np.int64], values: NDArray[np.uint64]) -> NDArray[np.uint8] | None:
