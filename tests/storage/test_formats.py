@@ -13,6 +13,7 @@ import pytest
 
 from tests.storage.batches import FOREVER, everything, read
 from tests.storage.histograms.payload import plain
+from tests.storage.starts.plain import read as read_starts
 from tsdb.kernels.crc32c_kernels import checksum
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import FormatTooNew
@@ -67,6 +68,17 @@ def test_a_directory_with_histograms(name: str, read_only: bool, tmp_path: Path)
     assert {n: [len(samples), digest(json.dumps(samples).encode())] for n, samples in found.items()} == expected
     assert [each.help for each in storage.metadata("requests")["requests"]] == ["Help."]
     assert [len(each.exemplars) for each in storage.exemplars([everything()], 0, FOREVER, RequestContext())] == [1]
+    storage.close()
+
+
+@pytest.mark.parametrize("name", ["format-2-starts", "format-2-starts-stopped"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_directory_with_start_times(name: str, read_only: bool, tmp_path: Path) -> None:
+    """Killed, and stopped with a saved head: blocks of samples in order and of late ones, a checkpoint, a log."""
+    storage = Storage.open(unpacked(name, tmp_path), read_only=read_only)
+    found = read_starts(storage)
+    expected = json.loads((SAMPLES / "format-2-starts.json").read_text())
+    assert sorted([number, ts, start] for (number, ts), start in found.items()) == expected
     storage.close()
 
 

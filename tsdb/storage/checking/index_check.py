@@ -116,13 +116,13 @@ def _chunk_problems(block: Block) -> Iterator[str]:
 
 def _start_problems(block: Block) -> Iterator[str]:
     try:
-        firsts, offsets, data = (block.index[name].all().astype(np.int64) for name in OPTIONAL)
+        firsts, offsets, data = (block.index[name].all() for name in OPTIONAL)
     except Corruption:
         return  # which is told elsewhere
     if not firsts.size:
         return
-    if offsets.size != firsts.size + 1 or not _is_table(offsets, data.size) \
-            or (np.diff(firsts) <= 0).any() or firsts[-1] >= len(block):
+    if offsets.size != firsts.size + 1 or not _is_table(offsets.astype(np.int64), data.size) \
+            or (firsts[1:] <= firsts[:-1]).any() or firsts[-1] >= len(block):
         yield "start times lie over each other, or are of series that there are not"
         return
     for piece, first in enumerate(firsts.tolist()):

@@ -12,7 +12,7 @@ from tsdb.kernels.registry import kernel
 U8, I32, I64 = uint8[::1], int32[::1], int64[::1]
 
 
-@kernel(int64(I32, I64, I64, U8, I32, I32, I64, I64), stage="later")
+@kernel(int64(I32, I64, I64, U8, I32, I32, I64, I64), stage="query")
 def align(slots: NDArray[np.int32], ts: NDArray[np.int64], starts: NDArray[np.int64], codes: NDArray[np.uint8],
           late: NDArray[np.int32], taken_slots: NDArray[np.int32], taken_ts: NDArray[np.int64],
           out: NDArray[np.int64]) -> int:
@@ -30,7 +30,7 @@ def align(slots: NDArray[np.int32], ts: NDArray[np.int64], starts: NDArray[np.in
     return found
 
 
-@kernel(int64(I32, I64, I64, I64, int64, I32, I64, I64, I64), stage="later")
+@kernel(int64(I32, I64, I64, I64, int64, I32, I64, I64, I64), stage="query")
 def find_changes(slots: NDArray[np.int32], ts: NDArray[np.int64], starts: NDArray[np.int64],
                  current: NDArray[np.int64], most: int, out_slot: NDArray[np.int32], out_ts: NDArray[np.int64],
                  out_start: NDArray[np.int64], out_before: NDArray[np.int64]) -> int:
@@ -59,7 +59,7 @@ def find_changes(slots: NDArray[np.int32], ts: NDArray[np.int64], starts: NDArra
     return found
 
 
-@kernel(int64(I32, I64, I64, int64, I32, I64, I64, I32, I32, I64), stage="later")
+@kernel(int64(I32, I64, I64, int64, I32, I64, I64, I32, I32, I64), stage="query")
 def link(slots: NDArray[np.int32], ts: NDArray[np.int64], starts: NDArray[np.int64], used: int,
          to_slot: NDArray[np.int32], to_ts: NDArray[np.int64], to_start: NDArray[np.int64],
          to_previous: NDArray[np.int32], newest: NDArray[np.int32], current: NDArray[np.int64]) -> int:
