@@ -113,7 +113,7 @@ class InstantSelector(VectorOperator):
     def __init__(self, env: Environment, source: TileSource, window: Window, budget: SampleBudget, *,
                  timestamps: bool = False, keeps_histograms: bool = False) -> None:
         super().__init__(env)
-        self._source, self._window, self._budget, self._timestamps = source, window, budget, timestamps
+        self._source, self._window, self._budget, self.gives_times = source, window, budget, timestamps
         self._keeps_histograms = keeps_histograms
 
     def timestamps(self) -> InstantSelector:
@@ -122,7 +122,7 @@ class InstantSelector(VectorOperator):
 
     def _label(self) -> SeriesSet:
         series = self._source.series()
-        return drop_metric_name(series, self.env) if self._timestamps else series
+        return drop_metric_name(series, self.env) if self.gives_times else series
 
     def cells(self) -> Iterator[Cells]:
         for cells, count in self._source.map(self._evaluate):
@@ -131,7 +131,7 @@ class InstantSelector(VectorOperator):
 
     def _evaluate(self, tile: Tile) -> tuple[Cells, int]:
         values, present = new_cells(tile.rows, self.env)
-        what = TIMESTAMP if self._timestamps else VALUE
+        what = TIMESTAMP if self.gives_times else VALUE
         window = self._window
         count = instant(what, tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width,
                         values, present)

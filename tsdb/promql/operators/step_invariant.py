@@ -32,9 +32,9 @@ class StepInvariant(VectorOperator):
 
 
 def sample_times(operator: Operator) -> Operator | None:
-    """An operator with the times of the samples that a selector gives, instead of their values; None: it is none."""
-    if isinstance(operator, InstantSelector):
-        return operator.timestamps()
-    if isinstance(operator, StepInvariant) and isinstance(operator.child, InstantSelector):
-        return StepInvariant(operator.env, operator.child.timestamps())
-    return None
+    """An operator with the times of the samples that a selector gives, instead of their values; None: it is none, or
+    gives times already."""
+    if isinstance(operator, StepInvariant):
+        times = sample_times(operator.child)
+        return None if times is None else StepInvariant(operator.env, times)
+    return operator.timestamps() if isinstance(operator, InstantSelector) and not operator.gives_times else None
