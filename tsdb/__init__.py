@@ -18,12 +18,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tsdb.embedded import Database, open
+    from tsdb.embedded import Database, SeriesExemplars, SeriesLimits, StoredExemplar, open
     from tsdb.model.batch import Metadata
     from tsdb.model.native_histograms import NativeHistogram
     from tsdb.result import Result
-    from tsdb.storage.exemplars.selecting import SeriesExemplars, StoredExemplar
-    from tsdb.storage.head.limits import SeriesLimits
 
 __version__ = "0.1.0"
 __all__ = ["Database", "Metadata", "NativeHistogram", "Result", "SeriesExemplars", "SeriesLimits", "StoredExemplar",
@@ -31,8 +29,8 @@ __all__ = ["Database", "Metadata", "NativeHistogram", "Result", "SeriesExemplars
 
 _HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "Metadata": "tsdb.model.batch",
          "NativeHistogram": "tsdb.model.native_histograms", "Result": "tsdb.result",
-         "SeriesExemplars": "tsdb.storage.exemplars.selecting", "SeriesLimits": "tsdb.storage.head.limits",
-         "StoredExemplar": "tsdb.storage.exemplars.selecting"}
+         "SeriesExemplars": "tsdb.embedded", "SeriesLimits": "tsdb.embedded",
+         "StoredExemplar": "tsdb.embedded"}
 
 
 def __getattr__(name: str) -> Any:

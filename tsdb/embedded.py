@@ -24,9 +24,11 @@ from tsdb.promql import Engine, EngineOptions, QueryResult
 from tsdb.promql.syntax.parser import parse_selector
 from tsdb.result import Result
 from tsdb.storage import Storage, StorageOptions
-from tsdb.storage.exemplars.selecting import SeriesExemplars
+from tsdb.storage.exemplars.selecting import SeriesExemplars, StoredExemplar
 from tsdb.storage.head.limits import SeriesLimits
 from tsdb.wal import Sync
+
+__all__ = ["Database", "SeriesExemplars", "SeriesLimits", "StoredExemplar", "open"]
 
 APPEND_AT_ONCE = 100_000
 HOUR_MS = 3_600_000

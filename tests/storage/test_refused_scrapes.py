@@ -1,4 +1,4 @@
-"""Series of scrapes that limits refuse: relabeled once, refused again without a lookup, and taken once there is room."""
+"""Series of scrapes that limits refuse: relabeled once, refused again without a lookup, taken when there is room."""
 
 from __future__ import annotations
 

@@ -208,15 +208,16 @@ def _texts(file: Path, values: NDArray[np.uint64]) -> list[str]:
 
     from tsdb.model.native_histograms import decode, is_boxed
     from tsdb.storage.head import payload_kernels
-    from tsdb.storage.head.payloads import Payloads
+    from tsdb.storage.head.payloads import Payloads, resolve
     from tsdb.wal.files import LocalFileSystem
 
     texts = list(map(repr, values.view(np.float64).tolist()))
     payloads = Payloads(LocalFileSystem(), file.absolute().parent.parent / "histograms")
     payloads.load()
+    view = payloads.view()
     for place in np.flatnonzero(is_boxed(values)).tolist():
         row, value = (np.zeros(1, np.int64), np.ones(1, np.int64)), values[place : place + 1].copy()
-        if payload_kernels.resolve(*row, value, payloads.table) >= 0:
+        if view is None or resolve(*row, np.zeros(1, np.int64), value, None, view) is not None:
             texts[place] = "a histogram that is gone or damaged"
             continue
         data = np.empty(payload_kernels.gather(*row, value, np.empty(0, np.uint8)), np.uint8)
