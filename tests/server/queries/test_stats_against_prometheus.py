@@ -41,7 +41,7 @@ def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 QUERIES = [
-    "x", "x offset 1m", "sum(x) + sum(x)", "x > 5 and x", "rate(x[1m])", "sum_over_time(x[100s] offset 30s)",
+    "x", "x offset 1m", "sum(x) + max(x offset 15s)", "x > 5 and x", "rate(x[1m])", "sum_over_time(x[100s] offset 30s)",
     "max_over_time(x[5m] @ end())", "x @ start()", "x + on (i) (x @ end())", "rate(x[2m:20s])", "time()", "vector(1)",
     "max_over_time(rate(x[1m])[3m:30s])", "absent_over_time(x[1s])", "quantile_over_time(0.5, x[90s])", "nothere",
     "timestamp(x)", "sum(count_over_time(x[1h]))", "avg_over_time(sum(x)[5m:15s] @ end())", "x[5m]", "x[5m:20s]",
@@ -73,3 +73,10 @@ def test_totals_without_steps(both: tuple[list[Client], int]) -> None:
                         for client in clients)
         assert set(ours) == set(theirs) == {"totalQueryableSamples", "peakSamples"}
         assert ours["totalQueryableSamples"] == theirs["totalQueryableSamples"]
+
+
+def test_what_is_computed_once_is_counted_once(both: tuple[list[Client], int]) -> None:
+    clients, end = both
+    theirs, ours = (client.data("query", {"query": "sum(x) + sum(x)", "time": end, "stats": "true"})["stats"]["samples"]
+                    for client in clients)
+    assert ours["totalQueryableSamples"] * 2 == theirs["totalQueryableSamples"]
