@@ -230,6 +230,13 @@ def samples(names: Names) -> list[Rule]:
         series.samples[0].start_timestamp = NOW - 60_000
         series.created_timestamp = NOW - 60_000
 
+    def created(request: Request, series: Message) -> None:
+        series.created_timestamp = NOW - 60_000
+
+    def started_histogram(request: Request, series: Message) -> None:
+        series.histograms.append(histogram_message(GOOD, NOW, V2))
+        series.histograms[0].start_timestamp = NOW - 60_000
+
     def described(request: Request, series: Message) -> None:
         series.metadata.type, series.metadata.help_ref = 1, request.ref("Help.")
 
@@ -246,6 +253,10 @@ def samples(names: Names) -> list[Rule]:
         Rule("MUST NOT include both samples and histograms [it does]", 204, (1, 1, 0), with_series(names, mixed, 1.0)),
         Rule("At least one sample or histogram MUST be provided [none is]", 204, NONE, two(names).body),
         Rule("start_timestamp SHOULD be provided", 204, (1, 0, 0), with_series(names, start, 1.0)),
+        Rule("start_timestamp SHOULD be provided [of a histogram]", 204, (0, 1, 0),
+             with_series(names, started_histogram)),
+        Rule("start_timestamp SHOULD be provided [created_timestamp of older senders]", 204, (1, 0, 0),
+             with_series(names, created, 1.0)),
         Rule("metadata SHOULD be provided", 204, (1, 0, 0), with_series(names, described, 1.0)),
         Rule("Several samples of a series in the order of time", 204, (2, 0, 0), with_series(
             names, lambda request, series: series.samples.add(value=2.0, timestamp=NOW + 1), 1.0)),

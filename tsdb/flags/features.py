@@ -20,12 +20,12 @@ _ALWAYS = """
     promql-duration-expr
     promql-experimental-functions promql-extended-range-selectors promql-negative-offset promql-per-step-stats
     remote-write-receiver
-    utf8-names
+    st-storage utf8-names
 """
 _NOT_BUILT = """
     agent concurrent-rule-eval created-timestamp-zero-ingestion delayed-compaction fast-startup
     memory-snapshot-on-shutdown old-ui ooo-native-histograms otlp-deltatocumulative
-    otlp-native-delta-ingestion otlp-write-receiver st-storage type-and-unit-labels
+    otlp-native-delta-ingestion otlp-write-receiver type-and-unit-labels
     use-start-timestamps use-uncached-io xor2-encoding
 """
 

@@ -45,8 +45,8 @@ from tsdb.ingest.remote_write_v2_kernels import (
     SYMBOL,
     decode_request_v2,
     index_symbols,
-    transcode_rows_v2,
 )
+from tsdb.ingest.remote_write_v2_pending_kernels import transcode_rows_v2
 from tsdb.model.batch import Exemplar, Metadata
 from tsdb.model.errors import BadRequest, TooLarge
 from tsdb.model.labels import format_series

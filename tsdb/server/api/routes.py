@@ -210,7 +210,7 @@ ROUTES: tuple[Route, ...] = (
         "Takes samples, native histograms, exemplars and metadata by Prometheus remote_write 1.0 and 2.0: protobuf "
         "compressed by snappy, the Content-Type says which. An answer to 2.0 has the headers "
         "`X-Prometheus-Remote-Write-Samples-Written`, `…-Histograms-Written` and `…-Exemplars-Written`. Start "
-        "timestamps are dropped.", compressed=False,
+        "timestamps are kept.", compressed=False,
     ),
     Route(
         ("POST", "PUT"), "/api/v1/admin/tsdb/delete_series", Permission.ADMIN, admin.delete_series,
