@@ -19,12 +19,13 @@ from tsdb.model.errors import NotSupported
 from tsdb.storage import Storage
 from tsdb.testing.compare import Mismatch
 from tsdb.testing.memory_storage import MemoryStorage
-from tsdb.testing.run import run
+from tsdb.testing.run import Runner
 from tsdb.testing.script import Case, read_script
 
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("TSDB_PROMQLTEST") or HERE.parents[2] / "shared" / "promqltest")
 SCRIPTS = sorted(FOLDER.glob("*.test"))
+RUNNER = Runner()
 CASES = [case for path in SCRIPTS for case in read_script(path)]
 
 pytestmark = pytest.mark.skipif(not SCRIPTS, reason=f"no PromQL test scripts in {FOLDER}: set TSDB_PROMQLTEST")
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.skipif(not SCRIPTS, reason=f"no PromQL test scripts in 
 def unsupported(number: int) -> str:
     """Why a case is not supported yet, "" where it passed. Raises Mismatch."""
     try:
-        run(CASES[number])
+        RUNNER.run(CASES[number])
     except NotSupported as problem:
         return str(problem)
     return ""
@@ -97,9 +98,10 @@ class InStorage:
 def test_over_the_real_storage(file: Path, tmp_path: Path) -> None:
     passed = 0
     with contextlib.closing(InStorage(tmp_path)) as store:
+        runner = Runner(store)
         for case in read_script(file):
             try:
-                run(case, store)
+                runner.run(case)
                 passed += 1
             except NotSupported:
                 continue

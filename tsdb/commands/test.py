@@ -80,7 +80,7 @@ def promql(files: tuple[Path, ...], early_names: bool, quiet: bool) -> None:
             click.echo(f"tsdb: {problem}", err=True)
             code = UNREADABLE
             continue
-        outcome = run_cases(cases, EngineOptions(delayed_name_removal=not early_names))
+        outcome = run_cases(cases, EngineOptions(delayed_name_removal=not early_names, threads=1))
         passed, total = passed + outcome.passed, total + outcome.total
         if outcome.passed < outcome.total:
             code = max(code, FAILED)

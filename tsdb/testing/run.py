@@ -22,10 +22,10 @@ from tsdb.testing.compare import (
     compare_scalar,
     compare_vector,
 )
-from tsdb.testing.loading import Store, load
-from tsdb.testing.script import Case
+from tsdb.testing.loading import Loaded, Store, load
+from tsdb.testing.script import Case, Load
 
-OPTIONS = EngineOptions(delayed_name_removal=True)
+OPTIONS = EngineOptions(delayed_name_removal=True, threads=1)
 """The scripts of Prometheus assume that all feature switches are on."""
 
 _OF_THE_QUERY = re.compile(r"(start|end|range|step)\(\)")
@@ -50,10 +50,10 @@ class Outcome:
 
 def run_cases(cases: Sequence[Case], options: EngineOptions = OPTIONS) -> Outcome:
     """Runs all of them over samples in memory."""
-    outcome = Outcome()
+    outcome, runner = Outcome(), Runner(options=options)
     for case in cases:
         try:
-            run(case, options=options)
+            runner.run(case)
             outcome.passed += 1
         except Mismatch as problem:
             outcome.failures.append((case, str(problem)))
@@ -62,20 +62,32 @@ def run_cases(cases: Sequence[Case], options: EngineOptions = OPTIONS) -> Outcom
     return outcome
 
 
-def run(case: Case, store: Store = lambda memory: memory, options: EngineOptions = OPTIONS) -> None:
-    """Raises Mismatch where an answer is wrong, NotSupported where the case needs what is not there yet."""
-    with Engine(cast(Queryable, load(case.loads, store)), options) as engine:
-        if case.step > 0:
-            _check(case, lambda: engine.query_range(case.expr, case.start, case.end, case.step), compare_matrix)
-            return
-        window = case.window
-        moment = window[1] if window else case.start
-        _check_instant(case, engine, case.expr, moment)
-        pinned = _pinned(case.expr, moment)
-        if pinned is not None:
-            others = [-10 * moment, 0, moment // 5, moment, 10 * moment] if moment else [-1000, 0, 1000]
-            for other in others:
-                _check_instant(case, engine, pinned, other)
+class Runner:
+    """Runs cases. Those that follow each other and have loaded the same share the samples."""
+
+    def __init__(self, store: Store = lambda memory: memory, options: EngineOptions = OPTIONS) -> None:
+        self._store, self._options = store, options
+        self._loaded: tuple[tuple[Load, ...], Loaded] | None = None
+
+    def run(self, case: Case) -> None:
+        """Raises Mismatch where an answer is wrong, NotSupported where the case needs what is not there yet."""
+        if self._loaded is None or self._loaded[0] is not case.loads:
+            self._loaded = case.loads, load(case.loads, self._store)
+        with Engine(cast(Queryable, self._loaded[1]), self._options) as engine:
+            _run(case, engine)
+
+
+def _run(case: Case, engine: Engine) -> None:
+    if case.step > 0:
+        _check(case, lambda: engine.query_range(case.expr, case.start, case.end, case.step), compare_matrix)
+        return
+    moment = case.window[1] if case.window else case.start
+    _check_instant(case, engine, case.expr, moment)
+    pinned = _pinned(case.expr, moment)
+    if pinned is not None:
+        others = [-10 * moment, 0, moment // 5, moment, 10 * moment] if moment else [-1000, 0, 1000]
+        for other in others:
+            _check_instant(case, engine, pinned, other)
 
 
 def _check_instant(case: Case, engine: Engine, expr: str, moment: int) -> None:
