@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from tests.promql.memory_storage import MemoryCapture, MemoryStorage
 from tsdb.model.context import Limits, RequestContext
 from tsdb.model.errors import (
     BadData,
@@ -25,6 +24,7 @@ from tsdb.model.errors import (
 from tsdb.model.tiles import Selection
 from tsdb.promql import Engine, EngineOptions, QueryResult
 from tsdb.promql.ast import ValueType
+from tsdb.testing.memory_storage import MemoryCapture, MemoryStorage
 
 MINUTE = 60_000
 

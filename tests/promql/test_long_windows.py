@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.promql.memory_storage import MemoryStorage
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import QueryCanceled
 from tsdb.promql import Engine
 from tsdb.promql.functions import range_call
+from tsdb.testing.memory_storage import MemoryStorage
 
 EXPRESSIONS = [
     "stddev_over_time(x[2m])", "stdvar_over_time(x[5m] offset 30s)", "quantile_over_time(scalar(y) / 50, x[3m])",

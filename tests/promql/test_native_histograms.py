@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.native_histograms import histograms
 from tests.promql.histogram_json import histogram_json
-from tests.promql.memory_storage import MemoryStorage
 from tsdb.model.context import Limits, RequestContext
 from tsdb.model.errors import LimitExceeded, NotSupported
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, boxed, decode, offsets
@@ -22,6 +21,7 @@ from tsdb.model.tiles import Tile
 from tsdb.promql import Engine, QueryResult
 from tsdb.promql.native_histograms import Histograms, HistogramUse, in_rows
 from tsdb.server.api.json_result import encode_result
+from tsdb.testing.memory_storage import MemoryStorage
 
 MINUTE = 60_000
 NOTHING = (1 << 64) - 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.promql.memory_storage import MemoryStorage
 from tsdb.model.context import RequestContext
 from tsdb.promql import Engine, EngineOptions, QueryResult
 from tsdb.promql.operators import shared
+from tsdb.testing.memory_storage import MemoryStorage
 
 RATE = "sum by (a) (rate(x_total[2m]))"
 PINNED = "sum by (a) (rate(x_total[2m] @ 300))"

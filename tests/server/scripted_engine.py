@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.promql.memory_storage import MemorySymbols, labels_of, series_set
 from tests.server.conftest import Running
 from tsdb.model.context import RequestContext
 from tsdb.promql.ast import ValueType
 from tsdb.promql.result import QueryResult
+from tsdb.testing.memory_storage import MemorySymbols, labels_of, series_set
 
 Script = Callable[[RequestContext], None]
 

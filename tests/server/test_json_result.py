@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import MemorySymbols, labels_of, series_set
 from tests.server.test_json_values import value_twin
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
 from tsdb.promql.result import QueryResult
 from tsdb.server.api import json_result
 from tsdb.server.api.json_result import encode_result, encode_series, time_text
+from tsdb.testing.memory_storage import MemorySymbols, labels_of, series_set
 
 texts = st.text(max_size=12)
 label_sets = st.lists(st.dictionaries(texts, texts.filter(bool), max_size=4), max_size=8)

@@ -15,7 +15,6 @@ import pytest
 import zstandard
 
 from tests.processes import wait_until
-from tests.promql.memory_storage import MemoryCapture, MemoryStorage
 from tests.server.conftest import Begin, Running
 from tests.server.scripted_engine import ScriptedEngine, busy, until_cancelled
 from tsdb.config import Config
@@ -33,6 +32,7 @@ from tsdb.model.settings import Duration
 from tsdb.model.tiles import Selection, Tile
 from tsdb.promql import Engine, EngineOptions
 from tsdb.server.config import QueryConfig
+from tsdb.testing.memory_storage import MemoryCapture, MemoryStorage
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import MemorySymbols, labels_of, series_set
 from tests.storage.batches import FOREVER, everything, make_batch, read
 from tsdb.model.context import RequestContext
 from tsdb.model.label_order import label_order
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.storage import Storage
+from tsdb.testing.memory_storage import MemorySymbols, labels_of, series_set
 
 HOUR = 3600_000
 NOW = int(time.time() * 1000)

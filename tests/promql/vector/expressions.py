@@ -11,8 +11,8 @@ import math
 import struct
 from random import Random
 
-from tests.promql.memory_storage import Labels, labels_of
 from tsdb.model.batch import STALE_NAN
+from tsdb.testing.memory_storage import Labels, labels_of
 
 STALE = struct.unpack("<d", STALE_NAN.to_bytes(8, "little"))[0]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series_set
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
 from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.operators.vector import Annotations, Cells, Environment, Operator, Steps
+from tsdb.testing.memory_storage import Labels, MemorySymbols, labels_of, series_set
 
 Row = list[float | None]
 """A value per step; None where there is no cell."""

@@ -19,10 +19,10 @@ import pytest
 from tests.client import Client
 from tests.conftest import Start
 from tests.processes import free_port
-from tests.promql.memory_storage import Labels, MemoryStorage
 from tests.promql.vector.expressions import STEPS, Expressions, random_series
 from tsdb.model.errors import QueryError
 from tsdb.promql import Engine, EngineOptions, QueryResult
+from tsdb.testing.memory_storage import Labels, MemoryStorage
 
 QUERIES = 250
 STEP_MS = 60_000

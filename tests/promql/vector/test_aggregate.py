@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series_set
 from tests.promql.vector.literal import (
     Literal,
     Vector,
@@ -32,6 +31,7 @@ from tsdb.promql.aggregations.aggregation import Grouping
 from tsdb.promql.aggregations.ratio import hash_series
 from tsdb.promql.literals import format_number
 from tsdb.promql.operators.vector import Environment, Operator
+from tsdb.testing.memory_storage import Labels, MemorySymbols, labels_of, series_set
 
 STEPS = 5
 

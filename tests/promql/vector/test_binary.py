@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels, labels_of
 from tests.promql.vector.literal import (
     Literal,
     Vector,
@@ -28,6 +27,7 @@ from tsdb.model.errors import ExecutionError
 from tsdb.promql import ast
 from tsdb.promql.ast import Card, VectorMatching
 from tsdb.promql.operators.binary import build_binary
+from tsdb.testing.memory_storage import Labels, labels_of
 
 STEPS = 4
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import labels_of
 from tests.promql.vector.literal import (
     Literal,
     Row,
@@ -35,6 +34,7 @@ from tsdb.promql.functions.function import Call
 from tsdb.promql.functions.sorting import natural_compare
 from tsdb.promql.operators.selectors import SampleBudget
 from tsdb.promql.operators.vector import Environment, Operator
+from tsdb.testing.memory_storage import labels_of
 
 NAN, INF = math.nan, math.inf
 

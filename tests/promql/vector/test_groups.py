@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels, MemorySymbols, labels_of, series_set
 from tests.promql.vector.literal import environment, label_sets
 from tsdb.model.label_order import label_order
 from tsdb.model.tiles import SeriesSet
@@ -27,6 +26,7 @@ from tsdb.promql.operators.groups import (
     with_label,
     without_labels,
 )
+from tsdb.testing.memory_storage import Labels, MemorySymbols, labels_of, series_set
 
 rows_of_labels = st.lists(label_sets(("__name__", "a", "b", "é", "__type__")), max_size=12)
 names = st.lists(st.sampled_from(["__name__", "a", "b", "é", "unknown"]), max_size=3)

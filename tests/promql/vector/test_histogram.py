@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels, labels_of
 from tests.promql.vector.literal import (
     Literal,
     Vector,
@@ -26,6 +25,7 @@ from tsdb.promql.functions.function import Call
 from tsdb.promql.functions.histograms import parse_bound
 from tsdb.promql.operators.selectors import SampleBudget
 from tsdb.promql.operators.vector import Environment, Operator
+from tsdb.testing.memory_storage import Labels, labels_of
 
 NAN, INF = math.nan, math.inf
 STEPS = 3

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promql.memory_storage import Labels, labels_of
 from tests.promql.vector.literal import Literal, Vector, as_dict, at_step, environment, read
 from tsdb.model.errors import ExecutionError
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.promql.operators.cells import Unique
 from tsdb.promql.operators.info_join import IDENTIFYING, InfoJoin
 from tsdb.promql.regexes import accepts
+from tsdb.testing.memory_storage import Labels, labels_of
 
 STEPS = 3
 
