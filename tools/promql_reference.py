@@ -68,6 +68,7 @@ DIFFERENCES = (
     ("limits",
      "Those on series, steps, bytes and time are ours, and say which key sets them. Samples are counted roughly as "
      "Prometheus does."),
+    ("digits", "The last one of `exp`, `sin` and the like, and of `^`, is that of another mathematical library."),
     ("statistics", "Equal parts of a query are computed once, and their samples are counted once."),
     ("large expressions", "256 KiB, 20,000 words and signs, and 200 levels of nesting are the most."),
 )

@@ -200,10 +200,11 @@ class Buckets(VectorOperator):
                 for step in (steps[rows, FORCED_FIRST].min(), steps[rows, FORCED_LAST].max())
             )
             self.env.annotations.inform(
-                f"{_FORCED}{name}, from buckets {go_g(buckets[rows, FORCED_LOWEST].min())} to "
+                f"{_FORCED}{name}", _span(self._place),
+                f", from buckets {go_g(buckets[rows, FORCED_LOWEST].min())} to "
                 f"{go_g(buckets[rows, FORCED_HIGHEST].max())}, with a max diff of "
                 f"{go_g(buckets[rows, FORCED_MOST].max(), 2)}, over {steps[rows, FORCED_SAMPLES].sum()} samples from "
-                f"{first} to {last}", _span(self._place))
+                f"{first} to {last}")
 
     def _metric(self, name: str) -> str:
         """Prometheus names the metric only where names are dropped late."""

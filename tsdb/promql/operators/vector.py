@@ -56,15 +56,15 @@ class Annotations:
     query: str = ""
     """Text of the query, for line and column."""
     _warnings: dict[str, Span | None] = field(default_factory=dict)
-    _infos: dict[str, Span | None] = field(default_factory=dict)
+    _infos: dict[str, tuple[Span | None, str]] = field(default_factory=dict)
 
     def warn(self, text: str, span: Span | None = None) -> None:
         """`text` as Prometheus words it, with "PromQL warning: " in front; `span` is where in the query."""
         self._warnings[text] = span
 
-    def inform(self, text: str, span: Span | None = None) -> None:
-        """As `warn`, with "PromQL info: "."""
-        self._infos[text] = span
+    def inform(self, text: str, span: Span | None = None, details: str = "") -> None:
+        """As `warn`, with "PromQL info: ". Of the details behind a text, too, those that were said last count."""
+        self._infos[text] = span, details
 
     @property
     def warnings(self) -> list[str]:
@@ -72,7 +72,7 @@ class Annotations:
 
     @property
     def infos(self) -> list[str]:
-        return [text + self._place(span) for text, span in self._infos.items()]
+        return [text + details + self._place(span) for text, (span, details) in self._infos.items()]
 
     def _place(self, span: Span | None) -> str:
         if span is None or not self.query:
