@@ -70,6 +70,9 @@ HEAVY = [
     "absent(m_bucket)",
     "scalar(m_bucket) + m_bucket",
     "m_bucket @ end()",
+    'm_bucket{le="1"} + on (instance) fill (0) m_bucket{le!="1"}',
+    "limit_ratio(0.9, m_bucket)",
+    'm_bucket{le="1"} + m_bucket{le="1"} * m_bucket{le="1"}',
 ]
 
 INSTANT = ["m_bucket[10m]", "m_bucket[10m:1s]", "sort_desc(m_bucket)", "m_bucket", "topk(2000, m_bucket)"]
