@@ -13,13 +13,13 @@ import numpy as np
 import orjson
 
 from tsdb.model.context import Limits, RequestContext
-from tsdb.model.errors import BadData
+from tsdb.model.errors import BadData, NotReady
 from tsdb.server.api import parameters
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.http.answer import TRUNCATED, Answer, success_parts
 from tsdb.server.http.route import Request
 from tsdb.server.queries.running import Query, shape
-from tsdb.server.services import Services
+from tsdb.server.services import Phase, Services
 
 if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
@@ -81,10 +81,11 @@ async def in_query_thread(services: Services, context: RequestContext, work: Cal
         if task is None or task.cancelling():
             context.cancelled.set()
             raise
-        if not context.cancelled.is_set():
-            raise context.timed_out("query queue") from None
-        context.check()
-        raise
+        if services.phase is Phase.STOPPING:
+            raise NotReady("the server is stopping: ask again") from None
+        if context.cancelled.is_set():
+            context.check()
+        raise context.timed_out("query queue") from None
     finally:
         if timer is not None:
             timer.cancel()
