@@ -35,7 +35,7 @@ class Known:
         """The known difference that explains all of it; None where nothing does."""
         name = None
         for other, row in self.rows.items():
-            if "annotation" in row:
+            if "annotation" in row and re.search(row.get("expr", ""), question.expr):
                 cut = _without(theirs, row["annotation"]), _without(ours, row["annotation"])
                 name = other if cut != (theirs, ours) else name
                 theirs, ours = cut
