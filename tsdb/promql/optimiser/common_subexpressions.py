@@ -39,6 +39,8 @@ class CommonSubexpressions:
 
     def key(self, expr: Expr, steps: Steps) -> Key | None:
         """Of a part that is wanted more than once; None of others."""
+        if not self._wanted:
+            return None
         key = self._numbers.get(id(expr), -1), steps
         return key if self._wanted.get(key, 0) > 1 and key[0] in self._with_selector else None
 

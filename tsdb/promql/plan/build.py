@@ -53,12 +53,13 @@ class _Builder:
         if isinstance(expr, ast.Paren):
             return self.expression(expr.expr, env)
         if isinstance(expr, ast.MatrixSelector | ast.Subquery):
-            return self._range_vector(expr, replace(env, steps=self._plan.scope(expr, env.steps)))
+            steps = self._plan.scope(expr, env.steps)
+            return self._range_vector(expr, env if steps is env.steps else replace(env, steps=steps))
         return self._operator(expr, env)
 
     def _operator(self, expr: Expr, env: Environment) -> Operator:
         steps = self._plan.scope(expr, env.steps)
-        if steps != env.steps and not isinstance(expr, ast.NumberLiteral):
+        if steps is not env.steps and not isinstance(expr, ast.NumberLiteral):
             return StepInvariant(env, self._operator(expr, replace(env, steps=steps)))
         key = self._plan.common.key(expr, steps)
         if key is None:
@@ -109,13 +110,14 @@ class _Builder:
         return RangeVector(SubqueryTiles(self._operator(node.expr, inner), inner), window)
 
     def _call(self, node: ast.Call, env: Environment) -> Operator:
-        node = replace(node, args=tuple(_bare(arg) for arg in node.args))
+        if any(isinstance(arg, ast.Paren) for arg in node.args):
+            node = replace(node, args=tuple(map(_bare, node.args)))
         function = FUNCTIONS[node.function]
         args = tuple(self.expression(arg, env) for arg in node.args)
         return function.build(Call(node, args, env, self._plan.steps, self._budget))
 
     def _aggregate(self, node: ast.Aggregate, env: Environment) -> Operator:
-        if node.param is not None:
+        if isinstance(node.param, ast.Paren):
             node = replace(node, param=_bare(node.param))
         param = None if node.param is None else self.expression(node.param, env)
         child = self._operator(_bare(node.expr), env)

@@ -14,9 +14,13 @@ from tsdb.promql.plan.types import type_of
 
 def prepared(expr: Expr, query: Steps) -> Expr:
     """The same object where there is nothing to do, as mostly."""
-    if not any(isinstance(node, ast.Call) and FUNCTIONS[node.function].prepare for node in ast.walk(expr)):
-        return expr
-    return _prepared(expr, Preparation(query, type_of))
+    return _prepared(expr, Preparation(query, type_of)) if _asks(expr) else expr
+
+
+def _asks(expr: Expr) -> bool:
+    if isinstance(expr, ast.Call) and FUNCTIONS[expr.function].prepare is not None:
+        return True
+    return any(map(_asks, ast.children(expr)))
 
 
 def _prepared(expr: Expr, about: Preparation) -> Expr:
