@@ -21,7 +21,7 @@ def main() -> int:
     arguments = parser.parse_args()
     prometheus = find_prometheus()
     if prometheus is None:
-        print("no prometheus in TSDB_PEERS or PATH: run tools/peers", file=sys.stderr)
+        print("no prometheus in TSDB_PEERS, .peers/bin or PATH: run tools/peers", file=sys.stderr)
         return 2
     with Servers(prometheus, delayed_name_removal=arguments.delayed_names) as servers:
         began = time.perf_counter()

@@ -127,7 +127,8 @@ def _answer(connection: http.client.HTTPConnection) -> Answer:
 
 
 def find_prometheus() -> Path | None:
-    """The real program, in TSDB_PEERS or PATH."""
-    where = os.pathsep.join(filter(None, (os.environ.get("TSDB_PEERS"), os.environ.get("PATH"))))
+    """The real program, in TSDB_PEERS, .peers/bin or PATH."""
+    own = str(Path(__file__).parents[3] / ".peers" / "bin")
+    where = os.pathsep.join(filter(None, (os.environ.get("TSDB_PEERS"), own, os.environ.get("PATH"))))
     found = shutil.which("prometheus", path=where)
     return None if found is None else Path(found)
