@@ -49,7 +49,7 @@ def read_histogram(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[n
                    lists: NDArray[np.int64]) -> int:
     """Takes the Histogram message data[at:end] apart. Returns `end` or an error of `protobuf_kernels`.
 
-    A message says by its count whether counts are integers: those of the other kind are ignored.
+    A message says by its count whether counts are integers: those of the other kind are ignored, but must be whole.
     """
     for i in range(FIELDS):
         fields[i] = 0
@@ -106,10 +106,17 @@ def read_histogram(data: NDArray[np.uint8], at: int, end: int, fields: NDArray[n
     while at < end:
         number, wire_type, content, at = read_field(data, at, end)
         status = at
-        if floats and (number == 10 or number == 13):
-            status = read_floats(data, content, at, wire_type, fields, lists, POSITIVE if number == 13 else NEGATIVE)
-        elif not floats and (number == 9 or number == 12):
-            status = read_deltas(data, content, at, fields, lists, POSITIVE if number == 12 else NEGATIVE)
+        if number == 10 or number == 13:
+            if floats:
+                side = POSITIVE if number == 13 else NEGATIVE
+                status = read_floats(data, content, at, wire_type, fields, lists, side)
+            elif (at - content) & 7:
+                status = np.int64(TRUNCATED)
+        elif number == 9 or number == 12:
+            if floats:
+                status = skip_varints(data, content, at)
+            else:
+                status = read_deltas(data, content, at, fields, lists, POSITIVE if number == 12 else NEGATIVE)
         if status < 0:
             return status
     return end
@@ -144,6 +151,16 @@ def read_floats(data: NDArray[np.uint8], at: int, end: int, wire_type: int, fiel
         count += 1
         at += 8
     fields[POSITIVE_BUCKETS + row] = count
+    return at
+
+
+@device
+def skip_varints(data: NDArray[np.uint8], at: int, end: int) -> int:
+    """`end`, or an error of `protobuf_kernels`."""
+    while at < end:
+        _, at = read_varint(data, at, end)
+        if at < 0:
+            return at
     return at
 
 
