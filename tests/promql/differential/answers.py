@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,10 +36,15 @@ def difference(theirs: Answer, ours: Answer, expr: str) -> str | None:
     if theirs["data"]["resultType"] != ours["data"]["resultType"]:
         return f"resultType: {theirs['data']['resultType']}, ours {ours['data']['resultType']}"
     for kind in ("warnings", "infos"):
-        left, right = sorted(theirs.get(kind) or ()), sorted(ours.get(kind) or ())
+        left, right = (sorted(map(_rounded, answer.get(kind) or ())) for answer in (theirs, ours))
         if left != right:
             return f"{kind}: {left}, ours {right}"
     return _values(theirs["data"], ours["data"], expr)
+
+
+def _rounded(text: str) -> str:
+    """An annotation whose value is no more exact than values are."""
+    return re.sub(r"(?<=, got )-?\d[-+.\de]*", lambda number: f"{float(number[0]):.9g}", text)
 
 
 def _status(answer: Answer) -> str:
