@@ -24,6 +24,8 @@ OVER_TIME = ("sum_over_time", "avg_over_time", "min_over_time", "max_over_time",
              "changes", "resets", "rate", "increase", "irate")
 INSTANT = ("abs", "ceil", "floor", "sqrt", "sgn", "exp", "ln", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
            "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "deg", "rad", "timestamp", "round", "-", "+")
+AMPLIFYING = ("ceil", "floor", "sgn", "round", "round_to", "sin", "cos", "tan")
+"""Of these a last bit may decide."""
 CALENDAR = ("minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year")
 NUMBERS = ("1", "2", "0", "0.5", "3", "-1", "10", "1e3", "0x1F", "NaN", "Inf", "-Inf", "1m", "100", "pi()")
 QUANTILES = ("0.5", "0.9", "0", "1", "0.25", "-1", "1.5", "NaN")
@@ -177,6 +179,8 @@ class _Builder:
     def instant_call(self, depth: int) -> Vector:
         vector = self.vector(depth)
         name = self.one_of((*INSTANT, *CALENDAR, "clamp", "clamp_min", "clamp_max", "round_to"))
+        if name in AMPLIFYING and not vector.discrete:
+            name = "atan"
         if name in ("-", "+"):
             return Vector(f"{name}{vector.operand}", vector.labels, atom=False, stored=vector.stored)
         if name in CALENDAR:
