@@ -107,13 +107,13 @@ entries = st.builds(Metadata, st.text(max_size=9), st.sampled_from(METADATA_TYPE
 requests = parts(time_series | entries.map(metadata_entry), 8)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(requests)
 def test_generated_requests(raw: bytes) -> None:
     compare(raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(requests, st.data())
 def test_generated_requests_cut_or_changed(raw: bytes, data: st.DataObject) -> None:
     raw = raw[: data.draw(st.integers(0, len(raw)))]

@@ -19,7 +19,7 @@ def test_what_was_once_different(case: Kept) -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize(("seed", "count", "delayed"), [
-    (1, 100, False),
+    (1, 300, False),
     pytest.param(2, 4000, False, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     pytest.param(3, 4000, True, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
 ])

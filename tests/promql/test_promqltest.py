@@ -93,7 +93,7 @@ class InStorage:
             storage.close()
 
 
-@pytest.mark.parametrize("file", [path for path in SCRIPTS if path.stem in ("aggregators", "operators", "selectors")],
+@pytest.mark.parametrize("file", [path for path in SCRIPTS if path.stem in ("operators", "selectors")],
                          ids=lambda path: path.name)
 def test_over_the_real_storage(file: Path, tmp_path: Path) -> None:
     passed = 0
