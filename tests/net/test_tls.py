@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import re
 import ssl
 from pathlib import Path
@@ -196,7 +197,8 @@ def test_another_ones_key_and_an_encrypted_one(certificates: Certificates) -> No
 
 def test_nothing_is_left_open(certificates: Certificates) -> None:
     tls = TlsConfig(ca_file="ca.pem", cert_file="client.pem", key_file="client.key")
+    gc.collect()  # what other tests have left is not closed meanwhile
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         HttpClient(HttpClientConfig(tls_config=tls), base=certificates.folder, user_agent="x")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

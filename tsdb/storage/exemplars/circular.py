@@ -89,8 +89,11 @@ class CircularExemplars:
         made = CircularExemplars(most)
         made._append(whole)
         with self._lock:
-            if self._added > before:
-                made._append(self._whole(self._added - before))
+            added = self._added - before
+            if added > self._most:  # some of these are gone already: of what was before them none may stay
+                made = CircularExemplars(most)
+            if added:
+                made._append(self._whole(added))
             self._most, self._next = made._most, made._next
             self._series, self._following, self._ts, self._value = made._series, made._following, made._ts, made._value
             self._labels, self._number, self._keys = made._labels, made._number, made._keys
