@@ -29,21 +29,25 @@ class Shared:
 
     def cells(self) -> Iterator[Cells]:
         size = CELL_BYTES * len(self.operator.series()) * self.env.steps.count
-        if size > MOST_KEPT_BYTES:
-            operator = self._build() if self._begun else self.operator
-            self._begun = True
-            yield from operator.cells()
+        if size > MOST_KEPT_BYTES or self._readers <= 0:
+            yield from self._compute()
             return
         if self._tiles is None:
             self.env.context.reserve(size)
-            self._tiles = list(self.operator.cells())
+            self._tiles = list(self._compute())
         try:
             yield from self._tiles
         finally:
             self._readers -= 1
             if self._readers == 0:
-                self._tiles = []
+                self._tiles = None
                 self.env.context.reserve(-size)
+
+    def _compute(self) -> Iterator[Cells]:
+        """Anew each time: an operator gives its cells once."""
+        operator = self._build() if self._begun else self.operator
+        self._begun = True
+        return operator.cells()
 
 
 class _Reader(VectorOperator):
