@@ -20,7 +20,6 @@ from tsdb.model.label_order import label_order
 from tsdb.model.threads import lower_priority
 from tsdb.model.tiles import Queryable
 from tsdb.promql.ast import Expr, ValueType
-from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.operators.cells import Matrix, Unique, finish_names
 from tsdb.promql.operators.groups import no_labels, take
 from tsdb.promql.operators.selectors import RangeVector, SampleBudget, raw_samples
@@ -126,14 +125,13 @@ class Engine:
         plan = Plan(tree, steps, PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
             self.default_step_ms, options.delayed_name_removal))
-        annotations, histograms = Annotations(query=text), Histograms(context)
+        annotations = Annotations(query=text)
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
-            root = build(plan, capture, context, annotations, histograms, tasks)
+            root = build(plan, capture, context, annotations, tasks)
             context.statistics.prepare_seconds += clock.perf_counter() - began
-            env = Environment(steps, context, capture.symbols, annotations, histograms, tasks,
+            env = Environment(steps, context, capture.symbols, annotations, tasks,
                               options.delayed_name_removal)
             result = _result(root, env, sort=steps.step > 0)
-            result.payload = histograms.payload()
             result.warnings = [*capture.warnings, *annotations.warnings]
         result.infos = list(annotations.infos)
         return result
@@ -185,23 +183,22 @@ def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool)
         env.context.statistics.sort_seconds += clock.perf_counter() - began
     matrix = Matrix(env, len(series), empty=True)
     for cells in root.cells():
-        rows = slice(cells.first_row, cells.first_row + len(cells.values))
-        at = rows if place is None else place[rows]
-        matrix.values[at], matrix.present[at] = cells.values, cells.present
+        matrix.fill(cells, None if place is None else place[cells.first_row : cells.first_row + len(cells.values)])
     found = np.flatnonzero(matrix.present.any(axis=1))
     if found.size < len(series):
         series = take(series, found)
         matrix.keep_rows(found)
-    return QueryResult(ValueType.MATRIX if sort else ValueType.VECTOR, series, times, matrix.values, matrix.present)
+    return QueryResult(ValueType.MATRIX if sort else ValueType.VECTOR, series, times, matrix.values, matrix.present,
+                       payload=matrix.payload())
 
 
 def _range_vector(root: RangeVector, env: Environment) -> QueryResult:
     series = root.source.series()
-    samples = raw_samples(root.source, env, SampleBudget(env.context), root.window)
+    samples, payload = raw_samples(root.source, env, SampleBudget(env.context), root.window)
     rows = [row for row in range(len(samples)) if samples[row][0].size]
     series = take(series, np.array(rows, np.int64))
     with env.context.reserved(SORT_BYTES * len(series)):
         order = label_order(series)
         series, rows = take(series, order), [rows[at] for at in order.tolist()]
     return QueryResult(ValueType.MATRIX, series, env.steps.times(), np.zeros((len(rows), 0)),
-                       np.zeros((len(rows), 0), np.bool_), [samples[row] for row in rows])
+                       np.zeros((len(rows), 0), np.bool_), [samples[row] for row in rows], payload)

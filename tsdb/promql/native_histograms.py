@@ -1,7 +1,7 @@
-"""Native histograms in queries: selectors give them; of what is done with samples, little can use them yet.
+"""Native histograms in cells: boxed values that lead to the payload beside them (`vector.Cells.payload`).
 
-A boxed value in a cell leads to a copy that the query keeps. It is a NaN to whoever computes with it, so that a
-selector whose samples somebody computes with refuses histograms where tiles come in (`selectors.StoredTiles`).
+A boxed value is a NaN to whoever computes with floats. What cannot use histograms yet has the selectors below it refuse
+them where tiles come in (`selectors.StoredTiles`).
 """
 
 from __future__ import annotations
@@ -49,8 +49,22 @@ _GATHERED_AT_ONCE = 1 << 18
 """Bytes: places of them take sixteen times as much."""
 
 
+def held_samples(values: NDArray[np.float64], there: NDArray[np.bool_], payload: NDArray[np.uint8] | None) -> int:
+    """How many floats with times the histograms would be as large as to which those of the values lead that are `there`
+    (of the same shape): so Prometheus counts histograms where it limits samples."""
+    if payload is None:
+        return 0
+    bits = values.view(np.uint64)
+    return int((_lengths(payload, offsets(bits[is_boxed(bits) & there])) // 16).sum())
+
+
+def _lengths(payload: NDArray[np.uint8], begin: NDArray[np.int64]) -> NDArray[np.int64]:
+    lengths: NDArray[np.uint32] = payload[begin[:, np.newaxis] + np.arange(4)].view("<u4")
+    return lengths.reshape(-1).astype(np.int64)
+
+
 class Histograms:
-    """The histograms that a query's cells lead to. Thread-safe."""
+    """The histograms that cells of several tiles lead to, in one payload. Thread-safe."""
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
@@ -58,19 +72,18 @@ class Histograms:
         self._parts: list[NDArray[np.uint8]] = []
         self._size = 0
 
-    def keep(self, values: NDArray[np.float64], there: NDArray[np.bool_], payload: NDArray[np.uint8]) -> int:
-        """Copies the histograms of `payload` to which those of the values lead that are `there` (of the same shape),
-        and has these lead to the copies. Returns how many floats with times would be as large: so Prometheus counts
-        histograms where it limits samples.
-
-        Raises LimitExceeded.
-        """
+    def keep(self, values: NDArray[np.float64], there: NDArray[np.bool_], payload: NDArray[np.uint8] | None,
+             ) -> NDArray[np.float64]:
+        """Copies the histograms of `payload` to which those of the values lead that are `there` (of the same shape).
+        Returns the values, as new ones if there are such: they lead to the copies. Raises LimitExceeded."""
+        if payload is None:
+            return values
         bits = values.view(np.uint64)
         boxes = is_boxed(bits) & there
         begin, place = np.unique(offsets(bits[boxes]), return_inverse=True)
         if not begin.size:
-            return 0
-        lengths = payload[begin[:, np.newaxis] + np.arange(4)].view("<u4").reshape(-1).astype(np.int64)
+            return values
+        lengths = _lengths(payload, begin)
         end = np.cumsum(lengths)
         if 2 * int(end[-1]) >= payload.size:
             at, size = begin, payload.size
@@ -81,9 +94,9 @@ class Histograms:
             first = self._size
             self._parts.append(payload if at is begin else _gathered(payload, begin, end))
             self._size += size
-        place = place.reshape(-1)
-        bits[boxes] = (at + first).view(np.uint64)[place] | np.uint64(BOX)
-        return int((lengths[place] // 16).sum())
+        bits = bits.copy()
+        bits[boxes] = (at + first).view(np.uint64)[place.reshape(-1)] | np.uint64(BOX)
+        return bits.view(np.float64)
 
     def payload(self) -> NDArray[np.uint8] | None:
         """u8[bytes] of all that was kept; None: nothing."""
@@ -91,6 +104,12 @@ class Histograms:
             with self._context.reserved(self._size):
                 self._parts = [np.concatenate(self._parts)]
         return self._parts[0] if self._parts else None
+
+    def close(self) -> None:
+        """Gives the bytes back to the query's budget. May be called twice."""
+        self._parts = []
+        self._context.reserve(-self._size)
+        self._size = 0
 
 
 def _gathered(payload: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
-from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.operators.vector import Annotations, Cells, Environment, Operator, Steps
 from tsdb.testing.memory_storage import Labels, MemorySymbols, labels_of, series_set
 
@@ -23,7 +22,7 @@ Vector = list[tuple[Labels, Row]]
 
 def environment(steps: int, *, delayed: bool = False, query: str = "") -> Environment:
     return Environment(Steps(0, (steps - 1) * 1000, 1000), RequestContext(), MemorySymbols(), Annotations(query=query),
-                       Histograms(RequestContext()), delayed_name_removal=delayed)
+                       delayed_name_removal=delayed)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from tsdb.model.tiles import SeriesSet
 from tsdb.promql.aggregations.aggregation import Aggregation, Grouping
 from tsdb.promql.ast import ValueType
 from tsdb.promql.kernels.aggregate_kernels import FIRST, LARGEST, SMALLEST, push_best
+from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.number_text import go_g
 from tsdb.promql.operators.cells import Computed, scalar_values, value_order_keys
 from tsdb.promql.operators.groups import group_by, take
@@ -54,9 +55,11 @@ class BestK(Computed):
         heap_values, heap_rows = np.empty(begin[-1] * steps), np.full(begin[-1] * steps, -1, np.int64)
         sizes = np.zeros((rooms.size, steps), np.int64)
         first_seen = np.full(rooms.size, len(series))
+        histograms = Histograms(self.env.context)
         for tile in self._child.cells():
             part = groups.group[tile.first_row : tile.first_row + len(tile.values)]
-            push_best(self._best, tile.first_row, tile.values, tile.present, part, k.astype(np.int64), begin,
+            values = histograms.keep(tile.values, tile.present, tile.payload)
+            push_best(self._best, tile.first_row, values, tile.present, part, k.astype(np.int64), begin,
                       heap_values, heap_rows, sizes)
             if steps == 1:
                 here = np.flatnonzero(tile.present[:, 0])
@@ -69,7 +72,8 @@ class BestK(Computed):
             rows = self._sorted(heap_values, heap_rows, np.repeat(first_seen, rooms))
         place = np.empty(len(series), np.int64)
         place[rows] = np.arange(rows.size)
-        self._make_room(rows.size)
+        self._make_room(rows.size, histograms.payload())
+        histograms.close()
         for chosen in _chosen(heap_rows):
             group = np.searchsorted(begin[1:] * steps, chosen, side="right")
             step = (chosen - begin[group] * steps) // rooms[group]

@@ -59,7 +59,7 @@ class LimitRatio(VectorOperator):
             inside = self._rows[begin:end] - tile.first_row
             share = self._share[begin:end, np.newaxis]
             chosen = np.where(self._ratios >= 0, share < self._ratios, share >= 1.0 + self._ratios)
-            yield Cells(int(begin), tile.values[inside], tile.present[inside] & chosen)
+            yield Cells(int(begin), tile.values[inside], tile.present[inside] & chosen, tile.payload)
 
 
 def hash_series(series: SeriesSet) -> NDArray[np.uint64]:

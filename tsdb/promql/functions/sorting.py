@@ -35,10 +35,10 @@ class Sorted(Computed):
             return series
         with collect(self.env, self._child) as matrix:
             rows = np.flatnonzero(matrix.present[:, 0])
-            values = matrix.values[rows]
+            values, payload = matrix.values[rows], matrix.payload()
         series = take(series, rows)
         order = self._order(series, values[:, 0])
-        self._make_room(rows.size)
+        self._make_room(rows.size, payload)
         self._values[:], self._present[:] = values[order], True
         return take(series, order)
 

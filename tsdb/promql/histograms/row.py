@@ -7,8 +7,8 @@ counts are floats: between operators there are payloads only. A row (numbers are
     SCHEMA, HINT, ZERO_THRESHOLD, SUM, COUNT, ZERO_COUNT    as in the payload
     POSITIVE, NEGATIVE, CUSTOM    how many buckets of either side, and custom values, there are
     SUM_LOST, COUNT_LOST, ZERO_LOST    what Kahan's summation has lost of these; zero but while something adds up
-    then four parts of `capacity` numbers: the buckets' indices, ascending, the positive side's first; their counts; what
-    these have lost; the custom values
+    then four parts of `capacity` numbers: the buckets' indices, ascending, the positive side's first; their counts;
+    what these have lost; the custom values
 
 Buckets without observations need not be there. Prometheus' model/histogram/float_histogram.go says what the operations
 of `row_kernels` mean.

@@ -172,11 +172,11 @@ class Restricted(_SetOperator):
             begin, end = np.searchsorted(self._rows, (tile.first_row, tile.first_row + len(tile.values)))
             rows = self._rows[begin:end]
             if rows.size == len(tile.values):
-                yield Cells(int(begin), tile.values, tile.present & wanted[self._left_group[rows]])
+                yield Cells(int(begin), tile.values, tile.present & wanted[self._left_group[rows]], tile.payload)
             elif rows.size:
                 inside = rows - tile.first_row
                 present = tile.present[inside] & wanted[self._left_group[rows]]
-                yield Cells(int(begin), tile.values[inside], present)
+                yield Cells(int(begin), tile.values[inside], present, tile.payload)
         self.env.context.reserve(-size)
 
 
@@ -200,5 +200,5 @@ class Or(_SetOperator):
         first = len(self._left.series())
         for tile in self._right.cells():
             rows = self._right_group[tile.first_row : tile.first_row + len(tile.values)]
-            yield Cells(first + tile.first_row, tile.values, tile.present & free[rows])
+            yield Cells(first + tile.first_row, tile.values, tile.present & free[rows], tile.payload)
         self.env.context.reserve(-size)

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.context import RequestContext
 from tsdb.model.errors import ExecutionError
+from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
 from tsdb.promql.kernels.aggregate_kernels import COUNT, GROUP, accumulate
 from tsdb.promql.kernels.cells_kernels import merge_rows
+from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.operators.groups import drop_marked_names, drop_metric_name, group_rows, no_labels, take
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
@@ -91,14 +94,19 @@ class Computed(VectorOperator):
         super().__init__(env)
         self._values = np.zeros((0, env.steps.count))
         self._present = np.zeros((0, env.steps.count), np.bool_)
+        self._reserved = 0
+        self._payload: NDArray[np.uint8] | None = None
 
     def cells(self) -> Iterator[Cells]:
         self.series()
-        yield from tiles_of(self._values, self._present)
-        self.env.context.reserve(-9 * self._values.size)
+        yield from tiles_of(self._values, self._present, self._payload)
+        self.env.context.reserve(-self._reserved)
 
-    def _make_room(self, rows: int) -> None:
-        self.env.context.reserve(9 * rows * self.env.steps.count)
+    def _make_room(self, rows: int, payload: NDArray[np.uint8] | None = None) -> None:
+        """`payload`: to which values will lead."""
+        self._payload = payload
+        self._reserved = 9 * rows * self.env.steps.count + (0 if payload is None else payload.size)
+        self.env.context.reserve(self._reserved)
         self._values = np.zeros((rows, self.env.steps.count))
         self._present = np.zeros(self._values.shape, np.bool_)
 
@@ -136,6 +144,30 @@ class Relabeled(VectorOperator):
 
     def cells(self) -> Iterator[Cells]:
         return self._child.cells()
+
+
+class FloatsOnly(VectorOperator):
+    """The child's cells without native histograms. `dropped` is called with each tile of the child that has some, and
+    bool[rows, steps], where they are."""
+
+    def __init__(self, env: Environment, child: Operator,
+                 dropped: Callable[[Cells, NDArray[np.bool_]], None] | None = None) -> None:
+        super().__init__(env)
+        self.type = child.type
+        self._child, self._dropped = child, dropped
+
+    def _label(self) -> SeriesSet:
+        return self._child.series()
+
+    def cells(self) -> Iterator[Cells]:
+        for tile in self._child.cells():
+            if tile.payload is None:
+                yield tile
+                continue
+            boxed = is_boxed(tile.values.view(np.uint64)) & tile.present
+            if self._dropped is not None and boxed.any():
+                self._dropped(tile, boxed)
+            yield Cells(tile.first_row, tile.values, tile.present & ~boxed)
 
 
 class Unique(VectorOperator):
@@ -186,6 +218,7 @@ class Matrix:
         self._env = env
         shape = (rows, env.steps.count)
         self._size = 9 * rows * env.steps.count
+        self._histograms = Histograms(env.context)
         env.context.reserve(self._size)
         self.values = np.empty(shape, np.float64)
         self.present = np.empty(shape, np.bool_) if empty else np.zeros(shape, np.bool_)
@@ -201,15 +234,22 @@ class Matrix:
         self.values, self.present = np.empty((0, 0)), np.empty((0, 0), np.bool_)
         self._env.context.reserve(-self._size)
         self._size = 0
+        self._histograms.close()
 
-    def fill(self, tile: Cells) -> None:
-        """Puts a tile where it belongs."""
-        rows = slice(tile.first_row, tile.first_row + len(tile.values))
-        self.values[rows], self.present[rows] = tile.values, tile.present
+    def payload(self) -> NDArray[np.uint8] | None:
+        """u8[bytes]: the histograms to which boxed values lead; None: there are none."""
+        return self._histograms.payload()
+
+    def fill(self, tile: Cells, target: NDArray[np.int64] | None = None) -> None:
+        """Puts a tile where it belongs, or into the rows `target`."""
+        rows = slice(tile.first_row, tile.first_row + len(tile.values)) if target is None else target
+        self.values[rows] = self._histograms.keep(tile.values, tile.present, tile.payload)
+        self.present[rows] = tile.present
 
     def merge(self, tile: Cells, target: NDArray[np.int64]) -> int:
         """Puts the tile's rows into the rows `target`; the first step where two cells met there, or -1."""
-        return merge_rows(tile.values, tile.present, target, self.values, self.present)
+        values = self._histograms.keep(tile.values, tile.present, tile.payload)
+        return merge_rows(values, tile.present, target, self.values, self.present)
 
     def keep_rows(self, rows: NDArray[np.int64]) -> None:
         """Leaves out all others. `rows` ascend, so that they can move forward in place."""
@@ -218,7 +258,7 @@ class Matrix:
         self.values, self.present = self.values[: rows.size], self.present[: rows.size]
 
     def tiles(self) -> Iterator[Cells]:
-        return tiles_of(self.values, self.present)
+        return tiles_of(self.values, self.present, self.payload())
 
 
 def collect(env: Environment, operator: Operator) -> Matrix:
@@ -229,10 +269,20 @@ def collect(env: Environment, operator: Operator) -> Matrix:
     return matrix
 
 
-def tiles_of(values: NDArray[np.float64], present: NDArray[np.bool_]) -> Iterator[Cells]:
+def concatenated(context: RequestContext, tiles: Sequence[Cells]) -> Cells:
+    """Tiles of consecutive rows as one."""
+    histograms = Histograms(context)
+    values = np.concatenate([histograms.keep(tile.values, tile.present, tile.payload) for tile in tiles])
+    payload = histograms.payload()
+    histograms.close()
+    return Cells(tiles[0].first_row, values, np.concatenate([tile.present for tile in tiles]), payload)
+
+
+def tiles_of(values: NDArray[np.float64], present: NDArray[np.bool_], payload: NDArray[np.uint8] | None = None,
+             ) -> Iterator[Cells]:
     """A matrix in tiles of a size that suits the cache."""
     for rows in row_parts(len(values)):
-        yield Cells(rows.start, values[rows], present[rows])
+        yield Cells(rows.start, values[rows], present[rows], payload)
 
 
 def row_parts(rows: int) -> Iterator[slice]:

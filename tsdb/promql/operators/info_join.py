@@ -62,7 +62,7 @@ class InfoJoin(Computed):
             rows, variant, present = _pairs(base.present, enriched, group, variants)
             self.env.context.reserve(-size)
             untouched = np.flatnonzero(passed)
-            self._make_room(rows.size + untouched.size)
+            self._make_room(rows.size + untouched.size, base.payload())
             self._present[: rows.size], self._present[rows.size :] = present, base.present[untouched]
             rows = np.concatenate([rows, untouched])
             self._values[:] = base.values[rows]

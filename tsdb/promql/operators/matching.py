@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.operators.cells import Matrix, collect
+from tsdb.promql.operators.cells import Matrix, collect, concatenated
 from tsdb.promql.operators.groups import label_values, match_groups
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
@@ -89,8 +89,8 @@ class Streamed:
         self._account(sum(tile.values.size for tile in held) * (9 if len(held) == 1 else 18))
         if len(held) > 1:
             head, begin = held[0], first - held[0].first_row
-            values = np.concatenate([head.values[begin:], *(tile.values for tile in held[1:])])
-            held = [Cells(first, values, np.concatenate([head.present[begin:], *(tile.present for tile in held[1:])]))]
+            rest = Cells(first, head.values[begin:], head.present[begin:], head.payload)
+            held = [concatenated(self._context, [rest, *held[1:]])]
         self._held = held
         return held[0]
 
@@ -117,10 +117,11 @@ class Kept:
         self.whole = self._partners = collect(env, operator)
         if pairs.partner_of is not None:
             self._partners = Matrix(env, pairs.first_one.size)
-            self._partners.merge(Cells(0, self.whole.values, self.whole.present), pairs.partner_of)
+            whole = Cells(0, self.whole.values, self.whole.present, self.whole.payload())
+            self._partners.merge(whole, pairs.partner_of)
 
     def rows(self, first: int, last: int) -> Cells:
-        return Cells(0, self._partners.values, self._partners.present)
+        return Cells(0, self._partners.values, self._partners.present, self._partners.payload())
 
     def close(self) -> None:
         """Gives the bytes back to the query's budget."""

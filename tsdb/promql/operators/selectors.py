@@ -15,7 +15,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import LimitExceeded
 from tsdb.model.tiles import Selected, SeriesSet, Tile
 from tsdb.promql.kernels.range_kernels import TIMESTAMP, VALUE, instant
-from tsdb.promql.native_histograms import HistogramUse, in_rows
+from tsdb.promql.native_histograms import Histograms, HistogramUse, held_samples, in_rows
 from tsdb.promql.operators.cells import VectorOperator
 from tsdb.promql.operators.groups import drop_metric_name
 from tsdb.promql.operators.sample_counts import Window as Window
@@ -107,14 +107,12 @@ class StoredTiles:
 
 
 class InstantSelector(VectorOperator):
-    """The newest sample within the lookback of each step; of ``timestamp(selector)``, its time in seconds. It
-    `keeps_histograms` where somebody looks at more than that they are there."""
+    """The newest sample within the lookback of each step; of ``timestamp(selector)``, its time in seconds."""
 
     def __init__(self, env: Environment, source: TileSource, window: Window, budget: SampleBudget, *,
-                 timestamps: bool = False, keeps_histograms: bool = False) -> None:
+                 timestamps: bool = False) -> None:
         super().__init__(env)
         self._source, self._window, self._budget, self.gives_times = source, window, budget, timestamps
-        self._keeps_histograms = keeps_histograms
 
     def timestamps(self) -> InstantSelector:
         """The times of the samples, instead of their values. To be asked for before anything else."""
@@ -136,9 +134,8 @@ class InstantSelector(VectorOperator):
         count = instant(what, tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width,
                         values, present)
         count_cells(self.env, present)
-        if self._keeps_histograms and tile.payload is not None:
-            count += self.env.histograms.keep(values, present, tile.payload)
-        return Cells(tile.first_row, values, present), count
+        payload = None if self.gives_times else tile.payload
+        return Cells(tile.first_row, values, present, payload), count + held_samples(values, present, payload)
 
 
 def new_cells(rows: int, env: Environment) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -148,14 +145,18 @@ def new_cells(rows: int, env: Environment) -> tuple[NDArray[np.float64], NDArray
 
 
 def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, window: Window,
-                ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """The samples of each row in the window of the one step, stale markers left out."""
+                ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.float64]]], NDArray[np.uint8] | None]:
+    """The samples of each row in the window of the one step, stale markers left out, and the payload to which
+    boxed ones lead."""
+    histograms = Histograms(env.context)
+
     def cut(tile: Tile) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         count_windows(env, tile, window)
         rows, cells = [], tile.values
         if tile.payload is not None:
-            cells = cells.copy()
-            budget.hold(env.histograms.keep(cells, in_rows(tile), tile.payload))
+            there = in_rows(tile)
+            budget.hold(held_samples(cells, there, tile.payload))
+            cells = histograms.keep(cells, there, tile.payload)
         for begin, end in zip(tile.begin.tolist(), tile.end.tolist(), strict=True):
             ts, values = tile.ts[begin:end], cells[begin:end]
             live = (values.view(np.uint64) != STALE_NAN) & (ts > window.first - window.width) & (ts <= window.first)
@@ -168,4 +169,4 @@ def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, wind
         budget.hold(samples)
         env.context.reserve(2 * SAMPLE_BYTES * samples + ROW_BYTES * len(rows))  # they are put together to be printed
         found.extend(rows)
-    return found
+    return found, histograms.payload()

@@ -28,7 +28,7 @@ class StepInvariant(VectorOperator):
         steps = self.env.steps.count
         for cells in self.child.cells():
             values = np.repeat(cells.values, steps, axis=1)
-            yield Cells(cells.first_row, values, np.repeat(cells.present, steps, axis=1))
+            yield Cells(cells.first_row, values, np.repeat(cells.present, steps, axis=1), cells.payload)
 
 
 def sample_times(operator: Operator) -> Operator | None:

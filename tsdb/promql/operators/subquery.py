@@ -45,7 +45,7 @@ class SubqueryTiles:
         end = np.cumsum(cells.present.sum(axis=1, dtype=np.int64))
         begin = np.concatenate([np.zeros(1, np.int64), end[:-1]])
         ts = np.broadcast_to(self._times, cells.present.shape)[cells.present]
-        return Tile(cells.first_row, begin, end, ts, cells.values[cells.present])
+        return Tile(cells.first_row, begin, end, ts, cells.values[cells.present], cells.payload)
 
 
 class NoTiles:

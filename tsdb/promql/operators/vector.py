@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import SeriesSet, Symbols
 from tsdb.promql.ast import Span, ValueType
-from tsdb.promql.native_histograms import Histograms
 
 T = TypeVar("T")
 
@@ -46,6 +45,8 @@ class Cells:
     """f64[rows, steps], C order"""
     present: NDArray[np.bool_]
     """bool[rows, steps]: where False, the value means nothing. (NaN is a value like any other.)"""
+    payload: NDArray[np.uint8] | None = None
+    """u8[bytes]: the histograms to which boxed values lead (`tsdb.model.native_histograms`). None: all are floats."""
 
 
 @dataclass(slots=True)
@@ -89,7 +90,6 @@ class Environment:
     context: RequestContext
     symbols: Symbols
     annotations: Annotations
-    histograms: Histograms
     executor: Executor | None = None
     delayed_name_removal: bool = False
     """Metric names are dropped at the end of the query (Prometheus' feature promql-delayed-name-removal): operators

@@ -16,7 +16,6 @@ from tsdb.promql.ast import Expr
 from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.functions.arithmetic import negated
 from tsdb.promql.functions.function import Argument, Call
-from tsdb.promql.native_histograms import Histograms
 from tsdb.promql.operators.binary import build_binary
 from tsdb.promql.operators.cells import constant
 from tsdb.promql.operators.selectors import InstantSelector, RangeVector, SampleBudget, StoredTiles, Window
@@ -31,11 +30,11 @@ _STEP_BYTES = 64
 """For each step of a subquery: its time, and a few scalars."""
 
 
-def build(plan: Plan, capture: Capture, context: RequestContext, annotations: Annotations, histograms: Histograms,
+def build(plan: Plan, capture: Capture, context: RequestContext, annotations: Annotations,
           executor: Executor | None) -> Argument:
     """The operator at the root; a range vector or a string where the query is just that. `capture` is of the plan's
     selections. Raises NotSupported, ExecutionError."""
-    env = Environment(plan.steps, context, capture.symbols, annotations, histograms, executor,
+    env = Environment(plan.steps, context, capture.symbols, annotations, executor,
                       plan.options.delayed_name_removal)
     return _Builder(plan, capture, SampleBudget(context)).expression(plan.expr, env)
 
@@ -95,8 +94,7 @@ class _Builder:
 
     def _instant_selector(self, node: ast.VectorSelector, env: Environment) -> Operator:
         window = self._plan.instant_window(node, env.steps)
-        return InstantSelector(env, self._tiles(node, window, env), window, self._budget,
-                               keeps_histograms=self._plan.histogram_use(node).values)
+        return InstantSelector(env, self._tiles(node, window, env), window, self._budget)
 
     def _range_vector(self, node: ast.MatrixSelector | ast.Subquery, env: Environment) -> RangeVector:
         window = self._plan.range_window(node, env.steps)
