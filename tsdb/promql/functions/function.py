@@ -19,6 +19,8 @@ class OfHistograms(StrEnum):
 
     REFUSES = "refuses"
     """It would compute with them, and cannot yet."""
+    TAKES = "takes"
+    """It computes with them, or leaves them out, as Prometheus does."""
     SEES = "sees"
     """Only that there is a sample matters, and when."""
     PASSES = "passes"

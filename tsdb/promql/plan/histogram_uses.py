@@ -27,6 +27,8 @@ def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> 
             use = HistogramUse("operator -")
         case ast.Call(function=name, args=args):
             match FUNCTIONS[name].histograms:
+                case OfHistograms.TAKES:
+                    use = _SHOWN
                 case OfHistograms.SEES:
                     use = _SEEN
                 case OfHistograms.REFUSES:
