@@ -31,7 +31,7 @@ BELOW: dict[str, set[str]] = {
     "scraper": {"tsdb.model", "tsdb.kernels", "tsdb.ingest", "tsdb.net", "tsdb.relabel"},
     "tsdb.result": {"tsdb.model"},
     "tsdb.embedded": {"tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.result"},
-    "tsdb": {"tsdb.model", "tsdb.embedded", "tsdb.result"},
+    "tsdb": {"tsdb.model", "tsdb.embedded", "tsdb.promql", "tsdb.result"},
     "tsdb.server": {
         "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest", "tsdb.config",
         "tsdb.flags", "tsdb.net", "tsdb.relabel", "scraper",
@@ -71,7 +71,8 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
 
 WITHIN_PROMQL: tuple[set[str], ...] = (
     {"ast", "literals", "regexes"},
-    {"durations", "kernels", "native_histogram_kernels", "native_histograms", "number_text", "result"},
+    {"durations", "kernels", "native_histogram_kernels", "native_histograms", "number_text", "result",
+     "rewriting"},
     {"operators"},
     {"functions", "aggregations"},
     {"syntax", "optimiser"},

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tsdb import promql
     from tsdb.embedded import Database, SeriesExemplars, SeriesLimits, StoredExemplar, open
     from tsdb.model.batch import Metadata
     from tsdb.model.native_histograms import NativeHistogram
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Database", "Metadata", "NativeHistogram", "Result", "SeriesExemplars", "SeriesLimits", "StoredExemplar",
-           "__version__", "open"]
+           "__version__", "open", "promql"]
 
 _HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "Metadata": "tsdb.model.batch",
          "NativeHistogram": "tsdb.model.native_histograms", "Result": "tsdb.result",
@@ -34,6 +35,8 @@ _HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "Metadata": "tsdb
 
 
 def __getattr__(name: str) -> Any:
+    if name == "promql":
+        return import_module("tsdb.promql")
     if name not in _HOME:
         raise AttributeError(f"module 'tsdb' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
