@@ -121,6 +121,14 @@ class _Folder:
             else:
                 yield path / name, node
 
+    def inodes(self) -> Iterator[_Inode]:
+        """The same files, without their paths."""
+        for node in self.names.values():
+            if isinstance(node, _Folder):
+                yield from node.inodes()
+            else:
+                yield node
+
 
 Change = tuple[tuple[_Folder, str, "_Inode | _Folder | None"], ...]
 """Names in folders that get a new meaning together; None: the name goes."""
@@ -271,7 +279,7 @@ class SimulatedFileSystem:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
     def room_left(self) -> int:
-        return self.capacity - sum(inode.size for inode in {inode for _, inode in self._root.files(ROOT)})
+        return self.capacity - sum(inode.size for inode in set(self._root.inodes()))
 
     def killed(self) -> SimulatedFileSystem:
         """The files as the next process finds them: everything written is there."""
