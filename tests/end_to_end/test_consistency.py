@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.client import Client
 from tests.conftest import StartTsdb
 
-SECONDS = 10
 INSTANCES = 40
 BUCKETS = ("0.1", "1", "+Inf")
 
@@ -56,7 +57,8 @@ def read(client: Client, done: threading.Event, counted: list[int], problems: li
     counted.append(asked)
 
 
-def test_every_answer_has_a_request_whole_or_not_at_all(start_tsdb: StartTsdb) -> None:
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])
+def test_every_answer_has_a_request_whole_or_not_at_all(seconds: float, start_tsdb: StartTsdb) -> None:
     server = start_tsdb()
     done = threading.Event()
     problems: list[str] = []
@@ -67,7 +69,7 @@ def test_every_answer_has_a_request_whole_or_not_at_all(start_tsdb: StartTsdb) -
     ]
     for thread in threads:
         thread.start()
-    done.wait(SECONDS)
+    done.wait(seconds)
     done.set()
     for thread in threads:
         thread.join(60)

@@ -61,7 +61,7 @@ class Writer:
         return out
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_kill_9_loses_no_acknowledged_sample(rounds: int, start_tsdb: StartTsdb) -> None:
     chance = random.Random(rounds)
     base = round(time.time() * 1000) - 600_000

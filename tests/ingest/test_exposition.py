@@ -398,9 +398,33 @@ number_texts = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+def random_numbers(seed: int, count: int = 4000) -> list[str]:
+    """Decimals of any length and exponent; with neighbours of what lies half way between two floats among them."""
+    chance = random.Random(seed)
+    texts = []
+    for _ in range(count):
+        digits = str(chance.randrange(10 ** chance.randint(1, 22)))
+        point = chance.randint(0, len(digits))
+        exponent = chance.choice(("", f"e{chance.randint(-330, 310)}", f"E+{chance.randint(0, 30)}"))
+        texts.append(chance.choice(("", "-", "+")) + digits[:point] + "." + digits[point:] + exponent)
+        half = (2 * chance.getrandbits(53) + 1) * 2 ** chance.randint(0, 12)
+        texts.append(str(half + chance.choice((-1, 0, 1))))
+        texts.append(repr(chance.uniform(-1, 1) * 10.0 ** chance.randint(-300, 300)))
+    return texts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_numbers_are_rounded_as_python_does(seed: int) -> None:
+    check_numbers(random_numbers(seed))
+
+
+@settings(max_examples=80, deadline=None)
 @given(st.lists(number_texts, min_size=1, max_size=30))
 def test_numbers_are_rounded_as_python_does(texts: list[str]) -> None:
+    check_numbers(texts)
+
+
+def check_numbers(texts: list[str]) -> None:
     def good(text: str) -> bool:
         try:
             return abs(float(text)) != float("inf")

@@ -22,13 +22,13 @@ QUERIES = [
 ]
 
 CONFIG = """
-global: {{scrape_interval: 1s, scrape_timeout: 900ms}}
+global: {{scrape_interval: 500ms, scrape_timeout: 450ms}}
 scrape_configs:
   - {{job_name: prometheus, static_configs: [{{targets: ["127.0.0.1:{prometheus}"]}}]}}
   - {{job_name: node, static_configs: [{{targets: ["127.0.0.1:{node}"]}}]}}
 remote_write:
   - url: http://127.0.0.1:{receiver}/api/v1/write
-    queue_config: {{batch_send_deadline: 500ms}}
+    queue_config: {{batch_send_deadline: 250ms}}
     metadata_config: {{send_interval: 2s}}
 """
 
@@ -41,7 +41,7 @@ def test_queries_are_ten_fifteen_and_five() -> None:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("seconds", [60, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("seconds", [32, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_answers_agree_with_prometheus(
     seconds: int, peer: Callable[[str], Path], start: Start, start_tsdb: StartTsdb, tmp_path: Path
 ) -> None:
@@ -69,7 +69,7 @@ def test_answers_agree_with_prometheus(
     end = math.floor(time.time()) - 2.0
     span = f"{math.floor(end - began)}s"
     both = prometheus.client, subject.client
-    wait_until(lambda: arrived(both, end), "all samples have arrived", timeout=60, every=1.0)
+    wait_until(lambda: arrived(both, end), "all samples have arrived", timeout=60, every=0.2)
 
     wrong = [f"raw samples: {problem}" for problem in differences(*(raw(client, span, end) for client in both))[:5]]
     for kind, text in QUERIES:
