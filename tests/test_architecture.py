@@ -71,12 +71,14 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
 
 WITHIN_PROMQL: tuple[set[str], ...] = (
     {"ast", "literals", "regexes"},
-    {"durations", "kernels", "native_histogram_kernels", "native_histograms", "number_text", "result",
+    {"durations", "kernels", "native_histogram_kernels", "native_histograms", "number_text",
      "rewriting"},
+    {"histograms"},
     {"operators"},
     {"functions", "aggregations"},
     {"syntax", "optimiser"},
     {"plan"},
+    {"result"},
     {"engine"},
 )
 """The same of tsdb.promql."""

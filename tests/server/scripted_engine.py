@@ -11,7 +11,8 @@ import numpy as np
 
 from tests.server.conftest import Running
 from tsdb.model.context import RequestContext
-from tsdb.promql.ast import ValueType
+from tsdb.promql.ast import Span, ValueType
+from tsdb.promql.plan.explanation import Node
 from tsdb.promql.result import QueryResult
 from tsdb.testing.memory_storage import MemorySymbols, labels_of, series_set
 
@@ -28,23 +29,25 @@ class ScriptedEngine:
         self.script: Script | None = None
         self.rows = 1
 
-    def query(self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None) -> QueryResult:
-        return self._answer(ValueType.VECTOR, (expr, time, lookback_delta_ms), [time], context)
+    def query(self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None, *,
+              explain: bool = False) -> QueryResult:
+        return self._answer(ValueType.VECTOR, (expr, time, lookback_delta_ms), [time], context, explain)
 
     def query_range(self, expr: str, start: int, end: int, step: int, context: RequestContext,
-                    lookback_delta_ms: int | None = None) -> QueryResult:
+                    lookback_delta_ms: int | None = None, *, explain: bool = False) -> QueryResult:
         asked = (expr, start, end, step, lookback_delta_ms)
-        return self._answer(ValueType.MATRIX, asked, list(range(start, end + 1, step)), context)
+        return self._answer(ValueType.MATRIX, asked, list(range(start, end + 1, step)), context, explain)
 
     def _answer(self, kind: ValueType, asked: tuple[Any, ...], times: list[int],
-                context: RequestContext) -> QueryResult:
+                context: RequestContext, explain: bool) -> QueryResult:
         self.asked.append(asked)
         if self.script is not None:
             self.script(context)
         shape = (self.rows, len(times))
         rows = [labels_of({"row": str(row)}) for row in range(self.rows)]
         return QueryResult(kind, series_set(rows, MemorySymbols()), np.array(times, np.int64), np.ones(shape),
-                           np.ones(shape, np.bool_), warnings=["look <out>"], infos=["fyi"])
+                           np.ones(shape, np.bool_), warnings=["look <out>"], infos=["fyi"],
+                           explanation=Node("all", Span(0, 3), len(times)) if explain else None)
 
     def statistics(self) -> Any:
         raise NotImplementedError

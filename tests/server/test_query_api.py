@@ -149,6 +149,16 @@ def test_stats(running: Running) -> None:
     assert set(stats["samples"]) == {"totalQueryableSamples", "peakSamples"}
 
 
+def test_explain(running: Running) -> None:
+    for path, steps in (("query?query=x&time=1", 1), ("query_range?query=x&start=0&end=10&step=5", 3)):
+        told = running.client.get(f"/api/v1/{path}&explain=true").json()["data"]["explain"]
+        assert told == {"node": "all", "start": 0, "end": 3, "steps": steps}
+        assert "explain" not in running.client.get(f"/api/v1/{path}&explain=0").json()["data"]
+    refused = running.client.get("/api/v1/query?query=x&explain=maybe")
+    assert (refused.status, refused.json()["error"]) == (
+        400, 'invalid parameter "explain": explain is not a boolean: strconv.ParseBool: parsing "maybe": invalid syntax')
+
+
 def test_timeout(running: Running, engine: ScriptedEngine) -> None:
     engine.script = until_cancelled
     answer = running.client.get("/api/v1/query", {"query": "up", "timeout": "50ms"})

@@ -47,7 +47,8 @@ _NAMES = _options(
     click.option("--end", default="now", show_default=True, metavar="TIME", help="With samples at or before this."),
     *_SOURCE, click.option("--format", "form", type=click.Choice(FORMATS[:3]), default="table", show_default=True),
 )
-_EXPLAIN = click.option("--explain", is_flag=True, help="Show what would be evaluated and read, and do not.")
+_EXPLAIN = click.option("--explain", is_flag=True, help="Show what the query did, instead of its answer: each part "
+                        "with what it read, gave and took.")
 
 
 @click.group()
@@ -75,10 +76,7 @@ def instant(expr: str, time: str, explain: bool, url: str | None, data: Path | N
             form: str) -> None:
     """Evaluates EXPR at one time."""
     at = _moment(time, "--time")
-    if explain:
-        _explain(expr, at, at, 0, data, timeout)
-        return
-    _show(_source(url, data).instant(expr, at, _seconds(timeout), limit), form)
+    _show(_source(url, data).instant(expr, at, _seconds(timeout), limit, explain), form)
 
 
 @query.command("range")
@@ -95,10 +93,7 @@ def range_(expr: str, start: str, end: str, step: str | None, explain: bool, url
 
     first, last = _range(start, end)
     width = step_of(step, first, last)
-    if explain:
-        _explain(expr, first, last, width, data, timeout)
-        return
-    _show(_source(url, data).range(expr, first, last, width, _seconds(timeout), limit), form)
+    _show(_source(url, data).range(expr, first, last, width, _seconds(timeout), limit, explain), form)
 
 
 @query.command()
@@ -162,17 +157,6 @@ def _seconds(timeout: str) -> float:
     return duration(timeout, "--timeout") / 1000
 
 
-def _explain(expr: str, start: int, end: int, step: int, data: Path | None, timeout: str) -> None:
-    from tsdb.commands.query_explain import explain
-    from tsdb.commands.query_sources import Directory
-
-    seconds = _seconds(timeout)
-    directory = None if data is None else Directory(data)
-    count = None if directory is None else (
-        lambda matchers, mint, maxt: directory.selected(matchers, mint, maxt, seconds))
-    click.echo("\n".join(explain(expr, start, end, step, count)))
-
-
 def _show(answer: Document, form: str) -> None:
     """Warnings and infos go to standard error, so that what is piped on is the answer alone."""
     from tsdb.commands.query_chart import chart
@@ -183,7 +167,12 @@ def _show(answer: Document, form: str) -> None:
     if form == "json":
         click.echo(as_json(answer))
         return
-    if form == "csv":
+    explanation = answer["data"].get("explain") if isinstance(answer["data"], dict) else None
+    if explanation is not None:
+        from tsdb.commands.query_explain import lines
+
+        click.echo("\n".join(lines(explanation)))
+    elif form == "csv":
         click.echo(as_csv(answer))
     else:
         print_lines(chart(answer, width) if form == "chart" else as_table(answer, width))

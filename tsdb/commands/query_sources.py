@@ -23,9 +23,10 @@ Document = Mapping[str, Any]
 class Source(Protocol):
     """Times in ms; `limit` 0: all; `timeout` in seconds."""
 
-    def instant(self, expr: str, time: int, timeout: float, limit: int) -> Document: ...
+    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool) -> Document: ...
 
-    def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int) -> Document: ...
+    def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int, explain: bool,
+              ) -> Document: ...
 
     def series(self, matches: Sequence[str], start: int, end: int, timeout: float, limit: int) -> Document: ...
 
@@ -41,12 +42,13 @@ class Server:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def instant(self, expr: str, time: int, timeout: float, limit: int) -> Document:
-        return self._ask("query", timeout, limit, query=expr, time=_seconds(time))
+    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool) -> Document:
+        return self._ask("query", timeout, limit, query=expr, time=_seconds(time), **_explained(explain))
 
-    def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int) -> Document:
+    def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int, explain: bool,
+              ) -> Document:
         return self._ask("query_range", timeout, limit, query=expr, start=_seconds(start), end=_seconds(end),
-                         step=_seconds(step))
+                         step=_seconds(step), **_explained(explain))
 
     def series(self, matches: Sequence[str], start: int, end: int, timeout: float, limit: int) -> Document:
         return self._ask("series", timeout, limit, matches, start=_seconds(start), end=_seconds(end))
@@ -80,21 +82,22 @@ class Directory:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def instant(self, expr: str, time: int, timeout: float, limit: int) -> Document:
+    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool) -> Document:
         from tsdb.promql import Engine
 
         def work(storage: Storage, context: RequestContext) -> Document:
             with Engine(storage) as engine:
-                return _document(engine.query(expr, time, context), limit)
+                return _document(engine.query(expr, time, context, explain=explain), limit)
 
         return self._read(work, timeout)
 
-    def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int) -> Document:
+    def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int, explain: bool,
+              ) -> Document:
         from tsdb.promql import Engine
 
         def work(storage: Storage, context: RequestContext) -> Document:
             with Engine(storage) as engine:
-                return _document(engine.query_range(expr, start, end, step, context), limit)
+                return _document(engine.query_range(expr, start, end, step, context, explain=explain), limit)
 
         return self._read(work, timeout)
 
@@ -113,10 +116,6 @@ class Directory:
 
     def values(self, name: str, matches: Sequence[str], start: int, end: int, timeout: float, limit: int) -> Document:
         return self._names(lambda s, c: s.label_values(name, matcher_sets(matches), start, end, c), timeout, limit)
-
-    def selected(self, matchers: Sequence[Matcher], start: int, end: int, timeout: float) -> int:
-        """How many series satisfy all matchers."""
-        return len(self._read(lambda s, c: {"data": s.series([matchers], start, end, c)}, timeout)["data"])
 
     def _names(self, names: Callable[[Storage, RequestContext], list[str]], timeout: float, limit: int) -> Document:
         found = list(self._read(lambda s, c: {"data": names(s, c)}, timeout)["data"])
@@ -157,6 +156,8 @@ def _document(result: QueryResult, limit: int) -> Document:
         raise BadData("a limit is not negative")
     parts, cut = encode_result(result, limit)
     data = json.loads(b"{" + b"".join(parts) + b"}")
+    if result.explanation is not None:
+        data["explain"] = result.explanation.as_dict()
     return {"data": data, "warnings": [*result.warnings, *_truncated(cut)], "infos": result.infos}
 
 
@@ -164,6 +165,10 @@ def _truncated(cut: bool) -> list[str]:
     from tsdb.server.http.answer import TRUNCATED
 
     return [TRUNCATED] if cut else []
+
+
+def _explained(explain: bool) -> dict[str, str]:
+    return {"explain": "true"} if explain else {}
 
 
 def _seconds(ms: int) -> str:

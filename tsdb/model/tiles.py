@@ -106,6 +106,11 @@ class Selected(Protocol):
         """i64[tiles + 1]: tile i holds the rows tile_rows[i]:tile_rows[i + 1]."""
         ...
 
+    @property
+    def sources(self) -> Sequence[str]:
+        """Where its samples may be: ``head``, ``late``, ids of blocks."""
+        ...
+
     def tile(self, index: int) -> Tile:
         """Decodes a tile. Thread-safe; each call makes new arrays."""
         ...

@@ -25,6 +25,7 @@ from tsdb.promql.operators.groups import no_labels, take
 from tsdb.promql.operators.selectors import RangeVector, SampleBudget, raw_samples
 from tsdb.promql.operators.vector import Annotations, Environment, Operator, Steps
 from tsdb.promql.plan.build import build
+from tsdb.promql.plan.explanation import Explanation
 from tsdb.promql.plan.plan import Plan, PlanOptions
 from tsdb.promql.plan.types import type_of
 from tsdb.promql.result import QueryResult
@@ -77,14 +78,14 @@ class Engine:
         self._executor = ThreadPoolExecutor(threads, "promql", lower_priority, (nice,)) if threads > 1 else None
 
     def query(self, expr: str, time: int, context: RequestContext | None = None,
-              lookback_delta_ms: int | None = None) -> QueryResult:
-        """Evaluates at one time (ms). Raises QueryError: ParseError, ExecutionError, LimitExceeded, NotSupported,
-        QueryTimeout, QueryCanceled."""
+              lookback_delta_ms: int | None = None, *, explain: bool = False) -> QueryResult:
+        """Evaluates at one time (ms). `explain`: the result tells what was done. Raises QueryError: ParseError,
+        ExecutionError, LimitExceeded, NotSupported, QueryTimeout, QueryCanceled."""
         tree = self._parse(expr)
-        return self._evaluate(expr, tree, Steps(time, time, 0), context, lookback_delta_ms)
+        return self._evaluate(expr, tree, Steps(time, time, 0), context, lookback_delta_ms, explain)
 
     def query_range(self, expr: str, start: int, end: int, step: int, context: RequestContext | None = None,
-                    lookback_delta_ms: int | None = None) -> QueryResult:
+                    lookback_delta_ms: int | None = None, *, explain: bool = False) -> QueryResult:
         """Evaluates at start, start + step, … <= end (ms). Raises as `query`, and BadData for wrong times or types."""
         if step <= 0:
             raise BadData("zero or negative query resolution step widths are not accepted. Try a positive integer")
@@ -95,7 +96,7 @@ class Engine:
         if kind not in (ValueType.SCALAR, ValueType.VECTOR):
             raise BadData(f'invalid expression type "{TYPE_NAMES[kind]}" for range query, '
                           "must be Scalar or instant Vector")
-        return self._evaluate(expr, tree, Steps(start, end, step), context, lookback_delta_ms)
+        return self._evaluate(expr, tree, Steps(start, end, step), context, lookback_delta_ms, explain)
 
     def close(self) -> None:
         """Ends the engine's threads when their work is done. May be called twice."""
@@ -113,7 +114,7 @@ class Engine:
         return nullcontext() if self._executor is None else _Tasks(self._executor)
 
     def _evaluate(self, text: str, tree: Expr, steps: Steps, context: RequestContext | None,
-                  lookback_delta_ms: int | None) -> QueryResult:
+                  lookback_delta_ms: int | None, explain: bool) -> QueryResult:
         options = self._options
         if context is None:
             context = RequestContext(threads=options.threads)
@@ -125,15 +126,16 @@ class Engine:
         plan = Plan(tree, steps, PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
             self.default_step_ms, options.delayed_name_removal))
-        annotations = Annotations(query=text)
+        annotations, explanation = Annotations(query=text), Explanation() if explain else None
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
-            root = build(plan, capture, context, annotations, tasks)
+            root = build(plan, capture, context, annotations, tasks, explanation)
             context.statistics.prepare_seconds += clock.perf_counter() - began
             env = Environment(steps, context, capture.symbols, annotations, tasks,
                               options.delayed_name_removal)
             result = _result(root, env, sort=steps.step > 0)
             result.warnings = [*capture.warnings, *annotations.warnings]
         result.infos = list(annotations.infos)
+        result.explanation = None if explanation is None else explanation.root
         return result
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
+from tsdb.promql.plan.explanation import Node
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class QueryResult:
     """u8[bytes]: native histograms (`tsdb.model.native_histograms`). None: all values are floats."""
     scalar: float | str = 0.0
     """The value of a scalar or string."""
+    explanation: Node | None = None
+    """What the query did, where it was asked to tell."""
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
 

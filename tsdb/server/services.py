@@ -91,11 +91,13 @@ class QueryEngine(Protocol):
     default_step_ms: int
 
     def query(
-        self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None
+        self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None, *,
+        explain: bool = False,
     ) -> QueryResult: ...
 
     def query_range(
-        self, expr: str, start: int, end: int, step: int, context: RequestContext, lookback_delta_ms: int | None = None
+        self, expr: str, start: int, end: int, step: int, context: RequestContext,
+        lookback_delta_ms: int | None = None, *, explain: bool = False,
     ) -> QueryResult: ...
 
     def close(self) -> None: ...

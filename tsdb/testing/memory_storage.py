@@ -78,6 +78,7 @@ class MemorySelected:
     rows_per_tile: int
     payload: NDArray[np.uint8] | None = None
     starts: list[NDArray[np.int64]] | None = None
+    sources: Sequence[str] = ("memory",)
 
     @property
     def tile_rows(self) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -32,6 +33,16 @@ ROW_BYTES = 400
 """Two arrays, in Python."""
 
 
+class Reading(Protocol):
+    """What an explanation tells of a selector."""
+
+    series: int | None
+    sources: Sequence[str]
+    samples: int
+    bytes: int
+    decoding: float
+
+
 @dataclass(slots=True)
 class SampleBudget:
     """Counts the samples that a query holds, roughly as Prometheus does: those that its selectors put out."""
@@ -45,6 +56,13 @@ class SampleBudget:
         with self.lock:
             self.context.statistics.tiles_read += tiles
             self.context.statistics.samples_read += samples
+
+    def note(self, measure: Reading, tile: Tile, seconds: float) -> None:
+        """A tile that was decoded, and how long it took."""
+        with self.lock:
+            measure.samples += int((tile.end - tile.begin).sum())
+            measure.bytes += SAMPLE_BYTES * tile.ts.size + (0 if tile.payload is None else tile.payload.size)
+            measure.decoding += seconds
 
     def hold(self, samples: int) -> None:
         """Raises LimitExceeded over `limits.max_samples`."""
@@ -83,8 +101,12 @@ class RangeVector:
 class StoredTiles:
     """The tiles of one selection, decoded by the engine's threads. With native histograms only for who can use them."""
 
-    def __init__(self, selected: Selected, env: Environment, budget: SampleBudget, use: HistogramUse) -> None:
-        self._selected, self._env, self._budget, self._use = selected, env, budget, use
+    def __init__(self, selected: Selected, env: Environment, budget: SampleBudget, use: HistogramUse,
+                 measure: Reading | None = None) -> None:
+        """`measure`: is told what is read, if somebody wants to know."""
+        self._selected, self._env, self._budget, self._use, self._measure = selected, env, budget, use, measure
+        if measure is not None:
+            measure.series, measure.sources = len(selected.series), selected.sources
 
     def series(self) -> SeriesSet:
         return self._selected.series
@@ -93,7 +115,10 @@ class StoredTiles:
         context, rows = self._env.context, self._selected.tile_rows
 
         def work(index: int) -> T:
+            began = time.perf_counter()
             tile = self._selected.tile(index)
+            if self._measure is not None:
+                self._budget.note(self._measure, tile, time.perf_counter() - began)
             with context.reserved(SAMPLE_BYTES * tile.ts.size):
                 self._budget.read(1, tile.ts.size)
                 self._use.check(tile)

@@ -9,6 +9,7 @@ import numpy as np
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
 from tsdb.promql.operators.cells import VectorOperator
+from tsdb.promql.operators.measured import Measured
 from tsdb.promql.operators.selectors import InstantSelector
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
@@ -34,6 +35,9 @@ class StepInvariant(VectorOperator):
 def sample_times(operator: Operator) -> Operator | None:
     """An operator with the times of the samples that a selector gives, instead of their values; None: it is none, or
     gives times already."""
+    if isinstance(operator, Measured):
+        times = sample_times(operator.child)
+        return None if times is None else operator.of(times)
     if isinstance(operator, StepInvariant):
         times = sample_times(operator.child)
         return None if times is None else StepInvariant(operator.env, times)

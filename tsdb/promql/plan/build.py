@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -18,12 +20,14 @@ from tsdb.promql.functions.arithmetic import negated
 from tsdb.promql.functions.function import Argument, Call
 from tsdb.promql.operators.binary import build_binary
 from tsdb.promql.operators.cells import constant
+from tsdb.promql.operators.measured import Measured
 from tsdb.promql.operators.selectors import InstantSelector, RangeVector, SampleBudget, StoredTiles, Window
 from tsdb.promql.operators.shared import Shared
 from tsdb.promql.operators.step_invariant import StepInvariant
 from tsdb.promql.operators.subquery import NoTiles, SubqueryTiles
-from tsdb.promql.operators.vector import Annotations, Environment, Operator
+from tsdb.promql.operators.vector import Annotations, Environment, Operator, Steps
 from tsdb.promql.optimiser.common_subexpressions import Key
+from tsdb.promql.plan.explanation import COMPUTED_ONCE, ONE_STEP, Explanation, Node
 from tsdb.promql.plan.plan import Plan
 
 _STEP_BYTES = 64
@@ -31,20 +35,21 @@ _STEP_BYTES = 64
 
 
 def build(plan: Plan, capture: Capture, context: RequestContext, annotations: Annotations,
-          executor: Executor | None) -> Argument:
+          executor: Executor | None, explanation: Explanation | None = None) -> Argument:
     """The operator at the root; a range vector or a string where the query is just that. `capture` is of the plan's
     selections. Raises NotSupported, ExecutionError."""
     env = Environment(plan.steps, context, capture.symbols, annotations, executor,
                       plan.options.delayed_name_removal)
-    return _Builder(plan, capture, SampleBudget(context)).expression(plan.expr, env)
+    return _Builder(plan, capture, SampleBudget(context), explanation).expression(plan.expr, env)
 
 
 class _Builder:
     """Makes the operators of a plan over a capture."""
 
-    def __init__(self, plan: Plan, capture: Capture, budget: SampleBudget) -> None:
-        self._plan, self._capture, self._budget = plan, capture, budget
+    def __init__(self, plan: Plan, capture: Capture, budget: SampleBudget, explanation: Explanation | None) -> None:
+        self._plan, self._capture, self._budget, self._explanation = plan, capture, budget, explanation
         self._shared: dict[Key, Shared] = {}
+        self._node: Node | None = None
 
     def expression(self, expr: Expr, env: Environment) -> Operator | RangeVector | str:
         if isinstance(expr, ast.StringLiteral):
@@ -53,18 +58,42 @@ class _Builder:
             return self.expression(expr.expr, env)
         if isinstance(expr, ast.MatrixSelector | ast.Subquery):
             steps = self._plan.scope(expr, env.steps)
-            return self._range_vector(expr, env if steps is env.steps else replace(env, steps=steps))
+            with self._noted(expr, steps):
+                return self._range_vector(expr, env if steps is env.steps else replace(env, steps=steps))
         return self._operator(expr, env)
 
+    @contextmanager
+    def _noted(self, expr: Expr, steps: Steps) -> Iterator[Node | None]:
+        """The part's node in the explanation, if one is wanted."""
+        if self._explanation is None or self._explanation.complete or isinstance(expr, ast.Paren):
+            yield None
+            return
+        self._node = self._explanation.enter(expr, steps.count)
+        yield self._node
+        self._explanation.leave()
+        self._node = None
+
     def _operator(self, expr: Expr, env: Environment) -> Operator:
+        if self._explanation is None:
+            return self._optimised(expr, env, None)
+        with self._noted(expr, env.steps) as node:
+            operator = self._optimised(expr, env, node)
+        return operator if node is None else Measured(operator, node)
+
+    def _optimised(self, expr: Expr, env: Environment, node: Node | None) -> Operator:
         steps = self._plan.scope(expr, env.steps)
         if steps is not env.steps and not isinstance(expr, ast.NumberLiteral):
-            return StepInvariant(env, self._operator(expr, replace(env, steps=steps)))
+            if node is not None:
+                node.steps = steps.count
+                node.changes.append(ONE_STEP)
+            return StepInvariant(env, self._optimised(expr, replace(env, steps=steps), node))
         key = self._plan.common.key(expr, steps)
         if key is None:
             return self._operator_of(expr, env)
         if key not in self._shared:
             self._shared[key] = Shared(env, partial(self._operator_of, self._plan.common.last(key), env))
+        elif node is not None:
+            node.changes.append(COMPUTED_ONCE)
         return self._shared[key].reader()
 
     def _operator_of(self, expr: Expr, env: Environment) -> Operator:
@@ -90,7 +119,7 @@ class _Builder:
     def _tiles(self, node: ast.VectorSelector, window: Window, env: Environment) -> StoredTiles:
         selection = self._plan.selection(node, window, env.steps)
         selected = self._capture.selected[self._plan.index(selection)]
-        return StoredTiles(selected, env, self._budget, self._plan.histogram_use(node))
+        return StoredTiles(selected, env, self._budget, self._plan.histogram_use(node), self._node)
 
     def _instant_selector(self, node: ast.VectorSelector, env: Environment) -> Operator:
         window = self._plan.instant_window(node, env.steps)

@@ -20,6 +20,7 @@ from tsdb.server.http.answer import TRUNCATED, Answer, success_parts
 from tsdb.server.http.route import Request
 from tsdb.server.queries.running import Query, shape
 from tsdb.server.services import Phase, Services
+from tsdb.server.usage.source import source_of
 
 if TYPE_CHECKING:
     from tsdb.promql.result import QueryResult
@@ -31,10 +32,11 @@ async def query(services: Services, request: Request) -> Answer:
     limit = parameters.limit(request)
     moment = parameters.query_time(request, time.time_ns() // 1_000_000)
     lookback = parameters.lookback_delta(request, services.config.query.lookback_delta)
+    explain = parameters.boolean(request, "explain", "explain is not a boolean")
     asked = _query(services, request, moment, moment, 0)
 
     def evaluate() -> QueryResult:
-        return services.promql.query(asked.text, moment, asked.context, lookback)
+        return services.promql.query(asked.text, moment, asked.context, lookback, explain=explain)
 
     small = services.small.is_small(services.storage, asked.text, moment, moment, 0,
                                     lookback or services.config.query.lookback_delta)
@@ -45,10 +47,12 @@ async def query_range(services: Services, request: Request) -> Answer:
     limit = parameters.limit(request)
     start, end, step = parameters.query_range(request, services.config.query.max_points)
     lookback = parameters.lookback_delta(request, services.config.query.lookback_delta)
+    explain = parameters.boolean(request, "explain", "explain is not a boolean")
     asked = _query(services, request, start, end, step)
 
     def evaluate() -> QueryResult:
-        return services.promql.query_range(asked.text, start, end, step, asked.context, lookback)
+        return services.promql.query_range(asked.text, start, end, step, asked.context, lookback,
+                                           explain=explain)
 
     small = services.small.is_small(services.storage, asked.text, start, end, step,
                                     lookback or services.config.query.lookback_delta)
@@ -97,7 +101,7 @@ def _query(services: Services, request: Request, start: int, end: int, step: int
     host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
     client = {"clientIP": host, "method": http.method, "path": http.path}
     return Query(request.value("query"), start, end, step, new_context(services, request),
-                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}", {"httpRequest": client})
+                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}", {"httpRequest": client}, source_of(http.headers))
 
 
 async def _run(services: Services, request: Request, asked: Query, evaluate: Callable[[], QueryResult], limit: int,
@@ -116,7 +120,10 @@ async def _run(services: Services, request: Request, asked: Query, evaluate: Cal
                 raise parameters.invalid("query", str(problem)) from None
             finally:
                 services.metrics.query_samples.inc(context.statistics.samples_read)
-        return result, b',"stats":' + orjson.dumps(shape(asked)) if wanted else b""
+        more = b',"stats":' + orjson.dumps(shape(asked)) if wanted else b""
+        if result.explanation is not None:
+            more += b',"explain":' + orjson.dumps(result.explanation.as_dict())
+        return result, more
 
     def answer(result: QueryResult, stats: bytes) -> Answer:
         parts, cut = encode_result(result, limit, context.reserve)

@@ -19,6 +19,7 @@ from tsdb.server.api import (
     self_metrics,
     status,
     targets,
+    usage,
     write,
 )
 from tsdb.server.http.route import Parameter, Permission, Route
@@ -27,6 +28,7 @@ _TIMEOUT = Parameter("timeout", "duration", "How long the answer may take, at mo
 _LIMIT = Parameter("limit", "integer", "Most series or names in the answer; 0, as without it: all. A warning tells.")
 _LOOKBACK = Parameter("lookback_delta", "duration", "How far selectors look back, instead of `query.lookback_delta`.")
 _STATS = Parameter("stats", "text", "Anything: adds timings and sample counts.")
+_EXPLAIN = Parameter("explain", "boolean", "Adds the plan as a tree, with what each part read, gave and took.")
 _QUERY = Parameter("query", "PromQL", "The expression.", required=True)
 _START = Parameter("start", "time", "Only series with samples at or after this.")
 _END = Parameter("end", "time", "Only series with samples at or before this.")
@@ -39,7 +41,8 @@ ROUTES: tuple[Route, ...] = (
     Route(
         ("GET", "POST"), "/api/v1/query", Permission.READ, queries.query,
         "Evaluates an expression at one time.",
-        (_QUERY, Parameter("time", "time", "When; now, where it is missing."), _TIMEOUT, _LIMIT, _LOOKBACK, _STATS),
+        (_QUERY, Parameter("time", "time", "When; now, where it is missing."), _TIMEOUT, _LIMIT, _LOOKBACK, _STATS,
+         _EXPLAIN),
     ),
     Route(
         ("GET", "POST"), "/api/v1/query_range", Permission.READ, queries.query_range,
@@ -49,7 +52,7 @@ ROUTES: tuple[Route, ...] = (
             Parameter("start", "time", "The first time.", required=True),
             Parameter("end", "time", "The last time, included.", required=True),
             Parameter("step", "duration", "From one time to the next; at most 11,000 steps.", required=True),
-            _TIMEOUT, _LIMIT, _LOOKBACK, _STATS,
+            _TIMEOUT, _LIMIT, _LOOKBACK, _STATS, _EXPLAIN,
         ),
     ),
     Route(
@@ -176,6 +179,21 @@ ROUTES: tuple[Route, ...] = (
             Parameter("maxLifetime", "duration", "Only queries that ended within this time; 10m where it is missing."),
         ),
         needs_storage=False,
+    ),
+    Route(
+        ("GET",), "/api/v1/status/metric_names_stats", Permission.READ, usage.metric_names_stats,
+        "How many queries asked for each metric that is stored, when last, and who asked; those that none asked for have "
+        "0. In the shape of VictoriaMetrics, with `seriesCount` and `sources` of our own.",
+        (
+            Parameter("limit", "integer", "Most metrics in the answer, the least queried first, of these the ones with "
+                      "most series; 1,000 where it is missing."),
+            Parameter("le", "integer", "Only metrics with at most so many queries; 0: those that are never queried."),
+            Parameter("match_pattern", "text", "Only metrics whose name this expression matches, anywhere in it."),
+        ),
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/admin/status/metric_names_stats/reset", Permission.ADMIN, usage.reset,
+        "Forgets all of these counts, which begin anew. VictoriaMetrics' path.",
     ),
     Route(
         ("POST",), "/api/tsdb/v1/queries/{id}/cancel", Permission.ADMIN, query_status.cancel,

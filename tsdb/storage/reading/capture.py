@@ -81,6 +81,10 @@ class HeadSelected:
         return self._series
 
     @property
+    def sources(self) -> Sequence[str]:
+        return ("head",) if self.slots.size else ()
+
+    @property
     def tile_rows(self) -> NDArray[np.int64]:
         if self._tile_rows is None:
             self._ends = self._samples().cumsum()

@@ -29,6 +29,8 @@ class MergedSelected:
         self._series = series
         self._apart = apart
         self._before: Sequence[Source] = [head, *overlapping]
+        self._blocks = [source for source in (apart, *overlapping) if source is not None]
+        self._head = head
         self._late = late
         self._start_times = head.selection.start_times
         samples = np.zeros(len(series), np.int64)
@@ -40,6 +42,11 @@ class MergedSelected:
     @property
     def series(self) -> SeriesSet:
         return self._series
+
+    @property
+    def sources(self) -> Sequence[str]:
+        late = () if self._late is None else ("late",)
+        return (*self._head.sources, *late, *(name for source in self._blocks for name in source.names))
 
     @property
     def tile_rows(self) -> NDArray[np.int64]:

@@ -268,6 +268,11 @@ class BlockSource:
         self._starts = [starts.at(place, rows) for each, place in zip(found, places, strict=True)
                         if start_times and (starts := each.starts()) is not None]
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Ids of the blocks."""
+        return [each.block.meta.ulid for each in self._found]
+
     def count(self, samples: NDArray[np.int64]) -> None:
         samples += self._likely
 
