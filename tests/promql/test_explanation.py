@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tsdb.promql import Engine
@@ -17,7 +18,7 @@ MINUTE = 60_000
 def engine() -> Iterator[Engine]:
     storage = MemoryStorage(rows_per_tile=2)
     for job in "abc":
-        storage.add({"__name__": "m_total", "job": job}, [15_000 * i for i in range(100)], [float(i) for i in range(100)])
+        storage.add({"__name__": "m_total", "job": job}, np.arange(0, 1_500_000, 15_000), np.arange(100.0))
     with Engine(storage) as made:
         yield made
 

@@ -155,8 +155,9 @@ def test_explain(running: Running) -> None:
         assert told == {"node": "all", "start": 0, "end": 3, "steps": steps}
         assert "explain" not in running.client.get(f"/api/v1/{path}&explain=0").json()["data"]
     refused = running.client.get("/api/v1/query?query=x&explain=maybe")
-    assert (refused.status, refused.json()["error"]) == (
-        400, 'invalid parameter "explain": explain is not a boolean: strconv.ParseBool: parsing "maybe": invalid syntax')
+    assert refused.status == 400
+    assert refused.json()["error"] == ('invalid parameter "explain": explain is not a boolean: '
+                                       'strconv.ParseBool: parsing "maybe": invalid syntax')
 
 
 def test_timeout(running: Running, engine: ScriptedEngine) -> None:
