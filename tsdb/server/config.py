@@ -71,6 +71,12 @@ class QueryConfig(Section, frozen=True):
             "before it does. 0: so much that `max_concurrency` of them take half of the machine's memory, or of the "
             "container's, but 1 GiB at least.", unit="bytes", reloadable=True),
     ] = Bytes(0)
+    usage_memory: Annotated[
+        Bytes,
+        key("How much memory the counts of queries by metric may take, which /api/v1/status/metric_names_stats shows: "
+            "about 700 bytes for a metric that one dashboard asks for, 400 for each other. 0: queries are not counted.",
+            unit="bytes"),
+    ] = Bytes.of("32MiB")
     max_concurrency: Annotated[int, key("How many queries run at once; others wait. 0: by the number of cores.")] = 0
     lookback_delta: Annotated[
         Duration, key("How far a selector looks back for the newest sample.", reloadable=True)

@@ -31,7 +31,7 @@ from tsdb.server.metrics import Metrics, version
 from tsdb.server.metrics.scraping import observed
 from tsdb.server.notifications import SHUTTING_DOWN, STARTING_UP
 from tsdb.server.queries.query_log import QueryLog
-from tsdb.server.queries.startup import name_unfinished, query_memory
+from tsdb.server.queries.startup import count_usage, name_unfinished, query_memory
 from tsdb.server.reload import Apply, Load, Reloader
 from tsdb.server.services import Database, Phase, QueryEngine, Services
 
@@ -319,6 +319,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
             "path": data, "series": storage.statistics().series, "seconds": f"{time.monotonic() - began:.2f}",
         }})
         name_unfinished(services, data)
+        count_usage(services, data, storage)
         query = services.config.query
         options = EngineOptions(lookback_delta_ms=query.lookback_delta, threads=services.query_threads,
                                 default_step_ms=services.config.global_.evaluation_interval, nice=QUERY_NICE,

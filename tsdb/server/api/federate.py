@@ -25,6 +25,7 @@ from tsdb.server.api.queries import in_query_thread, new_context
 from tsdb.server.http.answer import Answer, text
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
+from tsdb.server.usage.source import source_of
 
 SERIES_OF_A_PART = 2000
 NO_SAMPLE = -(2**63)
@@ -56,6 +57,10 @@ async def federate(services: Services, request: Request) -> Answer:
     external = dict(services.config.global_.external_labels)
     external.setdefault("instance", "")
     context = new_context(services, request)
+    if services.running.usage is not None:
+        source = source_of(request.http.headers, "federation")
+        for selector in request.form.get("match[]", ()):
+            services.running.usage.note(selector, source, mint, now)
 
     def work() -> Answer:
         context.check()

@@ -17,6 +17,8 @@ from tsdb.model.summary import Summary
 from tsdb.server.queries.active_file import ActiveFile
 from tsdb.server.queries.query_log import QueryLog
 from tsdb.server.queries.top import TopQueries
+from tsdb.server.usage.source import UNKNOWN, Source
+from tsdb.server.usage.usage import Usage
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class Query:
     """``host:port`` of the client."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Who asked, as the log has it: ``httpRequest`` with clientIP, method and path."""
+    source: Source = UNKNOWN
+    """Who asked, as usage has it."""
     per_step: bool = False
     """Whether the client wants samples step by step."""
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -81,6 +85,7 @@ class Queries:
         self.active: ActiveFile | None = None
         self.log: QueryLog | None = None
         self.top = TopQueries()
+        self.usage: Usage | None = None
 
     def arrive(self, query: Query) -> None:
         with self._lock:
@@ -119,6 +124,8 @@ class Queries:
             return  # what is no query is not logged, as in Prometheus
         if query.began is not None:
             self.top.add(query.text, query.end - query.start, query.eval_seconds, query.context.statistics.peak_bytes)
+            if self.usage is not None:
+                self.usage.note(query.text, query.source, query.start, query.end)
         log = self.log
         if log is not None:
             self._log(log, query, problem)
@@ -137,7 +144,9 @@ class Queries:
             self.active.close()
         if self.log is not None:
             self.log.close()
-        self.active = self.log = None
+        if self.usage is not None:
+            self.usage.close()
+        self.active = self.log = self.usage = None
 
     def _log(self, log: QueryLog, query: Query, problem: BaseException | None) -> None:
         error = None

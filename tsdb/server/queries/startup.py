@@ -1,22 +1,29 @@
-"""What a start finds out for queries: which did not end before, and how much memory each may take."""
+"""What a start finds out for queries: which did not end before, which metrics are asked for, and how much memory each may
+take."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from tsdb.model.context import RequestContext
+from tsdb.model.labels import METRIC_NAME
+from tsdb.model.matchers import Matcher
 from tsdb.server.queries.active_file import ActiveFile
+from tsdb.server.usage.usage import Usage
 from tsdb.wal.files import LocalFileSystem
 
 if TYPE_CHECKING:
-    from tsdb.server.services import Services
+    from tsdb.server.services import Database, Services
 
 log = logging.getLogger(__name__)
 
+_LOOKUP_S: Final = 10.0
 _LEAST_MEMORY: Final = 1 << 30
 _CGROUP_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -35,6 +42,20 @@ def name_unfinished(services: Services, data: Path) -> None:
         named = [{"query": text, "timestamp_sec": began} for text, began in unfinished]
         log.warning("These queries didn't finish in prometheus' last run:",
                     extra={"fields": {"queries": orjson.dumps(named).decode()}})
+
+
+def count_usage(services: Services, data: Path, database: Database) -> None:
+    """Has queries counted by metric from now on, where the config gives it memory."""
+    most = int(services.config.query.usage_memory)
+    if not most:
+        return
+
+    def metrics(matchers: Sequence[Matcher] | None, start: int, end: int) -> list[str]:
+        context = RequestContext.with_timeout(_LOOKUP_S)
+        return database.label_values(METRIC_NAME, [] if matchers is None else [matchers], start, end, context)
+
+    services.running.usage = Usage(LocalFileSystem(), data, most, metrics)
+    services.running.usage.start()
 
 
 def query_memory(concurrency: int) -> int:
