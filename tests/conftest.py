@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,8 +20,27 @@ REQUIRE_ALL = os.environ.get("TSDB_REQUIRE_ALL") == "1"
 
 REPOSITORY = Path(__file__).parent.parent
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Servers are started as they are installed, with byte code: a second of CPU each."""
+
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+
+BEGIN_FIRST = (
+    "peers/test_agreement.py", "server/test_serve.py", "server/test_reload_serving.py", "end_to_end/test_drop_in.py",
+    "storage/simulator/test_simulator.py", "end_to_end/test_kill.py", "storage/test_crash.py", "test_examples.py",
+    "wal/test_crash_model.py", "wal/test_disk_errors.py", "crash/test_crash.py", "crash/test_disk_full.py",
+    "storage/block/test_crash.py", "promql/test_promqltest.py", "server/test_bad_bodies.py", "wal/test_damage.py",
+    "end_to_end/test_consistency.py",
+)
+"""Files that take long, those that wait and those that compute by turns: begun last, one would keep a single worker
+busy while the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {REPOSITORY / "tests" / name: place for place, name in enumerate(BEGIN_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -29,7 +49,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or folder is None:
         return
     try:
-        Warmup(folder, registry.registered()).start().wait()
+        with (folder / "tests.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one of the workers compiles, for all of them
+            Warmup(folder, registry.registered()).start().wait()
     except KernelError as problem:
         session.config.issue_config_time_warning(pytest.PytestWarning(str(problem)), stacklevel=2)
 
