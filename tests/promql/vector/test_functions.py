@@ -289,7 +289,7 @@ def test_names_that_are_set_on_purpose_stay_under_delayed_removal() -> None:
 
 def test_what_asks_native_histograms_has_nothing_of_floats() -> None:
     env = environment(1)
-    assert read(call(env, "histogram_count", vector(env, ({"a": "x"}, [1])))) == []
+    assert as_dict(read(call(env, "histogram_count", vector(env, ({"a": "x"}, [1]))))) == {}
 
 
 def test_empty_vectors() -> None:

@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.promql.ast import ValueType
-from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function
-from tsdb.promql.operators.cells import Mapped, unique
+from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function, OfHistograms
+from tsdb.promql.operators.cells import FloatsOnly, Mapped, unique
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 Numbers = NDArray[np.float64]
 
 
 def per_cell(env: Environment, child: Operator, compute: Callable[[Numbers], Numbers]) -> Operator:
-    """`compute` makes f64 of any shape of f64 of the same shape. A vector loses its metric names."""
+    """`compute` makes f64 of any shape of f64 of the same shape. A vector loses its metric names, and its native
+    histograms."""
     def tile_by_tile(tile: Cells) -> Cells:
         return Cells(tile.first_row, compute(tile.values), tile.present)
 
-    return unique(env, Mapped(env, child, tile_by_tile, keep_name=child.type == ValueType.SCALAR))
+    return unique(env, Mapped(env, FloatsOnly(env, child), tile_by_tile, keep_name=child.type == ValueType.SCALAR))
 
 
 def negated(child: Operator, env: Environment) -> Operator:
@@ -44,7 +45,7 @@ def _round(call: Call) -> Operator:
         return Cells(tile.first_row, np.floor(tile.values * inverse + 0.5) / inverse, tile.present)
 
     vector, *to = call.operators
-    return unique(call.env, Mapped(call.env, vector, nearest, to))
+    return unique(call.env, Mapped(call.env, FloatsOnly(call.env, vector), nearest, to))
 
 
 def _clamp(call: Call) -> Operator:
@@ -58,7 +59,7 @@ def _clamp(call: Call) -> Operator:
         values = larger(low, smaller(high, tile.values))
         return Cells(tile.first_row, values, tile.present & ~(high < low))
 
-    return unique(call.env, Mapped(call.env, vector, compute, borders))
+    return unique(call.env, Mapped(call.env, FloatsOnly(call.env, vector), compute, borders))
 
 
 def smaller(a: Numbers, b: Numbers) -> Numbers:
@@ -73,7 +74,7 @@ def larger(a: Numbers, b: Numbers) -> Numbers:
 
 
 def _row(name: str, compute: Callable[[Numbers], Numbers], doc: str) -> Function:
-    return Function(name=name, arg_types=(VECTOR,), doc=doc, build=_of_number(compute))
+    return Function(name=name, arg_types=(VECTOR,), doc=doc, build=_of_number(compute), histograms=OfHistograms.TAKES)
 
 
 FUNCTIONS: Final = (
@@ -81,11 +82,14 @@ FUNCTIONS: Final = (
     _row("ceil", np.ceil, "Rounded up to the next integer."),
     _row("floor", np.floor, "Rounded down to the next integer."),
     Function(name="round", arg_types=(VECTOR, SCALAR), variadic=1, build=_round,
+             histograms=OfHistograms.TAKES,
              doc="Rounded to the nearest multiple of the second argument, 1 by default; halves go up."),
-    Function(name="clamp", arg_types=(VECTOR, SCALAR, SCALAR), build=_clamp,
+    Function(name="clamp", arg_types=(VECTOR, SCALAR, SCALAR), build=_clamp, histograms=OfHistograms.TAKES,
              doc="Kept between a minimum and a maximum; nothing where the minimum is above the maximum."),
-    Function(name="clamp_min", arg_types=(VECTOR, SCALAR), build=_clamp, doc="Not below a minimum."),
-    Function(name="clamp_max", arg_types=(VECTOR, SCALAR), build=_clamp, doc="Not above a maximum."),
+    Function(name="clamp_min", arg_types=(VECTOR, SCALAR), build=_clamp, histograms=OfHistograms.TAKES,
+             doc="Not below a minimum."),
+    Function(name="clamp_max", arg_types=(VECTOR, SCALAR), build=_clamp, histograms=OfHistograms.TAKES,
+             doc="Not above a maximum."),
     _row("sgn", _sign, "The sign: 1, 0 or -1."),
     _row("sqrt", np.sqrt, "The square root."),
     _row("exp", np.exp, "e to the power of the value."),

@@ -1,10 +1,9 @@
-"""histogram_quantile, histogram_quantiles and histogram_fraction on classic histograms: series with a label ``le``."""
+"""Functions of histograms: of native ones, and of classic ones, whose buckets are series with a label ``le``."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -13,9 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.labels import METRIC_NAME
+from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.functions.function import SCALAR, STRING, VECTOR, Call, Function
+from tsdb.promql.functions.function import SCALAR, STRING, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.native_estimates import NOTES, NativeEstimates, Numbers, Scratch
+from tsdb.promql.histograms.statistics_kernels import (
+    OF_AVERAGE,
+    OF_COUNT,
+    OF_DEVIATION,
+    OF_SUM,
+    OF_VARIANCE,
+    describe_native,
+)
 from tsdb.promql.kernels.histogram_kernels import (
     FORCED_FIRST,
     FORCED_HIGHEST,
@@ -30,13 +39,13 @@ from tsdb.promql.kernels.histogram_kernels import (
 from tsdb.promql.literals import quote
 from tsdb.promql.number_text import go_g
 from tsdb.promql.operators.cells import (
+    Computed,
+    Mapped,
     Matrix,
-    Nothing,
     Unique,
-    VectorOperator,
-    collect,
     scalar_values,
     step_ranges,
+    unique,
 )
 from tsdb.promql.operators.groups import (
     NO_SYMBOL,
@@ -54,7 +63,7 @@ _FORCED = (
     "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
     "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
 )
-
+_MIXED = "PromQL warning: vector contains a mix of classic and native histograms"
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HEXADECIMAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+")
@@ -111,78 +120,135 @@ def lay_out(series: SeriesSet) -> Layout:
     return Layout(rows[order], bound[rows][order], begin, take(rest, groups.first), np.flatnonzero(~good))
 
 
-class Buckets(VectorOperator):
-    """The functions of this module; rows of the result may be equal where names have been dropped.
+class Estimated(Computed):
+    """histogram_quantile, histogram_quantiles, histogram_fraction; rows of the result may be equal where names have
+    been dropped. Which rows there are depends on the cells: any series may have native histograms.
 
     `numbers` are the scalars with their expressions: a quantile, or the two ends of a fraction, or, with `label`,
-    several quantiles, whose values become values of that label.
+    several quantiles, whose values become values of that label. `spoken` is what notes on native ones are about.
     """
 
-    def __init__(self, env: Environment, child: Operator, place: ast.Expr, numbers: list[tuple[Operator, ast.Expr]], *,
-                 fraction: bool = False, label: str | None = None) -> None:
+    def __init__(self, env: Environment, child: Operator, place: ast.Expr, numbers: list[tuple[Operator, ast.Expr]],
+                 spoken: ast.Expr, *, fraction: bool = False, label: str | None = None) -> None:
         super().__init__(env)
-        self._child, self._place, self._numbers = child, place, numbers
+        self._child, self._place, self._numbers, self._spoken = child, place, numbers, spoken
         self._fraction, self._label_name = fraction, label
-        self._layout: Layout | None = None
-        self._columns: list[NDArray[np.float64]] = []
-        self._variants: list[tuple[NDArray[np.float64], NDArray[np.bool_] | None]] = []
+        self._scalars: list[NDArray[np.float64]] = []
 
     def _label(self) -> SeriesSet:
         series = self._child.series()
-        layout = self._layout = lay_out(series)
-        self._columns = [scalar_values(number) for number, _ in self._numbers]
-        labels = drop_metric_name(layout.labels, self.env)
+        layout = lay_out(series)
+        self._scalars = [scalar_values(number) for number, _ in self._numbers]
+        if not self._fraction:
+            self._warn_of_quantiles()
+        wanted = self._wanted()
+        native = NativeEstimates(self.env, FRACTION if self._fraction else QUANTILE, wanted)
+        with Matrix(self.env, len(series) if layout.order.size else 0) as matrix:
+            self._read(matrix, layout, native)
+            rows, there, notes = native.rows, native.present(), native.notes
+            if rows.size and layout.order.size:
+                self._take_out_mixed(matrix, layout, take(series, rows), there)
+            classic = len(layout.labels)
+            self._make_room(len(wanted) * (classic + rows.size))
+            for index, numbers in enumerate(wanted):
+                begin = index * (classic + rows.size)
+                middle, end = begin + classic, begin + classic + rows.size
+                if classic:
+                    self._evaluate(matrix, layout, numbers, begin)
+                native.fill(index, self._values[middle:end])
+                self._present[middle:end] = there
+                if numbers.steps is not None:
+                    self._present[begin:end] &= numbers.steps
+        native.close()
+        self._say_notes(take(series, rows[notes > 0]), notes[notes > 0])
+        labels = concatenate(layout.labels, take(series, rows)) if rows.size else layout.labels
+        return self._named(drop_metric_name(labels, self.env), wanted)
+
+    def _wanted(self) -> list[Numbers]:
+        if self._label_name is None:
+            return [Numbers(self._scalars[0], self._scalars[-1])]
+        wanted = []
+        for column in self._scalars:
+            for value in np.unique(column).tolist():
+                steps = np.isnan(column) if math.isnan(value) else column == value
+                numbers = np.full(column.size, value)
+                wanted.append(Numbers(numbers, numbers, steps))
+        return wanted
+
+    def _named(self, labels: SeriesSet, wanted: list[Numbers]) -> SeriesSet:
+        """The labels, once for each of the numbers wanted."""
         if self._label_name is None:
             return labels
         result = take(labels, np.zeros(0, np.int64))
-        for column in self._columns:
-            for value in np.unique(column).tolist():
-                steps = np.isnan(column) if math.isnan(value) else column == value
-                self._variants.append((np.full(column.size, value), steps))
-                symbol = self.env.symbols.intern(_quantile_text(value))
-                named = with_label(labels, self._label_name, np.full(len(labels), symbol, np.uint32))
-                result = concatenate(result, named)
+        for numbers in wanted:
+            symbol = self.env.symbols.intern(_quantile_text(float(numbers.first[0])))
+            column = np.full(len(labels), symbol, np.uint32)
+            result = concatenate(result, with_label(labels, self._label_name, column))
         return result
 
-    def cells(self) -> Iterator[Cells]:
-        self.series()
-        layout = self._layout
-        assert layout is not None
-        if not self._fraction:
-            self._warn_of_quantiles()
-        with collect(self.env, self._child) as matrix:
-            self._warn_of_bounds(matrix, layout)
-            if self._label_name is None:
-                yield from self._evaluate(matrix, layout, self._columns[0], self._columns[-1])
-            for number, (column, steps) in enumerate(self._variants):
-                for tile in self._evaluate(matrix, layout, column, column):
-                    present = tile.present if steps is None else tile.present & steps
-                    yield Cells(number * len(layout.labels) + tile.first_row, tile.values, present)
+    def _read(self, matrix: Matrix, layout: Layout, native: NativeEstimates) -> None:
+        """All of the child: floats become cells of the matrix, if it has rows."""
+        refused = np.zeros(len(self._child.series()), np.bool_)
+        refused[layout.refused] = True
+        seen = np.zeros(refused.size, np.bool_)
+        for tile in self._child.cells():
+            floats = native.take(tile)
+            rows = slice(tile.first_row, tile.first_row + len(floats))
+            if refused[rows].any():
+                seen[rows] = refused[rows] & floats.any(axis=1)
+            if layout.order.size:
+                matrix.fill(Cells(tile.first_row, tile.values, floats))
+        self._warn_of_bounds(np.flatnonzero(seen))
 
-    def _evaluate(self, matrix: Matrix, layout: Layout, first: NDArray[np.float64],
-                  second: NDArray[np.float64]) -> Iterator[Cells]:
+    def _take_out_mixed(self, matrix: Matrix, layout: Layout, native: SeriesSet, there: NDArray[np.bool_]) -> None:
+        """Where a classic and a native histogram have the same labels at the same step, neither counts."""
+        classic = len(layout.labels)
+        same = group_rows(concatenate(layout.labels, native)).group[classic:]
+        rows = np.flatnonzero(same < classic)
+        if not rows.size:
+            return
+        mixed = np.zeros((classic, self.env.steps.count), np.bool_)
+        buckets = matrix.present[layout.order]
+        mixed[same[rows]] = np.logical_or.reduceat(buckets, layout.begin[:-1])[same[rows]] & there[rows]
+        there[rows] &= ~mixed[same[rows]]
+        matrix.present[layout.order] = buckets & ~np.repeat(mixed, np.diff(layout.begin), axis=0)
+        for row in np.flatnonzero(mixed.any(axis=1)).tolist():
+            metric = self._metric(layout.labels.labels(row).get(METRIC_NAME, ""))
+            self.env.annotations.warn(f"{_MIXED}{metric}", _span(self._place))
+
+    def _evaluate(self, matrix: Matrix, layout: Layout, numbers: Numbers, first_row: int) -> None:
+        """The classic histograms, into rows of the result."""
         histograms = len(layout.labels)
         forced_steps = np.zeros((histograms, 3), np.int64)
         forced_buckets = np.tile(np.array([math.inf, -math.inf, 0.0]), (histograms, 1))
         scratch = np.empty((2, int(np.diff(layout.begin).max(initial=1))))
         op = FRACTION if self._fraction else QUANTILE
-        with Matrix(self.env, histograms) as made:
-            for begin, end in step_ranges(self.env):
-                evaluate_buckets(op, first, second, matrix.values, matrix.present, layout.order, layout.bounds,
-                                 layout.begin, scratch, begin, end, made.values, made.present, forced_steps,
-                                 forced_buckets)
-            self._inform_of_forcing(layout, forced_steps, forced_buckets)
-            yield from made.tiles()
+        rows = slice(first_row, first_row + histograms)
+        for begin, end in step_ranges(self.env):
+            evaluate_buckets(op, numbers.first, numbers.second, matrix.values, matrix.present, layout.order,
+                             layout.bounds, layout.begin, scratch, begin, end, self._values[rows],
+                             self._present[rows], forced_steps, forced_buckets)
+        self._inform_of_forcing(layout, forced_steps, forced_buckets)
+
+    def _say_notes(self, series: SeriesSet, notes: NDArray[np.uint8]) -> None:
+        """What observations that are NaN did to the rows of `series`, once for each metric."""
+        symbols = label_values(series, METRIC_NAME)
+        for symbol in np.unique(symbols):
+            rows = np.flatnonzero(symbols == symbol)
+            metric = self._metric(series.labels(int(rows[0])).get(METRIC_NAME, ""))
+            for bit, text in NOTES.items():
+                if (notes[rows] & bit).any():
+                    self.env.annotations.inform(text + metric, _span(self._spoken))
 
     def _warn_of_quantiles(self) -> None:
-        for column, (_, place) in zip(self._columns, self._numbers, strict=True):
+        for column, (_, place) in zip(self._scalars, self._numbers, strict=True):
             for value in np.unique(column[~((column >= 0) & (column <= 1))]).tolist():
                 text = f"PromQL warning: quantile value should be between 0 and 1, got {go_g(value)}"
                 self.env.annotations.warn(text, _span(place))
 
-    def _warn_of_bounds(self, matrix: Matrix, layout: Layout) -> None:
+    def _warn_of_bounds(self, rows: NDArray[np.int64]) -> None:
         series = self._child.series()
-        for row in layout.refused[matrix.present[layout.refused].any(axis=1)].tolist():
+        for row in rows.tolist():
             labels = series.labels(row)
             bound, metric = quote(labels.get("le", "")), self._metric(labels.get(METRIC_NAME, ""))
             text = f'PromQL warning: bucket label "le" is missing or has a malformed value of {bound}{metric}'
@@ -226,38 +292,57 @@ def _quantile_text(value: float) -> str:
 def _quantile(call: Call) -> Operator:
     quantile, buckets = call.operators
     place, child = call.node.args
-    return Unique(call.env, Buckets(call.env, buckets, child, [(quantile, place)]))
+    return Unique(call.env, Estimated(call.env, buckets, child, [(quantile, place)], place))
 
 
 def _quantiles(call: Call) -> Operator:
     buckets, *quantiles = call.operators
     child, _, *places = call.node.args
     numbers = list(zip(quantiles, places, strict=True))
-    return Unique(call.env, Buckets(call.env, buckets, child, numbers, label=call.texts[0]))
+    return Unique(call.env, Estimated(call.env, buckets, child, numbers, child, label=call.texts[0]))
 
 
 def _fraction(call: Call) -> Operator:
     lower, upper, buckets = call.operators
     first, last, child = call.node.args
-    return Unique(call.env, Buckets(call.env, buckets, child, [(lower, first), (upper, last)], fraction=True))
+    numbers = [(lower, first), (upper, last)]
+    return Unique(call.env, Estimated(call.env, buckets, child, numbers, first, fraction=True))
 
 
-def _of_native(name: str, doc: str) -> Function:
-    """A float has none of it."""
-    return Function(name=name, arg_types=(VECTOR,), doc=f"{doc} Nothing for floats.",
-                    build=lambda call: Nothing(call.env, call.operators[0]))
+def _of_native(name: str, op: int, doc: str) -> Function:
+    def build(call: Call) -> Operator:
+        scratch = Scratch()
+
+        def describe(tile: Cells) -> Cells:
+            values, payload = np.empty(tile.values.shape), tile.payload
+            if payload is None:
+                return Cells(tile.first_row, values, np.zeros(tile.present.shape, np.bool_))
+            bits = tile.values.view(np.uint64)
+
+            def kernel(row: int, end: int, whole: NDArray[np.int64], real: NDArray[np.float64]) -> int:
+                return describe_native(op, bits, tile.present, payload, row, end, whole, real, values)
+
+            scratch.rows(tile, kernel)
+            return Cells(tile.first_row, values, tile.present & is_boxed(bits))
+
+        return unique(call.env, Mapped(call.env, call.operators[0], describe))
+
+    return Function(name=name, arg_types=(VECTOR,), doc=f"{doc} Nothing for floats.", build=build,
+                    histograms=OfHistograms.TAKES)
 
 
 FUNCTIONS: Final = (
-    Function(name="histogram_quantile", arg_types=(SCALAR, VECTOR), build=_quantile,
-             doc="The quantile, 0 to 1, of histograms whose buckets are series with a label le."),
+    Function(name="histogram_quantile", arg_types=(SCALAR, VECTOR), build=_quantile, histograms=OfHistograms.TAKES,
+             doc="The quantile, 0 to 1, of native histograms, and of those whose buckets are series with a label le."),
     Function(name="histogram_quantiles", arg_types=(VECTOR, STRING, SCALAR, SCALAR), variadic=9, experimental=True,
-             build=_quantiles, doc="Several quantiles, told apart by a label of the given name."),
+             build=_quantiles, histograms=OfHistograms.TAKES,
+             doc="Several quantiles, told apart by a label of the given name."),
     Function(name="histogram_fraction", arg_types=(SCALAR, SCALAR, VECTOR), build=_fraction,
-             doc="The share of observations between two values."),
-    _of_native("histogram_avg", "The average of a native histogram's observations."),
-    _of_native("histogram_count", "How many observations a native histogram has."),
-    _of_native("histogram_sum", "The sum of a native histogram's observations."),
-    _of_native("histogram_stddev", "The estimated standard deviation of a native histogram's observations."),
-    _of_native("histogram_stdvar", "The estimated variance of a native histogram's observations."),
+             histograms=OfHistograms.TAKES, doc="The share of observations between two values."),
+    _of_native("histogram_avg", OF_AVERAGE, "The average of a native histogram's observations."),
+    _of_native("histogram_count", OF_COUNT, "How many observations a native histogram has."),
+    _of_native("histogram_sum", OF_SUM, "The sum of a native histogram's observations."),
+    _of_native("histogram_stddev", OF_DEVIATION,
+               "The estimated standard deviation of a native histogram's observations."),
+    _of_native("histogram_stdvar", OF_VARIANCE, "The estimated variance of a native histogram's observations."),
 )

@@ -10,8 +10,8 @@ import numpy as np
 
 from tsdb.promql.ast import ValueType
 from tsdb.promql.functions.arithmetic import Numbers, larger, smaller
-from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function
-from tsdb.promql.operators.cells import Scalar, constant, scalar_values
+from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function, OfHistograms
+from tsdb.promql.operators.cells import FloatsOnly, Scalar, constant, scalar_values
 from tsdb.promql.operators.vector import Environment, Operator, Steps
 
 
@@ -28,7 +28,7 @@ def _vector(call: Call) -> Operator:
 
 
 def _scalar(call: Call) -> Operator:
-    return Scalar(call.env, lambda: _only_value(call.env, call.operators[0]))
+    return Scalar(call.env, lambda: _only_value(call.env, FloatsOnly(call.env, call.operators[0])))
 
 
 def _only_value(env: Environment, child: Operator) -> Numbers:
@@ -61,7 +61,8 @@ FUNCTIONS: Final = (
              doc="The evaluation time, in seconds since 1970."),
     Function(name="pi", arg_types=(), return_type=SCALAR, build=_pi, doc="π."),
     Function(name="scalar", arg_types=(VECTOR,), return_type=SCALAR, build=_scalar,
-             doc="The value of a vector that has one element; NaN where it has none, or more."),
+             histograms=OfHistograms.TAKES,
+             doc="The value of a vector that has one float; NaN where it has none, or more."),
     Function(name="vector", arg_types=(SCALAR,), build=_vector,
              doc="The scalar as a vector of one element without labels."),
     Function(name="max_of", arg_types=(SCALAR, SCALAR), return_type=SCALAR, experimental=True, build=_picked(larger),

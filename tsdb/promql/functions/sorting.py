@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsdb.model.label_order import label_order
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.functions.function import STRING, VECTOR, Call, Function, OfHistograms
-from tsdb.promql.operators.cells import Computed, collect, value_order_keys
+from tsdb.promql.operators.cells import Computed, FloatsOnly, collect, value_order_keys
 from tsdb.promql.operators.groups import NO_SYMBOL, label_values, take
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
@@ -95,7 +95,7 @@ _NATURAL = functools.cmp_to_key(natural_compare)
 
 
 def _by_value(call: Call) -> Operator:
-    return SortedByValue(call.env, call.operators[0], call.name == "sort_desc")
+    return SortedByValue(call.env, FloatsOnly(call.env, call.operators[0]), call.name == "sort_desc")
 
 
 def _by_label(call: Call) -> Operator:
@@ -108,9 +108,10 @@ def _label_row(name: str, doc: str) -> Function:
 
 
 FUNCTIONS: Final = (
-    Function(name="sort", arg_types=(VECTOR,), build=_by_value,
+    Function(name="sort", arg_types=(VECTOR,), histograms=OfHistograms.TAKES, build=_by_value,
              doc="The elements by their values, ascending, NaN last. In a range query it does nothing."),
-    Function(name="sort_desc", arg_types=(VECTOR,), build=_by_value, doc="As sort, descending."),
+    Function(name="sort_desc", arg_types=(VECTOR,), histograms=OfHistograms.TAKES, build=_by_value,
+             doc="As sort, descending."),
     _label_row("sort_by_label", "The elements by the values of the given labels, in natural order, then by all labels. "
                                 "In a range query it does nothing."),
     _label_row("sort_by_label_desc", "As sort_by_label, descending."),

@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 
 from tsdb.model.errors import NotSupported
-from tsdb.promql.functions.arithmetic import per_cell
 from tsdb.promql.functions.function import VECTOR, Call, Function, OfHistograms
+from tsdb.promql.operators.cells import Mapped, unique
 from tsdb.promql.operators.step_invariant import sample_times
-from tsdb.promql.operators.vector import Operator
+from tsdb.promql.operators.vector import Cells, Operator
 
 
 def _timestamp(call: Call) -> Operator:
@@ -19,7 +19,11 @@ def _timestamp(call: Call) -> Operator:
     if (sampled := sample_times(child)) is not None:
         return sampled
     times = call.env.steps.times() / 1000
-    return per_cell(call.env, child, lambda v: np.broadcast_to(times, v.shape).copy())
+
+    def at_step(tile: Cells) -> Cells:
+        return Cells(tile.first_row, np.broadcast_to(times, tile.values.shape).copy(), tile.present)
+
+    return unique(call.env, Mapped(call.env, child, at_step))
 
 
 def _start_timestamp(call: Call) -> Operator:
