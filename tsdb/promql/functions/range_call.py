@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.errors import ExecutionError
 from tsdb.model.labels import METRIC_NAME
+from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import SeriesSet, Tile
 from tsdb.promql import ast
 from tsdb.promql.functions.function import Call
+from tsdb.promql.functions.range_notes import annotate
+from tsdb.promql.native_histograms import held_samples
 from tsdb.promql.operators.cells import SAME_LABELS, VectorOperator
 from tsdb.promql.operators.groups import NO_SYMBOL, drop_metric_name, group_rows, label_values
 from tsdb.promql.operators.sample_counts import count_windows
@@ -30,11 +34,24 @@ Windows = tuple[
 width, and the scratch live_ts and live (see `tsdb.promql.kernels.range_kernels`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What becomes of a tile."""
+
+    cells: Cells
+    samples: int
+    """As Prometheus counts them where it limits them."""
+    notes: NDArray[np.int64] | None = None
+    """i64[rows]: what there is to say of native histograms (`tsdb.promql.functions.range_notes`). None: nothing."""
+
+
 class RangeCall(VectorOperator):
     """A function of the samples in a window. `op` is its kernel's operation; one that `rescans` looks at all samples of
-    the window at every step."""
+    the window at every step. `of_histograms` evaluates tiles with native histograms, `evaluate` others and, if there is
+    none, all."""
 
-    def __init__(self, call: Call, op: int, *, keep_name: bool = False, rescans: bool = False) -> None:
+    def __init__(self, call: Call, op: int, *, keep_name: bool = False, rescans: bool = False,
+                 of_histograms: OfHistogramTile | None = None) -> None:
         super().__init__(call.env)
         self.op = op
         self.source, self.window = call.samples.source, call.samples.window
@@ -42,7 +59,8 @@ class RangeCall(VectorOperator):
         first = call.node.args[0]
         self.span = ast.Span() if isinstance(first, ast.Subquery) else first.span
         self._budget = call.budget
-        self._keep_name, self._rescans = keep_name, rescans
+        self._keep_name, self._rescans, self._of_histograms = keep_name, rescans, of_histograms
+        self.of_subquery = any(isinstance(arg, ast.Subquery) for arg in call.node.args)
 
     @abstractmethod
     def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
@@ -64,16 +82,28 @@ class RangeCall(VectorOperator):
     def cells(self) -> Iterator[Cells]:
         self._begin()
         seen = _Seen(self.source.series(), self.series(), self.env)
-        for cells, count in self.source.map(self._evaluate):
-            self._budget.hold(count)
+        for made in self.source.map(self._evaluate):
+            cells = made.cells
+            self._budget.hold(made.samples)
             seen.check(cells)
             self._saw(cells)
+            if made.notes is not None:
+                annotate(self.env, self.span, self.source.series(), cells.first_row, made.notes)
             yield cells
         self._end()
 
-    def _evaluate(self, tile: Tile) -> tuple[Cells, int]:
-        values, present = new_cells(tile.rows, self.env)
+    def _evaluate(self, tile: Tile) -> Evaluated:
         count_windows(self.env, tile, self.window)
+        of_histograms = self._of_histograms
+        if of_histograms is None or tile.payload is None or not is_boxed(tile.values.view(np.uint64)).any():
+            return self.evaluate(tile)
+        made = of_histograms(self, tile)
+        cells = made.cells
+        return replace(made, samples=made.samples + held_samples(cells.values, cells.present, cells.payload))
+
+    def evaluate(self, tile: Tile) -> Evaluated:
+        """Of a tile whose samples are floats, or may be taken for such."""
+        values, present = new_cells(tile.rows, self.env)
         count = 0
         for rows, steps in self._parts(tile):
             begin, end = tile.begin[rows], tile.end[rows]
@@ -87,7 +117,7 @@ class RangeCall(VectorOperator):
                 out, there = np.empty(values[rows, steps].shape), np.empty(values[rows, steps].shape, np.bool_)
                 count += self._compute(windows, steps, out, there)
                 values[rows, steps], present[rows, steps] = out, there
-        return Cells(tile.first_row, values, present), count
+        return Evaluated(Cells(tile.first_row, values, present), count)
 
     def _parts(self, tile: Tile) -> Iterator[tuple[slice, slice]]:
         """Rows and steps for one call of the kernel. Checks the context before each but the first."""
@@ -103,6 +133,10 @@ class RangeCall(VectorOperator):
                 if first or begin:
                     self.env.context.check()
                 yield slice(first, first + rows_at_once), slice(begin, min(begin + steps_at_once, steps))
+
+
+OfHistogramTile = Callable[[RangeCall, Tile], Evaluated]
+"""Evaluates a tile with native histograms; of those in its result, `Evaluated.samples` need not know."""
 
 
 class _Seen:

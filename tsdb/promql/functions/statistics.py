@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tsdb.model.errors import ExecutionError
 from tsdb.promql.ast import ValueType
 from tsdb.promql.functions.function import MATRIX, SCALAR, Call, Function, OfHistograms
-from tsdb.promql.functions.range_call import RangeCall, Windows
+from tsdb.promql.functions.histogram_ranges import ignored
+from tsdb.promql.functions.range_call import OfHistogramTile, RangeCall, Windows
 from tsdb.promql.kernels.rare_range_kernels import (
     DERIV,
     MAD,
@@ -31,8 +32,8 @@ from tsdb.promql.operators.vector import Cells
 class Statistic(RangeCall):
     """A function with up to two scalars."""
 
-    def __init__(self, call: Call, op: int) -> None:
-        super().__init__(call, op, rescans=True)
+    def __init__(self, call: Call, op: int, of_histograms: OfHistogramTile | None = ignored) -> None:
+        super().__init__(call, op, rescans=True, of_histograms=of_histograms)
         self._operators = call.operators
         self._parameters: list[NDArray[np.float64]] = []
 
@@ -70,10 +71,10 @@ class Smoothing(Statistic):
 
 
 def _row(name: str, op: int, doc: str, *arg_types: ValueType, kind: type[Statistic] = Statistic,
-         experimental: bool = False, each_step: bool = False, histograms: OfHistograms = OfHistograms.REFUSES,
+         experimental: bool = False, each_step: bool = False, histograms: OfHistograms = OfHistograms.TAKES,
          ) -> Function:
     def build(call: Call) -> Statistic:
-        return kind(call, op)
+        return kind(call, op, None if histograms == OfHistograms.SEES else ignored)
 
     return Function(name=name, arg_types=arg_types or (MATRIX,), experimental=experimental, each_step=each_step,
                     histograms=histograms, build=build, doc=doc)
