@@ -102,7 +102,7 @@ def test_the_commands_of_the_cardinality_page_run(start_tsdb: StartTsdb, peer: C
     page = page.replace(":9090", f":{port}").replace("/var/lib/tsdb", str(tmp_path / "data"))
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
-    assert [line[0] for line in lines] == ["curl", "tsdb", "curl", "tsdb", "tsdb"]
+    assert [line[0] for line in lines] == ["curl", "tsdb", "curl", "tsdb", "tsdb", "curl", "curl"]
     for line in lines:
         if line[0] == "tsdb":
             printed = CliRunner().invoke(cli, line[1:], catch_exceptions=False).output

@@ -101,7 +101,8 @@ def _query(services: Services, request: Request, start: int, end: int, step: int
     host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
     client = {"clientIP": host, "method": http.method, "path": http.path}
     return Query(request.value("query"), start, end, step, new_context(services, request),
-                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}", {"httpRequest": client}, source_of(http.headers))
+                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}", {"httpRequest": client},
+                 source_of(http.headers))
 
 
 async def _run(services: Services, request: Request, asked: Query, evaluate: Callable[[], QueryResult], limit: int,

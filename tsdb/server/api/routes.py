@@ -182,8 +182,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         ("GET",), "/api/v1/status/metric_names_stats", Permission.READ, usage.metric_names_stats,
-        "How many queries asked for each metric that is stored, when last, and who asked; those that none asked for have "
-        "0. In the shape of VictoriaMetrics, with `seriesCount` and `sources` of our own.",
+        "How many queries asked for each metric that is stored, when last, and who asked; metrics that none asked for "
+        "have 0. In the shape of VictoriaMetrics, with `seriesCount` and `sources` of our own.",
         (
             Parameter("limit", "integer", "Most metrics in the answer, the least queried first, of these the ones with "
                       "most series; 1,000 where it is missing."),

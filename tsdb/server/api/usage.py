@@ -1,4 +1,4 @@
-"""/api/v1/status/metric_names_stats: which metrics are queried, and which never. VictoriaMetrics' endpoint and shape."""
+"""/api/v1/status/metric_names_stats: which metrics are queried, which never. VictoriaMetrics' endpoint and shape."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a start finds out for queries: which did not end before, which metrics are asked for, and how much memory each may
-take."""
+"""What a start does for queries: which did not end before, counting them by metric, how much memory each may take."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ def encode(records: Records) -> bytes:
                 for source, count in metric.sources.items()])
         for name, metric in records.metrics.items()
     }
-    payload = msgspec.msgpack.encode(_Content(records.since, [tuple(source) for source in sources], metrics))
+    named = [(source.kind, source.name, source.part) for source in sources]
+    payload = msgspec.msgpack.encode(_Content(records.since, named, metrics))
     return _HEADER.pack(MAGIC, VERSION, zlib.crc32(payload)) + payload
 
 
