@@ -32,8 +32,11 @@ class CounterRate(Rate):
     def _begin(self) -> None:
         self._names = label_values(self.source.series(), METRIC_NAME)
         self._found: dict[int, None] = {}
+        self._distinct = np.unique(self._names).size
 
     def _saw(self, cells: Cells) -> None:
+        if len(self._found) == self._distinct:
+            return
         rows = cells.first_row + np.flatnonzero(cells.present.any(axis=1))
         self._found |= dict.fromkeys(np.unique(self._names[rows]).tolist())
 

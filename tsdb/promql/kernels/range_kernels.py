@@ -30,8 +30,8 @@ RATE, INCREASE, DELTA, IRATE, IDELTA = range(5)
 SUM, AVG, MIN, MAX, COUNT, LAST, FIRST, PRESENT, STDDEV, STDVAR, CHANGES, RESETS = range(12)
 """Operations of `over_time`."""
 
-TO_START, TO_END, SAMPLED, INTERVALS, CHANGE, OLDEST = range(6)
-"""What `rates` works out of each window: rows of its scratch."""
+AHEAD, BEHIND, SAMPLED, DIVISOR, CHANGE, OLDEST = range(6)
+"""What `rates` works out of each window: rows of its scratch. The first four depend on times alone."""
 
 
 @kernel("int64(int64, int64[::1], int64[::1], int64[::1], float64[::1], int64, int64, int64, "
@@ -82,59 +82,124 @@ def without_stale(ts: NDArray[np.int64], values: NDArray[np.float64], begin: int
 
 
 @device
-def cuts(ts: NDArray[np.int64], begin: int, end: int, first: int, step: int, count: int, side: int,
-         out: NDArray[np.uint64]) -> None:
-    """out[side, j] = the first of ts[begin:end] that is newer than first + j * step, for j < count."""
+def same_times(ts: NDArray[np.int64], begin: int, other: int, count: int) -> bool:
+    """Whether ts[begin : begin + count] are ts[other : other + count]."""
+    if ts[begin] != ts[other] or ts[begin + count - 1] != ts[other + count - 1]:
+        return False
+    one, two = np.uint64(begin), np.uint64(other)
+    different = np.int64(0)
+    for i in range(np.uint64(count)):
+        different |= ts[one + i] ^ ts[two + i]
+    return different == 0
+
+
+@device
+def cuts(ts: NDArray[np.int64], begin: int, end: int, first: int, step: int, count: int, out: NDArray[np.uint64],
+         ) -> None:
+    """out[j] = how many of ts[begin:end] are not newer than first + j * step, for j < count."""
     at = np.uint64(begin)  # unsigned, since numba lets signed indices count from the end
     stop = first
     for j in range(count):
         while at < np.uint64(end) and ts[at] <= stop:
             at += np.uint64(1)
-        out[side, j] = at
+        out[j] = at - np.uint64(begin)
         stop += step
 
 
 @device
-def extrapolate(counter: bool, windows: NDArray[np.float64], divisor: float, row: int,
-                out: NDArray[np.float64]) -> int:
-    """Extends the change between the oldest and the newest sample of each window to the whole window: to its border
-    where a sample is near it, else by half an interval. Durations in any one unit. Free of branches, so that the
-    compiler makes vectors of it. Returns how many decisions were too close to trust in another unit than seconds."""
+def place_windows(ts: NDArray[np.int64], begin: int, end: int, first: int, step: int, width: int,
+                  borders: NDArray[np.uint64], present: NDArray[np.bool_]) -> int:
+    """The oldest sample of each window to borders[0], the newest to borders[1] (numbers within ts[begin:end]), and
+    whether there are two to `present`; how many windows have two."""
+    steps = present.size
+    oldest, newest = borders[0], borders[1]
+    # Where windows begin at ends of earlier ones, one search finds both.
+    shift = width // step if step > 0 and width % step == 0 and width // step < steps else steps
+    cuts(ts, begin, end, first, step, steps, newest)
+    cuts(ts, begin, end, first - width, step, shift, oldest)
+    for j in range(shift, steps):
+        oldest[j] = newest[j - shift]
+    one = np.uint64(1)
+    cells = 0
+    for j in range(steps):
+        newest[j] = max(newest[j], one) - one
+        oldest[j] = min(oldest[j], newest[j])
+        there = newest[j] > oldest[j]
+        present[j] = there
+        cells += there
+    return cells
+
+
+@device
+def extend(ts: NDArray[np.int64], begin: int, first: int, step: int, width: int, borders: NDArray[np.uint64],
+           unit: float, divisor: float, windows: NDArray[np.float64]) -> int:
+    """How far to extend the change between the oldest and the newest sample of each window, so that it is that of the
+    whole window: to its border where a sample is near it, else by half an interval. Durations in `unit` ms. Returns how
+    many decisions were too close to trust in another unit than seconds."""
+    oldest, newest = borders[0], borders[1]
+    ahead, behind, sampled, divisors = windows[AHEAD], windows[BEHIND], windows[SAMPLED], windows[DIVISOR]
+    start = np.uint64(begin)
+    stop = first
+    for j in range(ahead.size):
+        low, high = ts[start + oldest[j]], ts[start + newest[j]]
+        ahead[j] = low - (stop - width)
+        behind[j] = stop - high
+        sampled[j] = high - low
+        divisors[j] = np.int64(newest[j] - oldest[j])
+        stop += step
     close = 0
-    for j in range(out.shape[1]):
-        to_start, to_end, sampled = windows[TO_START, j], windows[TO_END, j], windows[SAMPLED, j]
-        change, oldest = windows[CHANGE, j], windows[OLDEST, j]
-        average = sampled / windows[INTERVALS, j]
+    for j in range(ahead.size):
+        to_start, to_end, between = ahead[j] / unit, behind[j] / unit, sampled[j] / unit
+        average = between / divisors[j]
         near = average * 1.1
         half = average * 0.5
         margin = near * 1e-9
         close += (abs(to_start - near) <= margin) | (abs(to_end - near) <= margin)
-        ahead = half if to_start >= near else to_start
-        behind = half if to_end >= near else to_end
-        # A counter is never negative: not further back than where the slope says that it was zero.
-        to_zero = sampled * (oldest / change)
-        zero = counter & (change > 0) & (oldest >= 0) & (to_zero < ahead)
-        ahead = to_zero if zero else ahead
-        out[row, j] = change * ((sampled + ahead + behind) / (sampled * divisor))
+        ahead[j] = half if to_start >= near else to_start
+        behind[j] = half if to_end >= near else to_end
+        sampled[j] = between
+        divisors[j] = between * divisor
     return close
+
+
+@device
+def extrapolate(counter: bool, windows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """The change of each window, extended. Free of branches, so that the compiler makes vectors of it."""
+    ahead, behind, sampled, divisors = windows[AHEAD], windows[BEHIND], windows[SAMPLED], windows[DIVISOR]
+    change, oldest = windows[CHANGE], windows[OLDEST]
+    if not counter:
+        for j in range(out.size):
+            out[j] = change[j] * ((sampled[j] + ahead[j] + behind[j]) / divisors[j])
+        return
+    for j in range(out.size):
+        # A counter is never negative: not further back than where the slope says that it was zero.
+        to_zero = sampled[j] * (oldest[j] / change[j])
+        zero = (change[j] > 0) & (oldest[j] >= 0) & (to_zero < ahead[j])
+        before = to_zero if zero else ahead[j]
+        out[j] = change[j] * ((sampled[j] + before + behind[j]) / divisors[j])
 
 
 @device
 def add_resets(values: NDArray[np.float64], begin: int, end: int, borders: NDArray[np.uint64],
                resets: NDArray[np.int64], windows: NDArray[np.float64]) -> None:
     """Adds to each window's change what its counter lost in resets, in order. `resets` is scratch."""
+    falls = np.int64(0)
+    for i in range(np.uint64(begin), np.uint64(end - 1)):
+        falls += values[i + np.uint64(1)] < values[i]
+    if falls == 0:
+        return
     count = 0
     for i in range(begin + 1, end):
         if values[i] < values[i - 1]:
-            resets[count] = i
+            resets[count] = i - begin
             count += 1
     first = 0
-    for j in range(borders.shape[1] if count > 0 else 0):
+    for j in range(borders.shape[1]):
         while first < count and resets[first] <= np.int64(borders[0, j]):
             first += 1
         k = first
-        while k < count and resets[k] < np.int64(borders[1, j]):
-            windows[CHANGE, j] += values[resets[k] - 1]
+        while k < count and resets[k] <= np.int64(borders[1, j]):
+            windows[CHANGE, j] += values[begin + resets[k] - 1]
             k += 1
 
 
@@ -146,58 +211,50 @@ def rates(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray
           live: NDArray[np.float64], places: NDArray[np.int64], borders: NDArray[np.uint64],
           windows: NDArray[np.float64], out: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
     """rate, increase, delta, irate, idelta by `op`. Returns the number of cells present. More scratch: borders
-    u64[2, steps], windows f64[6, steps]."""
+    u64[2, steps], windows f64[6, steps]. Rows often have the times of the row before, as series of one target: what
+    depends on times alone is then worked out once."""
     steps = out.shape[1]
     counter = op == RATE or op == INCREASE
     divisor = width / 1000.0 if op == RATE else 1.0
-    # Where windows begin at ends of earlier ones, one search finds both.
-    shift = width // step if step > 0 and width % step == 0 and width // step < steps else steps
     one = np.uint64(1)
     cells = 0
+    before, before_size, before_cells = 0, 0, 0  # a row of which `borders` and `windows` tell
     for row in range(begin.size):
         t, v, b, e = ts, values, begin[row], end[row]
-        if stale_markers(values, b, e) > 0:
+        stale = stale_markers(values, b, e) > 0
+        if stale:
             e = without_stale(ts, values, b, e, live_ts, live)
             t, v, b = live_ts, live, 0
         if e - b < 2:
             for j in range(steps):
                 present[row, j] = False
             continue
-        cuts(t, b, e, first, step, steps, 1, borders)
-        cuts(t, b, e, first - width, step, shift, 0, borders)
-        for j in range(shift, steps):
-            borders[0, j] = borders[1, j - shift]
-        stop = first
-        for j in range(steps):
-            hi = max(borders[1, j], np.uint64(b) + one) - one
-            lo = min(borders[0, j], hi)
-            there = borders[1, j] > lo + one
-            present[row, j] = there
-            cells += there
-            windows[TO_START, j] = t[lo] - (stop - width)
-            windows[TO_END, j] = stop - t[hi]
-            windows[SAMPLED, j] = t[hi] - t[lo]
-            windows[INTERVALS, j] = np.int64(hi - lo)
-            windows[CHANGE, j] = v[hi] - v[lo]
-            windows[OLDEST, j] = v[lo]
-            stop += step
+        if not stale and e - b == before_size and same_times(ts, b, begin[before], e - b):
+            for j in range(steps):
+                present[row, j] = present[before, j]
+        else:
+            before_cells = place_windows(t, b, e, first, step, width, borders, present[row])
+            if op < IRATE and extend(t, b, first, step, width, borders, 1.0, divisor, windows) > 0:
+                extend(t, b, first, step, width, borders, 1000.0, divisor, windows)
+            before, before_size = row, 0 if stale else e - b
+        cells += before_cells
+        oldest, newest = borders[0], borders[1]
+        start = np.uint64(b)
         if op >= IRATE:
             for j in range(steps):
                 if present[row, j]:
-                    hi = borders[1, j] - one
-                    last, before = v[hi], v[hi - one]
-                    gain = last if op == IRATE and last < before else last - before
+                    hi = start + newest[j]
+                    last, previous = v[hi], v[hi - one]
+                    gain = last if op == IRATE and last < previous else last - previous
                     out[row, j] = gain / ((t[hi] - t[hi - one]) / 1000.0) if op == IRATE else gain
             continue
+        for j in range(steps):
+            low = v[start + oldest[j]]
+            windows[OLDEST, j] = low
+            windows[CHANGE, j] = v[start + newest[j]] - low
         if counter:
             add_resets(v, b, e, borders, places, windows)
-        for _ in range(2):
-            if extrapolate(counter, windows, divisor, row, out) == 0:
-                break
-            for j in range(steps):
-                windows[TO_START, j] /= 1000.0
-                windows[TO_END, j] /= 1000.0
-                windows[SAMPLED, j] /= 1000.0
+        extrapolate(counter, windows, out[row])
     return cells
 
 

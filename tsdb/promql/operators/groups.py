@@ -129,6 +129,8 @@ def label_values(series: SeriesSet, name: str) -> NDArray[np.uint32]:
     symbol = series.symbols.find(name)
     if symbol >= 0:
         at = np.flatnonzero(series.names == symbol)
+        if at.size == column.size and (series.offsets[:-1] <= at).all() and (at < series.offsets[1:]).all():
+            return series.values[at]  # all rows have it
         column[np.searchsorted(series.offsets, at, side="right") - 1] = series.values[at]
     return column
 

@@ -106,16 +106,16 @@ def is_sound(chunks: NDArray[np.uint8], start: int, end: int, mint: int, maxt: i
 """Places in what `Block.columns` gives: addresses of the file of chunks and of columns of the index, the file's size,
 widths, the time (ms) that `MINTS` and `MAXTS` are since, and how many columns of times there are."""
 CHUNK_WORDS = (MAX_CHUNK_BYTES + (1 << 15)) // 8
-LOADED_AT = 2 * CHUNK_WORDS
-LOADED, LOADED_TIMES = 64, 1024
-LONG_AT = LOADED_AT + LOADED * (LOADED_TIMES + 3)
+KNOWN_AT, KNOWN = 2 * CHUNK_WORDS, 2048
+KEPT_AT, KEPT = KNOWN_AT + KNOWN * 4 + 1, 1 << 18
+LONG_AT = KEPT_AT + KEPT
 VALUES_AT = LONG_AT + LONGEST + 1
 RECENT_AT, RECENT = VALUES_AT + VALUE_WORDS, 256
 SCRATCH_WORDS = RECENT_AT + RECENT * 4
-"""Of the scratch of who decodes: bytes of a chunk; those of a column of times; LOADED columns that were decoded last,
-each behind the block's address, its own number and how many of its times there are; a column that is too long for
-these, or differences; what decoding values takes; and where the samples of RECENT dense chunks are: block, chunk,
-place, and how many of which."""
+"""Of the scratch of who decodes: bytes of a chunk; those of a column of times; which columns have been read, KNOWN at
+the most: block, column, where its times between mint and maxt are, and which of the column they are; how many are kept,
+and these; a column that is being read, or differences; what decoding values takes; and where the samples of RECENT
+dense chunks are: block, chunk, place, and how many of which."""
 
 
 @device
@@ -225,46 +225,32 @@ def copy_bytes(columns: NDArray[np.uint64], start: int, size: int, words: NDArra
         words[first + k] = NONE
 
 
+def new_scratch() -> NDArray[np.uint64]:
+    """Scratch in which nothing is known."""
+    words = np.empty(SCRATCH_WORDS, np.uint64)
+    words[KNOWN_AT:KEPT_AT] = 0
+    return words
+
+
 @device
 def forget_times(words: NDArray[np.uint64]) -> None:
-    """Before the scratch is used for the first time."""
-    for k in range(LOADED):
-        words[LOADED_AT + k * (LOADED_TIMES + 3)] = np.uint64(0)
+    """Before the scratch is used for the first time, and for other times than before."""
+    for k in range(KNOWN):
+        words[KNOWN_AT + k * 4] = NONE
+    words[KEPT_AT - 1] = NONE
+
+
+@device
+def forget_samples(words: NDArray[np.uint64]) -> None:
+    """Before the scratch is used with other columns of samples than before."""
     for k in range(RECENT):
-        words[RECENT_AT + k * 4] = np.uint64(0)
+        words[RECENT_AT + k * 4] = NONE
 
 
 @device
-def load_times(columns: NDArray[np.uint64], column: int, needed: int, header: NDArray[np.uint8],
-               words: NDArray[np.uint64]) -> tuple[int, int, int]:
-    """Decodes the first `needed` or more times of a column to the scratch, unless they are there: (where in it, how
-    many of them, how many the column has); (BAD, 0, 0) where it is damaged."""
-    at = LOADED_AT + column % LOADED * (LOADED_TIMES + 3)
-    if words[at] == columns[CHUNKS] and words[at + 1] == np.uint64(column):
-        total = short_at(columns[TIME_SAMPLES], column)
-        if np.int64(words[at + 2]) >= min(needed, total):
-            return at + 3, np.int64(words[at + 2]), total
-    start, size, count = column_place(columns, column, header)
-    if start == 0:
-        return BAD, 0, 0
-    copy_bytes(columns, start, size, words, CHUNK_WORDS, ZERO_WORDS)
-    there = min((needed + 63) // 64 * 64, count)
-    short = count <= LOADED_TIMES
-    place = at + 3 if short else LONG_AT
-    if short:
-        words[at] = np.uint64(0)
-    if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, there, words[place:].view(np.int64),
-                  words[VALUES_AT:].view(np.int64)) == BAD:
-        return BAD, 0, 0
-    if short:
-        words[at], words[at + 1], words[at + 2] = columns[CHUNKS], np.uint64(column), np.uint64(there)
-    return place, there, count
-
-
-@device
-def not_before(times: NDArray[np.int64], low: int, high: int, ts: int) -> int:
-    """The first of times[low:high], which ascend, that is not before `ts`; else `high`."""
-    low, high = np.uint64(low), np.uint64(high)
+def not_before(times: NDArray[np.int64], count: int, ts: int) -> int:
+    """The first of times[:count], which ascend, that is not before `ts`; else `count`."""
+    low, high = NONE, np.uint64(count)
     while low < high:
         half = (low + high) >> ONE
         if times[half] < ts:
@@ -272,6 +258,41 @@ def not_before(times: NDArray[np.int64], low: int, high: int, ts: int) -> int:
         else:
             high = half
     return np.int64(low)
+
+
+@device
+def load_times(columns: NDArray[np.uint64], column: int, likely: int, mint: int, maxt: int, header: NDArray[np.uint8],
+               words: NDArray[np.uint64]) -> tuple[int, int, int]:
+    """The times of a column that are in mint..maxt (ms), in the scratch: (where they are, which is the first of them,
+    which is behind the last); (BAD, 0, 0) where the column is damaged. The last is one of the
+    first `likely`, as a rule."""
+    at = KNOWN_AT + (column ^ np.int64(columns[CHUNKS] >> np.uint64(12))) % KNOWN * 4
+    if words[at] == columns[CHUNKS] and words[at + 1] == np.uint64(column):
+        return (np.int64(words[at + 2]), np.int64(words[at + 3] >> np.uint64(32)), np.int64(words[at + 3] & LOW32))
+    start, size, count = column_place(columns, column, header)
+    if start == 0:
+        return BAD, 0, 0
+    copy_bytes(columns, start, size, words, CHUNK_WORDS, ZERO_WORDS)
+    times = words[LONG_AT:].view(np.int64)
+    there = min(likely, count)
+    for _ in range(2):
+        if take_times(words[CHUNK_WORDS:].view(np.uint8), 0, size, count, there, times,
+                      words[VALUES_AT:].view(np.int64)) == BAD:
+            return BAD, 0, 0
+        if there == count or times[np.uint64(there - 1)] > maxt:
+            break
+        there = count
+    low = not_before(times, there, mint)
+    high = there if times[np.uint64(there - 1)] <= maxt else not_before(times, there, maxt + 1)
+    if words[KEPT_AT - 1] + np.uint64(max(high - low, 0)) > np.uint64(KEPT):
+        forget_times(words)
+    place = np.uint64(KEPT_AT) + words[KEPT_AT - 1]
+    for k in range(np.uint64(max(high - low, 0))):
+        words[place + k] = np.uint64(times[np.uint64(low) + k])
+    words[KEPT_AT - 1] += np.uint64(max(high - low, 0))
+    words[at], words[at + 1], words[at + 2] = columns[CHUNKS], np.uint64(column), place
+    words[at + 3] = np.uint64(low) << np.uint64(32) | np.uint64(high)
+    return np.int64(place), low, high
 
 
 @device
@@ -316,37 +337,38 @@ def dense_times(columns: NDArray[np.uint64], size: int, count: int, first_ts: in
         if before > np.uint64(LONGEST) or span > np.uint64(LONGEST):
             return BAD, 0, 0
     first, past = np.int64(before), np.int64(before + span)
-    needed = past
+    total, likely = short_at(columns[TIME_SAMPLES], np.int64(column)), past
+    if past > total or (way == WHOLE and past != total):
+        return BAD, 0, 0
     if way != SOME and first_ts <= maxt < last_ts:  # about as many as there are until then
         part = np.float64(maxt - first_ts) / np.float64(last_ts - first_ts)
-        needed = min(first + max(np.int64(part * np.float64(count)), 0) + 32, past)
-    place, there, total = load_times(columns, np.int64(column), needed, header, words)
-    if place != BAD and there < min(past, total) and np.int64(words[place + there - 1]) <= maxt:
-        place, there, total = load_times(columns, np.int64(column), past, header, words)
-    if place == BAD or past > total or (way == WHOLE and past != total):
+        likely = min(first + max(np.int64(part * np.float64(count)), 0) + 32, past)
+    place, low, high = load_times(columns, np.int64(column), likely, mint, maxt, header, words)
+    if place == BAD:
         return BAD, 0, 0
-    times = words[place:].view(np.int64)
-    past = min(past, there)
-    if way == SOME:
-        if at + (past - first + 7) // 8 > size:
-            return BAD, 0, 0
-        found = 0
-        for i in range(past - first):
-            if (data[at + i // 8] >> (i % 8)) & 1 != 0:
-                if found == count:
-                    return BAD, 0, 0
-                out[position + found] = times[first + i]
-                found += 1
-        if found != count:
-            return BAD, 0, 0
-        at += (past - first + 7) // 8
-        times, first, past = out, position, position + count
-    low = not_before(times, first, past, mint) if first_ts < mint else first
-    high = not_before(times, low, past, maxt + 1) if last_ts > maxt else past
-    to, source = np.uint64(position), np.uint64(low)
-    for i in range(np.uint64(high - low)):
-        out[to + i] = times[source + i]
-    return at, low - first, high - first
+    to, source = np.uint64(position), np.uint64(place)
+    if way != SOME:
+        source += np.uint64(max(first - low, 0))
+        low, high = max(low, first), min(high, past)
+        for i in range(np.uint64(max(high - low, 0))):
+            out[to + i] = np.int64(words[source + i])
+        return at, low - first, high - first
+    if at + (past - first + 7) // 8 > size:
+        return BAD, 0, 0
+    found, before_low, within = 0, 0, 0
+    for i in range(past - first):
+        if (data[at + i // 8] >> (i % 8)) & 1 != 0:
+            found += 1
+            if found > count:
+                return BAD, 0, 0
+            if first + i < low:
+                before_low += 1
+            elif first + i < high:
+                out[position + within] = np.int64(words[place + first + i - low])
+                within += 1
+    if found != count:
+        return BAD, 0, 0
+    return at + (past - first + 7) // 8, before_low, before_low + within
 
 
 @device
@@ -463,6 +485,7 @@ def decode_rows(columns: NDArray[np.uint64], begin: NDArray[np.int64], end: NDAr
     """
     position = 0
     forget_times(words)
+    forget_samples(words)
     for row in range(begin.size):
         out_begin[row] = position
         for chunk in range(begin[row], end[row]):

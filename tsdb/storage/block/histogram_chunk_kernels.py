@@ -18,6 +18,7 @@ from tsdb.storage.block.chunk_kernels import (
     TOO_MANY,
     chunk_place,
     decode_one,
+    forget_samples,
     forget_times,
 )
 from tsdb.storage.block.layout import HISTOGRAMS
@@ -157,6 +158,7 @@ def decode_kinds(columns: NDArray[np.uint64], offsets: NDArray[np.int64], block:
     position = np.int64(0)
     used = np.int64(0)
     forget_times(words)
+    forget_samples(words)
     for row in range(first, past):
         out_begin[row - first] = position
         for i in range(offsets[row], offsets[row + 1]):

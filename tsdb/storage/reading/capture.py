@@ -30,7 +30,9 @@ from tsdb.storage.starts.live import StartChains
 
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""
-TILE_ROWS = 256
+TILE_ROWS = 1024
+ONE_TILE_ROWS = 256
+"""Are not worth handing over to another thread."""
 SLOT_BYTES = CHUNK_WORDS * 8 + 32
 """Copied for each slot, at the most."""
 
@@ -208,14 +210,17 @@ def label_sets(slots: NDArray[np.int32], table: SeriesTable, symbols: QuerySymbo
 
 
 def cut(ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Borders of tiles: at most TILE_ROWS rows, and about TILE_SAMPLES samples; `ends` i64[rows] is cumulative."""
+    """Borders of tiles: at most TILE_ROWS rows, and about TILE_SAMPLES samples; `ends` i64[rows] is cumulative. Where
+    samples are few, an even number of tiles of about as many rows, for two threads."""
     rows = ends.size
-    if 0 < rows <= TILE_ROWS and ends[-1] <= TILE_SAMPLES:
+    if 0 < rows <= ONE_TILE_ROWS and ends[-1] <= TILE_SAMPLES:
         return np.array([0, rows], np.int64)
+    pairs = -(-rows // (2 * TILE_ROWS))
+    most = -(-rows // (2 * pairs)) if rows else 0
     borders = [0]
     while borders[-1] < rows:
         first = borders[-1]
         before = int(ends[first - 1]) if first else 0
-        end = int(np.searchsorted(ends, before + TILE_SAMPLES, side="right"))
-        borders.append(min(max(end, first + 1), first + TILE_ROWS, rows))
+        end = int(ends.searchsorted(before + TILE_SAMPLES, side="right"))
+        borders.append(min(max(end, first + 1), first + most, rows))
     return np.array(borders, np.int64)

@@ -14,8 +14,7 @@ from tsdb.model.errors import Corruption
 from tsdb.model.matchers import Matcher
 from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.block import Block, ChunkRanges
-from tsdb.storage.block.block import SCRATCH_WORDS
-from tsdb.storage.block.chunk_kernels import SOUND
+from tsdb.storage.block.chunk_kernels import SOUND, TOO_MANY, new_scratch
 from tsdb.storage.block.histogram_chunk_kernels import find_histograms
 from tsdb.storage.block.histogram_reading import Places, decode_kinds
 from tsdb.storage.head.payloads import Lost, PayloadView, resolve
@@ -265,6 +264,7 @@ class BlockSource:
             find_histograms(self._columns, self._offsets, self._block, self._begin, self._end, self._histograms)
         deleted = found[0].deleted
         self._deleted = None if deleted is None else deleted.at(places[0], rows)
+        self._scratch: list[NDArray[np.uint64]] = []  # that no thread has: columns of times, once read, serve all tiles
         self._starts = [starts.at(place, rows) for each, place in zip(found, places, strict=True)
                         if start_times and (starts := each.starts()) is not None]
 
@@ -290,21 +290,42 @@ class BlockSource:
         histograms are among the first."""
         if self._histograms[first:end].any():
             return None
-        room = int(self._samples[first:end].sum() + (later.end - later.begin).sum())
-        ranges = self._found[0].ranges
-        begin, stop = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
-        ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
-        state, place, chunk = block_kernels.decode_blocks(
-            self._columns, self._offsets, self._block, self._begin, self._end, first, end, ranges.mint, ranges.maxt,
-            later.begin, later.end, later.ts, later.values, np.empty(24, np.uint8), np.empty(SCRATCH_WORDS, np.uint64),
-            begin, stop, ts, values,
-        )
+        samples, likely = self._samples[first:end], self._likely[first:end]
+        most, after = int(samples.sum()), int((later.end - later.begin).sum())
+        # A chunk is decoded where it will be, whole, before what is not wanted is left out.
+        room = min(most, int(likely.sum()) + int((samples - likely).max()))
+        found = self._decode(first, end, later, room + after)
+        if found[0] == TOO_MANY and room < most:  # it was not as likely
+            found = self._decode(first, end, later, most + after)
+        state, place, chunk, columns = found
         if state == block_kernels.OVERLAP:
             return None
         self._check(state, place, chunk)
         if self._deleted is not None:
-            self._deleted.drop(first, begin, stop, ts, values)
-        return Columns(begin, stop, ts, values, later.histograms)
+            self._deleted.drop(first, columns.begin, columns.end, columns.ts, columns.values)
+        return columns
+
+    def _decode(self, first: int, end: int, later: Columns, room: int) -> tuple[int, int, int, Columns]:
+        """(state, block, chunk, samples) of the rows first:end, as `block_kernels.decode_blocks` has them."""
+        ranges = self._found[0].ranges
+        begin, stop = np.empty(end - first, np.int64), np.empty(end - first, np.int64)
+        ts, values = np.empty(room, np.int64), np.empty(room, np.uint64)
+        try:
+            scratch = self._scratch.pop()
+        except IndexError:
+            scratch = new_scratch()
+        state, place, chunk = block_kernels.decode_blocks(
+            self._columns, self._offsets, self._block, self._begin, self._end, first, self._order(first, end),
+            ranges.mint, ranges.maxt, later.begin, later.end, later.ts, later.values, np.empty(24, np.uint8), scratch,
+            begin, stop, ts, values,
+        )
+        self._scratch.append(scratch)
+        return state, place, chunk, Columns(begin, stop, ts, values, later.histograms)
+
+    def _order(self, first: int, end: int) -> NDArray[np.int64]:
+        """i64[rows]: the rows first:end, less `first`, as they stand in the (first) block."""
+        at = np.minimum(self._offsets[first:end], self._begin.size - 1)
+        return self._begin[at].argsort()
 
     def _decode_kinds(self, first: int, end: int) -> Columns:
         ranges = self._found[0].ranges
