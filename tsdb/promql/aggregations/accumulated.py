@@ -9,8 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.native_histograms import is_boxed
 from tsdb.promql.aggregations.aggregation import Aggregation, Grouping
 from tsdb.promql.aggregations.grouped import Grouped
+from tsdb.promql.aggregations.histogram_sums import HistogramSums
 from tsdb.promql.kernels.aggregate_kernels import (
     AVG,
     COUNT,
@@ -31,7 +33,9 @@ class Accumulated(Grouped):
 
     def __init__(self, call: Grouping, op: int) -> None:
         super().__init__(call)
-        self._op = op
+        self._call, self._op = call, op
+        if op not in (SUM, AVG, COUNT, GROUP):
+            self._child = call.floats()
 
     def cells(self) -> Iterator[Cells]:
         op, groups = self._op, self.groups
@@ -43,12 +47,21 @@ class Accumulated(Grouped):
         rest = np.zeros(shape if op in (SUM, AVG, VARIANCE) else nothing)
         count = np.zeros(shape if op in (AVG, COUNT, VARIANCE) else nothing)
         state = np.zeros(nothing if op in (COUNT, VARIANCE) else shape, np.uint8)
+        sums: HistogramSums | None = None
         for tile in self._child.cells():
             rows = groups.group[tile.first_row : tile.first_row + len(tile.values)]
-            accumulate(op, tile.values, tile.present, rows, main, rest, count, state)
+            present = tile.present
+            if tile.payload is not None and op in (SUM, AVG):
+                sums = sums or HistogramSums(self._call, len(groups), average=op == AVG)
+                sums.take(tile, rows, state)
+                present = present & ~is_boxed(tile.values.view(np.uint64))
+            accumulate(op, tile.values, present, rows, main, rest, count, state)
         for part in row_parts(len(groups)):
             present = count[part] > 0 if op in (COUNT, VARIANCE) else state[part] > 0
-            yield Cells(part.start, self._finish(op, main[part], rest[part], count[part], state[part]), present)
+            cells = Cells(part.start, self._finish(op, main[part], rest[part], count[part], state[part]), present)
+            yield sums.result(cells) if sums else cells
+        if sums:
+            sums.close()
         self.env.context.reserve(-size)
 
     def _finish(self, op: int, main: NDArray[np.float64], rest: NDArray[np.float64], count: NDArray[np.float64],

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tsdb.promql import ast
-from tsdb.promql.ast import ValueType
+from tsdb.promql.ast import Span, ValueType
+from tsdb.promql.operators.cells import FloatsOnly
 from tsdb.promql.operators.vector import Environment, Operator
 
 
@@ -27,6 +28,23 @@ class Grouping:
         assert self.scalar is not None
         return self.scalar
 
+    @property
+    def place(self) -> Span:
+        """Of the vector in the query."""
+        expr = self.node.expr
+        while isinstance(expr, ast.Paren):
+            expr = expr.expr
+        return expr.span
+
+    def floats(self, place: Span | None = None) -> Operator:
+        """The vector without its native histograms; an info, at `place`, says that they were ignored."""
+
+        def say(*_: object) -> None:
+            text = f"PromQL info: ignored histogram in {self.node.op} aggregation"
+            self.env.annotations.inform(text, place or self.place)
+
+        return FloatsOnly(self.env, self.child, say)
+
 
 Build = Callable[[Grouping], Operator]
 """Raises ExecutionError for what no data can make right."""
@@ -44,4 +62,4 @@ class Aggregation:
     experimental: bool = False
     """A stock Prometheus wants a feature flag for it."""
     counts: bool = False
-    """Only that there is a sample matters: it may be a native histogram."""
+    """Only that there is a sample matters."""

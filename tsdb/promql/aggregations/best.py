@@ -30,8 +30,8 @@ class BestK(Computed):
 
     def __init__(self, call: Grouping, best: int) -> None:
         super().__init__(call.env)
-        self._node, self._child, self._param = call.node, call.child, call.parameter
-        self._best = best
+        self._node, self._param, self._best = call.node, call.parameter, best
+        self._child = call.child if best == FIRST else call.floats(call.node.span)
 
     def _label(self) -> SeriesSet:
         series = self._child.series()

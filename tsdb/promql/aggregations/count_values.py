@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsdb.model.errors import ExecutionError
+from tsdb.model.native_histograms import decode, is_boxed, offsets
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.aggregations.aggregation import Aggregation, Grouping
 from tsdb.promql.ast import ValueType
+from tsdb.promql.histograms.text import histogram_text
 from tsdb.promql.literals import format_number, is_label_name, quote
 from tsdb.promql.operators.cells import Computed, collect
 from tsdb.promql.operators.groups import group_by, take, with_label
@@ -35,21 +38,39 @@ class CountValues(Computed):
             self.env.context.reserve(size := _COUNTED_BYTES * int(np.count_nonzero(matrix.present)))
             row, step = np.nonzero(matrix.present)
             cells = matrix.values[row, step]
-        cells[np.isnan(cells)] = np.nan
-        bits, value = np.unique(cells.view(np.uint64), return_inverse=True)
+            texts, value = _distinct(cells, matrix.payload())
         hidden = node.without and label in node.grouping
         if hidden:
             value[:] = 0
-        pairs, pair = np.unique(groups.group[row] * max(1, bits.size) + value, return_inverse=True)
+        pairs, pair = np.unique(groups.group[row] * max(1, len(texts)) + value, return_inverse=True)
         self._make_room(pairs.size)
         np.add.at(self._values, (pair, step), 1.0)
         np.greater(self._values, 0, out=self._present)
         self.env.context.reserve(-size)
-        series = take(labels, pairs // max(1, bits.size))
+        series = take(labels, pairs // max(1, len(texts)))
         if hidden:
             return series
-        texts = [self.env.symbols.intern(format_number(number)) for number in bits.view(np.float64).tolist()]
-        return with_label(series, label, np.array(texts, np.uint32)[pairs % max(1, bits.size)])
+        symbols = [self.env.symbols.intern(text) for text in texts]
+        return with_label(series, label, np.array(symbols, np.uint32)[pairs % max(1, len(texts))])
+
+
+def _distinct(cells: NDArray[np.float64], payload: NDArray[np.uint8] | None) -> tuple[list[str], NDArray[np.int64]]:
+    """The texts of all distinct values, histograms behind floats, and the place i64[n] of each cell's among them."""
+    bits = cells.view(np.uint64)
+    boxed = is_boxed(bits)
+    numbers = cells[~boxed]
+    numbers[np.isnan(numbers)] = np.nan
+    distinct, place = np.unique(numbers.view(np.uint64), return_inverse=True)
+    texts = [format_number(number) for number in distinct.view(np.float64).tolist()]
+    value = np.empty(cells.size, np.int64)
+    value[~boxed] = place
+    if payload is not None:
+        begin, place = np.unique(offsets(bits[boxed]), return_inverse=True)
+        known: dict[str, int] = {}
+        of_begin = [known.setdefault(histogram_text(decode(payload, at)), len(known)) for at in begin.tolist()]
+        value[boxed] = len(texts) + np.array(of_begin, np.int64)[place.reshape(-1)]
+        texts += known
+    return texts, value
 
 
 AGGREGATIONS: Final = (

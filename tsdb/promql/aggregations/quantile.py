@@ -23,6 +23,7 @@ class Quantile(Grouped):
 
     def __init__(self, call: Grouping) -> None:
         super().__init__(call)
+        self._child = call.floats()
         self._param = call.parameter
 
     def cells(self) -> Iterator[Cells]:

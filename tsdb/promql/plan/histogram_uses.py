@@ -39,7 +39,7 @@ def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> 
                     _find_uses(args[0], use, uses)
                     return
         case ast.Aggregate(op=name):
-            use = _SEEN if AGGREGATIONS[name].counts else HistogramUse(f"{name}()")
+            use = _SEEN if AGGREGATIONS[name].counts else _SHOWN
         case ast.Binary(op="and" | "unless"):
             _find_uses(expr.left, use, uses)
             _find_uses(expr.right, _SEEN, uses)
