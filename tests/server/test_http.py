@@ -223,9 +223,6 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def names_at_hand(self, *_: Any) -> None:
-        return None
-
     def label_names(self, *_: Any) -> list[str]:
         raise self._error
 

@@ -20,7 +20,6 @@ from tsdb.model.errors import ConfigError, TsdbError
 from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.api.routes import PAGES, ROUTES
-from tsdb.server.api.small import SmallQueries
 from tsdb.server.effective import addresses, effective, retention, series_limits, shown
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
@@ -254,19 +253,18 @@ def _rehearse(services: Services, engine: QueryEngine) -> None:
         for kernel in registry.registered():
             if kernel.stage != "later":
                 kernel.load()
-        services.queries.submit(_first_query, engine, services.small)
+        services.queries.submit(_first_query, engine)
     except KernelError as problem:
         log.warning("the first query failed: %s", problem)
     except RuntimeError:
         log.debug("no first query: the server has stopped")
 
 
-def _first_query(engine: QueryEngine, small: SmallQueries) -> None:
+def _first_query(engine: QueryEngine) -> None:
     try:
         now = time.time_ns() // 1_000_000
         result = engine.query_range(_FIRST_QUERY, now - 60_000, now, 15_000, RequestContext.with_timeout(600))
         list(encode_result(result)[0])
-        small.ready = True
     except TsdbError as problem:
         log.warning("the first query failed: %s", problem)
 

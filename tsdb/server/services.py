@@ -17,7 +17,7 @@ from tsdb.model.batch import Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Queryable
-from tsdb.server.api.small import SmallQueries
+from tsdb.server.api.small import SmallWork
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.metrics import Metrics
@@ -46,10 +46,6 @@ class Database(Queryable, Protocol):
     def submit(self, batch: Batch, *, patient: bool = False) -> Future[Appended]: ...
 
     def metadata(self, family: str | None) -> dict[str, list[Metadata]]: ...
-
-    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int: ...
-
-    def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None: ...
 
     def cardinality(self, most: int, matcher_sets: Sequence[Sequence[Matcher]] = ()) -> Cardinality: ...
 
@@ -148,7 +144,7 @@ class Services:
     """Unix time of the start."""
     address: str = ""
     """``host:port``, once it listens."""
-    small: SmallQueries = field(default_factory=SmallQueries)
+    small: SmallWork = field(default_factory=SmallWork)
     query_threads: int = 1
     """Threads that one query may use."""
     query_concurrency: int = 1

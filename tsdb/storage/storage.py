@@ -322,11 +322,6 @@ class Storage:
         """A consistent view for one query: of a prefix of commits."""
         return self._reading.capture(selections, context)
 
-    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int:
-        """How many series with samples from `since` (ms) on satisfy all matchers; where it cannot be told quickly, or
-        blocks may have such samples, some number above `enough`."""
-        return self._reading.series_at_most(matchers, enough, since)
-
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:
         """Sorted names of labels of series with a chunk that touches mint..maxt (ms)."""
@@ -336,11 +331,6 @@ class Storage:
                      context: RequestContext) -> list[str]:
         """Sorted values of one label of such series."""
         return self._reading.label_values(name, matcher_sets, mint, maxt, context)
-
-    def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
-        """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
-        takes no work; else None."""
-        return self._reading.names_at_hand(label, mint, maxt)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                first: int = 0) -> SeriesSet:

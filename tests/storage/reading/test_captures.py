@@ -95,12 +95,8 @@ def test_a_capture_that_fails_lets_go(parts: Parts, fails: str) -> None:
 def test_blocks_beyond_the_range_are_not_touched(parts: Parts) -> None:
     parts.append({UP: {100: 1}})
     parts.blocks.publish([parts.write({DOWN: [[(1, 1)]]}, 0, 10)])
-    matchers = [Matcher(MatchType.EQUAL, "__name__", "up")]
-    assert parts.reading.series_at_most(matchers, 5, 9) > 5
-    assert parts.reading.series_at_most(matchers, 5, 10) == 1
     assert parts.reading.label_values("__name__", [], 10, FOREVER, RequestContext()) == ["up"]
-    assert parts.reading.names_at_hand("__name__", 10, FOREVER) == ["up"]
-    assert parts.reading.names_at_hand("__name__", 9, FOREVER) is None
+    assert parts.reading.label_values("__name__", [], 1, FOREVER, RequestContext()) == ["down", "up"]
 
 
 def test_damage_is_told_of(parts: Parts, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tsdb.model.context import RequestContext
 from tsdb.model.errors import BadData
 from tsdb.server.api import parameters
 from tsdb.server.api.json_result import encode_series
-from tsdb.server.api.queries import in_query_thread, new_context
+from tsdb.server.api.queries import new_context, small_or_in_thread
 from tsdb.server.http.answer import TRUNCATED, Answer, success, success_parts
 from tsdb.server.http.route import Request
 from tsdb.server.services import Services
@@ -31,29 +32,24 @@ async def label_values(services: Services, request: Request) -> Answer:
 
 
 async def _names(services: Services, request: Request, label: str | None) -> Answer:
-    """Values of a label; None: names of labels. On the event loop where they are known from the last time."""
+    """Values of a label; None: names of labels."""
     limit = parameters.limit(request)
     mint = parameters.time_or(request, "start", parameters.MIN_TIME)
     maxt = parameters.time_or(request, "end", parameters.MAX_TIME)
-    context = new_context(services, request)
     storage = services.storage
 
-    def answer(names: list[str]) -> Answer:
-        kept, cut = parameters.names_within(names, limit)
-        return success(kept, [TRUNCATED] if cut else ())
-
-    def work() -> Answer:
+    def work(context: RequestContext) -> Answer:
         context.check()
         matchers = parameters.matcher_sets(request)
         if label is None:
-            return answer(storage.label_names(matchers, mint, maxt, context))
-        return answer(storage.label_values(label, matchers, mint, maxt, context))
+            names = storage.label_names(matchers, mint, maxt, context)
+        else:
+            names = storage.label_values(label, matchers, mint, maxt, context)
+        kept, cut = parameters.names_within(names, limit)
+        return success(kept, [TRUNCATED] if cut else ())
 
-    if "match[]" not in request.form:
-        known = storage.names_at_hand(label, mint, maxt)
-        if known is not None:
-            return answer(known)
-    return await in_query_thread(services, context, work)
+    return await small_or_in_thread(services, request, new_context(services, request),
+                                    (label, *request.form.get("match[]", ())), mint, maxt, work)
 
 
 async def series(services: Services, request: Request) -> Answer:
@@ -64,13 +60,13 @@ async def series(services: Services, request: Request) -> Answer:
     limit = parameters.limit(request)
     mint = parameters.time_or(request, "start", parameters.MIN_TIME)
     maxt = parameters.time_or(request, "end", parameters.MAX_TIME)
-    context = new_context(services, request)
 
-    def work() -> Answer:
+    def work(context: RequestContext) -> Answer:
         context.check()
         matchers = parameters.matcher_sets(request, named=True)
         found = services.storage.series(matchers, mint, maxt, context, limit + 1 if limit > 0 else 0)
         parts, cut = encode_series(found, limit, context.reserve)
         return success_parts(parts, [TRUNCATED] if cut else ())
 
-    return await in_query_thread(services, context, work)
+    return await small_or_in_thread(services, request, new_context(services, request),
+                                    ("series", limit, *request.form["match[]"]), mint, maxt, work)

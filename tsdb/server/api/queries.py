@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import orjson
 
 from tsdb.model.context import Limits, RequestContext
-from tsdb.model.errors import BadData, NotReady
+from tsdb.model.errors import BadData, LimitExceeded, NotReady, QueryTimeout
 from tsdb.server.api import parameters
 from tsdb.server.api.json_result import encode_result
+from tsdb.server.api.small import confine
 from tsdb.server.http.answer import TRUNCATED, Answer, success_parts
 from tsdb.server.http.route import Request
 from tsdb.server.queries.running import Query, shape
@@ -38,9 +40,7 @@ async def query(services: Services, request: Request) -> Answer:
     def evaluate() -> QueryResult:
         return services.promql.query(asked.text, moment, asked.context, lookback, explain=explain)
 
-    small = services.small.is_small(services.storage, asked.text, moment, moment, 0,
-                                    lookback or services.config.query.lookback_delta)
-    return await _run(services, request, asked, evaluate, limit, small)
+    return await _run(services, request, asked, evaluate, limit, lookback)
 
 
 async def query_range(services: Services, request: Request) -> Answer:
@@ -54,9 +54,7 @@ async def query_range(services: Services, request: Request) -> Answer:
         return services.promql.query_range(asked.text, start, end, step, asked.context, lookback,
                                            explain=explain)
 
-    small = services.small.is_small(services.storage, asked.text, start, end, step,
-                                    lookback or services.config.query.lookback_delta)
-    return await _run(services, request, asked, evaluate, limit, small)
+    return await _run(services, request, asked, evaluate, limit, lookback)
 
 
 def new_context(services: Services, request: Request) -> RequestContext:
@@ -66,6 +64,36 @@ def new_context(services: Services, request: Request) -> RequestContext:
     context.principal = request.principal
     context.limits = Limits(config.max_samples, config.max_series, int(config.max_memory) or services.query_memory)
     return context
+
+
+async def small_or_in_thread(services: Services, request: Request, context: RequestContext, key: Hashable, start: int,
+                             end: int, work: Callable[[RequestContext], Answer],
+                             begun: Callable[[Future[Answer]], None] | None = None) -> Answer:
+    """Does `work` at once where it is small (`tsdb.server.api.small`: `key`, `start` and `end` tell work apart), else
+    where queries run, as `in_query_thread`."""
+    small = services.small
+    took = 0.0
+
+    def timed() -> Answer:
+        nonlocal took
+        began = time.perf_counter()
+        answer = work(context)
+        took = time.perf_counter() - began
+        return answer
+
+    if small.fits(key, start, end):
+        confine(context)
+        try:
+            answer = timed()
+        except (LimitExceeded, QueryTimeout):
+            small.took(key, start, end, inf)
+            context = new_context(services, request)
+        else:
+            small.took(key, start, end, took)
+            return answer
+    answer = await in_query_thread(services, context, timed, begun)
+    small.took(key, start, end, took)
+    return answer
 
 
 async def in_query_thread(services: Services, context: RequestContext, work: Callable[[], T],
@@ -106,27 +134,32 @@ def _query(services: Services, request: Request, start: int, end: int, step: int
 
 
 async def _run(services: Services, request: Request, asked: Query, evaluate: Callable[[], QueryResult], limit: int,
-               small: bool) -> Answer:
-    running, context = services.running, asked.context
+               lookback: int) -> Answer:
+    running = services.running
     wanted = request.value("stats")
-    if wanted or running.log is not None:
-        steps = 1 if asked.step <= 0 else (asked.end - asked.start) // asked.step + 1
-        context.statistics.by_step, asked.per_step = np.zeros(steps, np.int64), wanted == "all"
+    by_step = bool(wanted) or running.log is not None
+    asked.per_step = wanted == "all"
 
     def evaluated() -> tuple[QueryResult, bytes]:
+        statistics = asked.context.statistics
+        if by_step:
+            steps = 1 if asked.step <= 0 else (asked.end - asked.start) // asked.step + 1
+            statistics.by_step = np.zeros(steps, np.int64)
         with running.evaluation(asked):
             try:
                 result = evaluate()
             except BadData as problem:
                 raise parameters.invalid("query", str(problem)) from None
             finally:
-                services.metrics.query_samples.inc(context.statistics.samples_read)
+                services.metrics.query_samples.inc(statistics.samples_read)
         more = b',"stats":' + orjson.dumps(shape(asked)) if wanted else b""
         if result.explanation is not None:
             more += b',"explain":' + orjson.dumps(result.explanation.as_dict())
         return result, more
 
-    def answer(result: QueryResult, stats: bytes) -> Answer:
+    def answer(context: RequestContext) -> Answer:
+        asked.context = context
+        result, stats = evaluated()
         parts, cut = encode_result(result, limit, context.reserve)
         warnings = [*result.warnings, TRUNCATED] if cut else result.warnings
         return success_parts(chain([b"{"], parts, [stats + b"}"]), warnings, result.infos)
@@ -136,17 +169,15 @@ async def _run(services: Services, request: Request, asked: Query, evaluate: Cal
         future.add_done_callback(lambda done: running.leave(asked, _problem(done)))
 
     running.arrive(asked)
-    if not small:
-        return await in_query_thread(services, context, lambda: answer(*evaluated()), begun)
     try:
-        result, stats = evaluated()
-        made = answer(result, stats) if result.payload is None else None
+        made = await small_or_in_thread(services, request, asked.context, (asked.text, asked.step, lookback, limit),
+                                        asked.start, asked.end, answer, begun)
     except BaseException as problem:
-        running.leave(asked, problem)
+        if asked.future is None:
+            running.leave(asked, problem)
         raise
-    if made is None:  # histograms are long texts
-        return await in_query_thread(services, context, lambda: answer(result, stats), begun)
-    running.leave(asked, None)
+    if asked.future is None:
+        running.leave(asked, None)
     return made
 
 

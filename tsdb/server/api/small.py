@@ -1,93 +1,79 @@
-"""Which queries are answered where they arrive, on the event loop, rather than by a query thread.
+"""Which work is done where its request arrives, on the event loop, rather than in a query thread.
 
-Handing a query to a thread and back costs a third of the time of a query for one series. A query is *small* if it
-surely takes about a millisecond: plain selectors, rates, usual aggregations and operators over few samples, all of
-them in memory.
+Handing work to a thread and back costs a third of the time of a query for one series. *Small* is what took a moment
+when it was done last, not long ago and over nearly the same times, its reading of files included. What turns out not
+to be small any more is begun anew in a thread.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
-from tsdb.model.errors import QueryError
-from tsdb.model.matchers import Matcher
-from tsdb.promql import ast
-from tsdb.promql.syntax.parser import parse
+from tsdb.model.context import RequestContext
 
-if TYPE_CHECKING:
-    from tsdb.server.services import Database
-
-LONGEST_TEXT = 500
-MOST_SERIES = 100
-MOST_WORK = 20_000
-"""Samples read and cells made, about: 20 to 50 ns each."""
-SAMPLE_MS = 10_000
-"""A guess at the time between samples."""
-CHUNK_SAMPLES = 120
-"""Read at least of each series, however short the range."""
-
-_FUNCTIONS = frozenset({"rate", "increase", "irate", "delta", "idelta"})
-_AGGREGATIONS = frozenset({"sum", "avg", "min", "max", "count", "group"})
-
-Shape = tuple[tuple[tuple[Matcher, ...], int, int], ...]
-"""Matchers, range (ms; 0: the lookback) and offset (ms) of each selector."""
+MOST_S = 0.003
+"""Of each turn of the event loop, for all small work together."""
+OVERRUN_S = 0.015
+"""Seconds after which work that was taken for small gives up."""
+MOST_SERIES = 2000
+"""With more it gives up, too."""
+FRESH_S = 300.0
+"""So long what was read then is taken to be in memory still."""
+MOVED_MS = 300_000
+"""How far the times may have moved since."""
+MOST_KNOWN = 10_000
+"""Durations that are remembered: 1 MB."""
 
 
-class SmallQueries:
-    """Tells small queries. `ready` once the kernels they use are loaded: the event loop must not wait for these."""
+@dataclass(frozen=True, slots=True)
+class _Done:
+    at: float
+    start: int
+    end: int
+    seconds: float
 
-    def __init__(self) -> None:
-        self.ready = False
-        self._shape = functools.lru_cache(1000)(_shape)
 
-    def is_small(self, database: Database, expr: str, start: int, end: int, step: int, lookback: int) -> bool:
-        """`start` to `end` in steps of `step` (0: one step), `lookback`: all ms."""
-        if not self.ready or len(expr) > LONGEST_TEXT:
+class SmallWork:
+    """Remembers how long work took, by a key that says all about it but its times. For one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done: dict[int, _Done] = {}
+        """By the hash of the key, which may be long. Where two are alike, no more is lost than a guess."""
+        self._turn_s = 0.0
+
+    def fits(self, key: Hashable, start: int, end: int) -> bool:
+        """Whether to do it now, on the event loop. `start`, `end`: ms."""
+        done = self._done.get(hash(key))
+        if (done is None or abs(start - done.start) > MOVED_MS or abs(end - done.end) > MOVED_MS
+                or self._turn_s + done.seconds > MOST_S or self._clock() - done.at > FRESH_S):
             return False
-        shape = self._shape(expr)
-        if shape is None:
-            return False
-        steps = 1 if step <= 0 else (end - start) // step + 1
-        room = MOST_WORK
-        for matchers, width, offset in shape:
-            each = (end - start + (width or lookback)) // SAMPLE_MS + CHUNK_SAMPLES + steps
-            enough = min(MOST_SERIES, room // each)
-            series = database.series_at_most(matchers, enough, start - (width or lookback) - offset)
-            if series > enough:
-                return False
-            room -= series * each
-        return steps <= MOST_WORK
+        if not self._turn_s:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._turn_s += done.seconds
+        return True
+
+    def took(self, key: Hashable, start: int, end: int, seconds: float) -> None:
+        """What it took, wherever it was done."""
+        known, place = self._done, hash(key)
+        known.pop(place, None)
+        if seconds > MOST_S:
+            return
+        if len(known) >= MOST_KNOWN:
+            del known[next(iter(known))]
+        known[place] = _Done(self._clock(), start, end, seconds)
+
+    def _next_turn(self) -> None:
+        self._turn_s = 0.0
 
 
-def _shape(expr: str) -> Shape | None:
-    """None: not a query that may be small."""
-    try:
-        tree = parse(expr)
-    except QueryError:
-        return None  # the query thread tells what is wrong with it
-    found: list[tuple[tuple[Matcher, ...], int, int]] = []
-    ranges: dict[ast.VectorSelector, int] = {}
-    for node in ast.walk(tree):
-        match node:
-            case ast.MatrixSelector(vector, int(width)):
-                ranges[vector] = width
-            case ast.VectorSelector(_, matchers, int(offset), at):
-                if at is not None or offset < 0 or not _narrow(matchers):
-                    return None
-                found.append((matchers, ranges.get(node, 0), offset))
-            case ast.Call(function) if function in _FUNCTIONS:
-                pass
-            case ast.Aggregate(op) if op in _AGGREGATIONS:
-                pass
-            case ast.Binary() | ast.Unary() | ast.Paren() | ast.NumberLiteral():
-                pass
-            case _:
-                return None
-    return tuple(found)
-
-
-def _narrow(matchers: Sequence[Matcher]) -> bool:
-    """Only equality matchers: resolving a regex may take long the first time."""
-    return all(not matcher.regex for matcher in matchers)
+def confine(context: RequestContext) -> None:
+    """Has work on the event loop give up, with LimitExceeded or QueryTimeout, where it is not small after all."""
+    limits = context.limits
+    limits.max_series = min(limits.max_series or MOST_SERIES, MOST_SERIES)
+    soon = time.monotonic() + OVERRUN_S
+    context.deadline = soon if context.deadline is None else min(context.deadline, soon)
+    context.threads = 1  # it must not wait for the engine's threads, which others may keep busy

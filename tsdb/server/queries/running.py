@@ -97,7 +97,7 @@ class Queries:
     def evaluation(self, query: Query) -> Iterator[None]:
         """Around the evaluation, in the thread that does it. A query whose time is over, or that was cancelled, is not
         begun: raises QueryTimeout, QueryCanceled."""
-        query.began = time.perf_counter()
+        query.began, query.ended = time.perf_counter(), None
         self._seconds["queue_time"].observe(query.queue_seconds)
         query.context.check()
         slot = self.active.insert(query.text) if self.active is not None else None

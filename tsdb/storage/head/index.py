@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.matchers import Matcher, MatchType
+from tsdb.model.matchers import Matcher
 from tsdb.storage.head import index_kernels
 from tsdb.storage.head.series_table import SeriesTable
 from tsdb.storage.regexes import Texts, ValueFilter
@@ -31,8 +31,6 @@ MOST_KNOWN_PAIRS = 1 << 21
 MOST_KEPT = 500
 """Selections that are kept, each of at most `LARGEST_KEPT` slots: 2 MB together."""
 LARGEST_KEPT = 1000
-QUICK_POSTINGS = 2000
-"""Slots that can be filtered in microseconds."""
 FEW_LISTED = 4096
 """Slots on several lists, which sorting brings together sooner than marking does."""
 LISTED_PER_SLOT = 32
@@ -204,15 +202,6 @@ class Index:
             if found.size and each is not first:
                 found = self._narrowed(found, each, base)
         return _merged(found, fresh)
-
-    def at_most(self, matchers: Sequence[Matcher], enough: int) -> int:
-        """How many slots `select` finds; where postings are too long to tell quickly, some number above `enough`."""
-        view = self.view()
-        least = view.base.slots.size + view.fresh.size
-        for matcher in matchers:
-            if matcher.type == MatchType.EQUAL and matcher.value:
-                least = min(least, _Listed(self._condition(matcher, view), view.base).size + view.fresh.size)
-        return least if least <= enough or least > QUICK_POSTINGS else int(self.select(matchers).size)
 
     def pairs_of(self, name: int) -> NDArray[np.int32]:
         """The pairs with the name (symbol) that any series has, i32, sorted."""

@@ -133,11 +133,6 @@ class Reading:
             apart, overlapping = block_sources(found, places, len(series), start_times=head.selection.start_times)
         return MergedSelected(series, head, apart, overlapping, late_source or None)
 
-    def series_at_most(self, matchers: Sequence[Matcher], enough: int, since: int) -> int:
-        """How many series with samples from `since` (ms) on satisfy all matchers; where it cannot be told quickly, or
-        blocks may have such samples, some number above `enough`."""
-        return enough + 1 if self._views.touches_blocks(since) else self._index.at_most(matchers, enough)
-
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:
         """Sorted names of labels of series with a chunk that touches mint..maxt (ms)."""
@@ -147,14 +142,6 @@ class Reading:
                      context: RequestContext) -> list[str]:
         """Sorted values of one label of such series."""
         return self._texts(name, matcher_sets, mint, maxt, context)
-
-    def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
-        """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
-        takes no work; else None."""
-        if self._views.touches_blocks(mint) or len(self._head.tombstones):
-            return None
-        names = self._names.at_hand(label, mint, maxt)
-        return None if names is None else list(names)
 
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                first: int = 0) -> SeriesSet:
