@@ -48,6 +48,15 @@ class Names:
             self._kept[label] = Kept(state, texts)
         return texts
 
+    def at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
+        """As `every`, where it is known without work, and known to hold for series with a sample in mint..maxt (ms)."""
+        kept = self._kept.get(label)
+        generation, made, newest = self._newest
+        table = self._table
+        if kept is None or kept.state != self._state or generation != table.generation or made != table.made:
+            return None
+        return kept.texts if mint <= newest and self._head.max_ts <= maxt else None
+
     def all_touch(self, mint: int, maxt: int) -> bool:
         """Whether surely every series has a sample within mint..maxt (ms), its newest one, in the head: those that have
         left it may be deleted."""

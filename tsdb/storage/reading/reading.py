@@ -143,6 +143,14 @@ class Reading:
         """Sorted values of one label of such series."""
         return self._texts(name, matcher_sets, mint, maxt, context)
 
+    def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
+        """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
+        takes no work; else None."""
+        if self._views.touches_blocks(mint) or len(self._head.tombstones):
+            return None
+        names = self._names.at_hand(label, mint, maxt)
+        return None if names is None else list(names)
+
     def series(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                first: int = 0) -> SeriesSet:
         """Label sets of such series, sorted by labels; where `first` is not 0, so many of them suffice."""
