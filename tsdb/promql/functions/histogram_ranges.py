@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,27 @@ from numpy.typing import NDArray
 from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import Tile
 from tsdb.promql.functions.range_call import Evaluated, RangeCall
-from tsdb.promql.histograms.range_kernels import FLOATS, HISTOGRAMS, IGNORED, find_kinds
+from tsdb.promql.histograms.decoding import Decoding
+from tsdb.promql.histograms.over_time_kernels import histogram_differences, histogram_sums
+from tsdb.promql.histograms.range_kernels import (
+    FLOATS,
+    HISTOGRAMS,
+    IGNORED,
+    MIXED_KINDS,
+    NEWEST_HISTOGRAM,
+    SECOND_HISTOGRAM,
+    find_kinds,
+)
+from tsdb.promql.histograms.rate_kernels import histogram_rates
+from tsdb.promql.kernels.range_kernels import IRATE
+from tsdb.promql.operators.selectors import new_cells
+from tsdb.promql.operators.vector import Cells
+
+_BOTH: Final = FLOATS | HISTOGRAMS
+_NEWEST_TWO: Final = NEWEST_HISTOGRAM | SECOND_HISTOGRAM
+
+Fill = Callable[[Decoding, NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]], int]
+"""Calls a kernel that fills cells (values, present) with histograms and notes what there is to say of rows."""
 
 
 def kept(call: RangeCall, tile: Tile) -> Evaluated:
@@ -21,8 +43,70 @@ def kept(call: RangeCall, tile: Tile) -> Evaluated:
 
 def ignored(call: RangeCall, tile: Tile) -> Evaluated:
     """Only floats count. An info tells where there are others beside them."""
-    both = kinds_of(call, tile) & (FLOATS | HISTOGRAMS) == FLOATS | HISTOGRAMS
-    return replace(call.evaluate(floats_of(tile)), notes=both.any(axis=1) * np.int64(IGNORED))
+    both = kinds_of(call, tile) & _BOTH == _BOTH
+    return replace(call.evaluate(floats_of(tile)), notes=np.where(both.any(axis=1), np.int64(IGNORED), np.int64(0)))
+
+
+def rated(call: RangeCall, tile: Tile) -> Evaluated:
+    """rate, increase, delta; irate and idelta: of windows, or of their two newest samples, that are of one kind."""
+    window, kinds = call.window, kinds_of(call, tile)
+    newest = kinds & _NEWEST_TWO
+    of_floats, mixed = (newest == 0, (newest != 0) & (newest != _NEWEST_TWO)) if call.op >= IRATE else _apart(kinds)
+
+    def fill(decoding: Decoding, values: NDArray[np.float64], present: NDArray[np.bool_],
+             notes: NDArray[np.int64]) -> int:
+        return histogram_rates(
+            call.op, tile.begin, tile.end, tile.ts, tile.values, decoding.starts, decoding.payload, window.first,
+            window.step, window.width, kinds, call.of_subquery, decoding.limit, decoding.facts, decoding.slots,
+            decoding.tags, decoding.scratch, values, present, notes, decoding.made, decoding.state)
+
+    return _of_one_kind(call, tile, kinds, of_floats, mixed, fill)
+
+
+def summed(call: RangeCall, tile: Tile) -> Evaluated:
+    """sum_over_time, avg_over_time: of windows whose samples are of one kind."""
+    window, kinds = call.window, kinds_of(call, tile)
+
+    def fill(decoding: Decoding, values: NDArray[np.float64], present: NDArray[np.bool_],
+             notes: NDArray[np.int64]) -> int:
+        return histogram_sums(
+            call.op, tile.begin, tile.end, tile.ts, tile.values, decoding.payload, window.first, window.step,
+            window.width, kinds, call.of_subquery, decoding.limit, decoding.facts, decoding.slots, decoding.tags,
+            decoding.scratch, values, present, notes, decoding.made, decoding.state)
+
+    return _of_one_kind(call, tile, kinds, *_apart(kinds), fill)
+
+
+def compared(call: RangeCall, tile: Tile) -> Evaluated:
+    """changes, resets: of samples of any kind."""
+    values, present = new_cells(tile.rows, call.env)
+    window = call.window
+    with Decoding(call.env.context, tile) as decoding:
+        decoding.run(lambda: histogram_differences(
+            call.op, tile.begin, tile.end, tile.ts, tile.values, decoding.starts, decoding.payload, window.first,
+            window.step, window.width, call.of_subquery, decoding.limit, decoding.facts, decoding.slots, decoding.tags,
+            decoding.scratch, decoding.running, values, present, decoding.state))
+    return Evaluated(Cells(tile.first_row, values, present), int(present.sum()))
+
+
+def _apart(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Windows without histograms, and those with samples of both kinds."""
+    return kinds & HISTOGRAMS == 0, kinds & _BOTH == _BOTH
+
+
+def _of_one_kind(call: RangeCall, tile: Tile, kinds: NDArray[np.uint8], of_floats: NDArray[np.bool_],
+                 mixed: NDArray[np.bool_], fill: Fill) -> Evaluated:
+    """Floats in the cells (bool[rows, steps]) of which that may come, histograms in others, and nothing in `mixed`
+    ones."""
+    made = call.evaluate(floats_of(tile))
+    values, present = made.cells.values, made.cells.present
+    present &= of_floats
+    samples = int(np.count_nonzero(present))
+    notes = np.where(mixed.any(axis=1), np.int64(MIXED_KINDS), np.int64(0))
+    with Decoding(call.env.context, tile, int(np.count_nonzero(kinds & HISTOGRAMS))) as decoding:
+        decoding.run(lambda: fill(decoding, values, present, notes))
+        payload = decoding.results()
+    return Evaluated(Cells(tile.first_row, values, present, payload), samples, notes)
 
 
 def kinds_of(call: RangeCall, tile: Tile) -> NDArray[np.uint8]:

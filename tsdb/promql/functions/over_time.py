@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.promql.functions.function import MATRIX, Call, Function, OfHistograms
-from tsdb.promql.functions.histogram_ranges import ignored, kept
+from tsdb.promql.functions.histogram_ranges import compared, ignored, kept, summed
 from tsdb.promql.functions.range_call import OfHistogramTile, RangeCall, Windows
 from tsdb.promql.kernels.range_kernels import (
     AVG,
@@ -48,8 +48,8 @@ def _row(name: str, op: int, doc: str, *, keep_name: bool = False, rescans: bool
 
 
 FUNCTIONS: Final = (
-    _row("avg_over_time", AVG, "The average of the samples.", histograms=OfHistograms.REFUSES),
-    _row("sum_over_time", SUM, "The sum of the samples.", histograms=OfHistograms.REFUSES),
+    _row("avg_over_time", AVG, "The average of the samples.", histograms=OfHistograms.PASSES, tiles=summed),
+    _row("sum_over_time", SUM, "The sum of the samples.", histograms=OfHistograms.PASSES, tiles=summed),
     _row("min_over_time", MIN, "The smallest sample."),
     _row("max_over_time", MAX, "The largest sample."),
     _row("count_over_time", COUNT, "How many samples there are.", histograms=OfHistograms.SEES, tiles=None),
@@ -60,6 +60,6 @@ FUNCTIONS: Final = (
          histograms=OfHistograms.PASSES, tiles=kept),
     _row("stddev_over_time", STDDEV, "The standard deviation of the samples, as of a whole population.", rescans=True),
     _row("stdvar_over_time", STDVAR, "The variance of the samples, as of a whole population.", rescans=True),
-    _row("changes", CHANGES, "How often the value changes.", histograms=OfHistograms.REFUSES),
-    _row("resets", RESETS, "How often a counter falls.", histograms=OfHistograms.REFUSES),
+    _row("changes", CHANGES, "How often the value changes.", tiles=compared),
+    _row("resets", RESETS, "How often a counter falls.", tiles=compared),
 )

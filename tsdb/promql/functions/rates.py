@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.labels import METRIC_NAME
-from tsdb.promql.functions.function import MATRIX, Call, Function
+from tsdb.model.native_histograms import is_boxed
+from tsdb.promql.functions.function import MATRIX, Call, Function, OfHistograms
+from tsdb.promql.functions.histogram_ranges import rated
 from tsdb.promql.functions.range_call import RangeCall, Windows
 from tsdb.promql.kernels.range_kernels import DELTA, IDELTA, INCREASE, IRATE, RATE, rates
 from tsdb.promql.literals import quote
@@ -20,6 +22,9 @@ _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 class Rate(RangeCall):
     """A change, or a rate of it."""
+
+    def __init__(self, call: Call, op: int) -> None:
+        super().__init__(call, op, of_histograms=rated)
 
     def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
         places, count = np.empty(windows[-1].size, np.int64), values.shape[1]
@@ -37,7 +42,8 @@ class CounterRate(Rate):
     def _saw(self, cells: Cells) -> None:
         if len(self._found) == self._distinct:
             return
-        rows = cells.first_row + np.flatnonzero(cells.present.any(axis=1))
+        of_floats = cells.present if cells.payload is None else cells.present & ~is_boxed(cells.values.view(np.uint64))
+        rows = cells.first_row + np.flatnonzero(of_floats.any(axis=1))
         self._found |= dict.fromkeys(np.unique(self._names[rows]).tolist())
 
     def _end(self) -> None:
@@ -53,7 +59,7 @@ def _row(name: str, op: int, doc: str, kind: type[Rate] = Rate) -> Function:
     def build(call: Call) -> Rate:
         return kind(call, op)
 
-    return Function(name=name, arg_types=(MATRIX,), build=build, doc=doc)
+    return Function(name=name, arg_types=(MATRIX,), histograms=OfHistograms.PASSES, build=build, doc=doc)
 
 
 FUNCTIONS: Final = (
