@@ -18,6 +18,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
 from tsdb.model.tiles import Queryable
 from tsdb.server.api.small import SmallWork
+from tsdb.server.completion.known import Known
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.metrics import Metrics
@@ -146,6 +147,8 @@ class Services:
     """Unix time of the start."""
     address: str = ""
     """``host:port``, once it listens."""
+    known: Known = field(default_factory=Known)
+    """What completion and search remember of names."""
     small: SmallWork = field(default_factory=SmallWork)
     query_threads: int = 1
     """Threads that one query may use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tsdb.model.batch import Metadata
@@ -27,19 +27,12 @@ async def metadata(services: Services, request: Request) -> Answer:
     limit = parameters.number(request, "limit")
     per_metric = parameters.number(request, "limit_per_metric")
     wanted = request.value("metric")
-    targets = _targets(services)
+    read = known_families(services, wanted)
     context = new_context(services, request)
 
     def work() -> Answer:
         context.check()
-        found: dict[str, list[Metadata]] = {}
-        for families in _different(targets):
-            for family, entry in families.items() if not wanted else _one(families, wanted):
-                said = found.setdefault(family, [])
-                if entry not in said:
-                    said.append(entry)
-        for family, entries in services.storage.metadata(wanted or None).items():
-            found.setdefault(family, entries)
+        found = read()
         shown: dict[str, list[dict[str, str]]] = {}
         for family, entries in sorted(found.items()):
             if 0 <= limit <= len(shown):
@@ -49,6 +42,25 @@ async def metadata(services: Services, request: Request) -> Answer:
         return success(shown)
 
     return await in_query_thread(services, context, work)
+
+
+def known_families(services: Services, wanted: str = "") -> Callable[[], dict[str, list[Metadata]]]:
+    """Of `wanted`, or of all: what targets say, first, else what was said last. Called on the loop; what it returns, in
+    any thread."""
+    targets, storage = _targets(services), services.storage
+
+    def read() -> dict[str, list[Metadata]]:
+        found: dict[str, list[Metadata]] = {}
+        for families in _different(targets):
+            for family, entry in families.items() if not wanted else _one(families, wanted):
+                said = found.setdefault(family, [])
+                if entry not in said:
+                    said.append(entry)
+        for family, entries in storage.metadata(wanted or None).items():
+            found.setdefault(family, entries)
+        return found
+
+    return read
 
 
 async def targets_metadata(services: Services, request: Request) -> Answer:

@@ -16,6 +16,7 @@ from tsdb.server.api import (
     query_status,
     rules,
     runtime,
+    search,
     self_metrics,
     status,
     targets,
@@ -34,6 +35,21 @@ _START = Parameter("start", "time", "Only series with samples at or after this."
 _END = Parameter("end", "time", "Only series with samples at or before this.")
 _MATCH = Parameter("match[]", "selector", "Only series that one of these selects; may be repeated.")
 _REQUIRED_MATCH = Parameter("match[]", "selector", "Which series; may be repeated.", required=True)
+_SEARCH = (
+    Parameter("search[]", "text", "What to look for; may be repeated: any of them. Without it: all."),
+    Parameter("fuzz_alg", "text", "`subsequence` (the default): the characters in their order; `jarowinkler`: the text "
+              "within the name, or a similar one where `fuzz_threshold` is above 0."),
+    Parameter("fuzz_threshold", "integer", "How well names must match, 0 (the default) to 100."),
+    Parameter("case_sensitive", "boolean", "`false`: upper case is no difference."),
+    Parameter("sort_by", "text", "`alpha`, or `score`: the best first."),
+    Parameter("sort_dir", "text", "`asc` or `dsc`, with `sort_by=alpha`."),
+    Parameter("include_score", "boolean", "Adds scores, 0 to 1."),
+    Parameter("limit", "integer", "Most names; 100 where it is 0 or missing. `has_more` tells that there are more."),
+    Parameter("batch_size", "integer", "Names in a line of the answer; 100 where it is 0 or missing."),
+    Parameter("start", "time", "Only series with samples at or after this; an hour ago, where it is missing."),
+    Parameter("end", "time", "Only series with samples at or before this; now, where it is missing."),
+    _MATCH,
+)
 _POOL = Parameter("scrapePool", "text", "Name of the job.", required=True)
 
 ROUTES: tuple[Route, ...] = (
@@ -75,6 +91,21 @@ ROUTES: tuple[Route, ...] = (
         ("GET",), "/api/v1/label/{name}/values", Permission.READ, lookups.label_values,
         "Values of a label. A name that is not plain is written as it is or in Prometheus' escaping (`U__a_2e_b`).",
         (_START, _END, _MATCH, _LIMIT),
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/search/metric_names", Permission.READ, search.metric_names,
+        "Names of metrics that match a text, as lines of JSON: `{\"results\":[{\"name\":…}]}`, at last "
+        "`{\"status\":\"success\",\"has_more\":…}`. As in Prometheus' newest, without a feature flag.",
+        (*_SEARCH, Parameter("include_metadata", "boolean", "Adds type, help and unit.")),
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/search/label_names", Permission.READ, search.label_names,
+        "Names of labels that match a text, likewise.", _SEARCH,
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/search/label_values", Permission.READ, search.label_values,
+        "Values of a label that match a text, likewise.",
+        (Parameter("label", "text", "Which label.", required=True), *_SEARCH),
     ),
     Route(
         ("GET", "POST"), "/api/v1/series", Permission.READ, lookups.series,

@@ -11,8 +11,8 @@ from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 
 MOST_KEPT = 20
-"""Lists that are kept, each of at most `LONGEST_KEPT` texts: some 20 MB if all are so long."""
-LONGEST_KEPT = 10_000
+"""Lists that are kept, of `MOST_TEXTS` texts together: some 20 MB."""
+MOST_TEXTS = 200_000
 
 State = tuple[int, int]
 """Generation of the table, and births of pairs: while it stays, so do the lists."""
@@ -42,8 +42,9 @@ class Names:
         if kept is not None and kept.state == state:
             return kept.texts
         texts = sorted(self._table.texts_of(self._symbols(label)))
-        if len(texts) <= LONGEST_KEPT:
-            if len(self._kept) >= MOST_KEPT:
+        if len(texts) <= MOST_TEXTS:
+            others = sum(len(each.texts) for name, each in self._kept.items() if name != label)
+            if len(self._kept) >= MOST_KEPT or others + len(texts) > MOST_TEXTS:
                 self._kept.clear()
             self._kept[label] = Kept(state, texts)
         return texts

@@ -1,0 +1,1 @@
+"""What may stand at the cursor of an unfinished query, and searches among names: ranked, from the index."""
