@@ -14,7 +14,7 @@ from tests.storage.histograms.tokens import histogram_of, token, with_histograms
 from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
 from tsdb.storage import Storage
-from tsdb.storage.head.payloads import HEADER_BYTES
+from tsdb.storage.head.file_header import HEADER_BYTES
 
 MINUTES = 130
 

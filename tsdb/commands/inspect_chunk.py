@@ -58,12 +58,12 @@ def chunk(files: tuple[Path, ...], chunks: bool, ref: int | None, offset: int | 
 def _mapped(file: Path) -> NDArray[np.uint8]:
     from tsdb.model.errors import ConfigError
     from tsdb.storage.head.layout import WINDOW_HEADER_BYTES
-    from tsdb.storage.head.windows import MAGIC
+    from tsdb.storage.head.windows import HEADER
     from tsdb.wal.files import LocalFileSystem
 
     opened = LocalFileSystem().open(file)
     try:
-        if opened.pread(len(MAGIC), 0) != MAGIC or opened.size() < WINDOW_HEADER_BYTES:
+        if opened.pread(len(HEADER.magic), 0) != HEADER.magic or opened.size() < WINDOW_HEADER_BYTES:
             raise ConfigError(f"{file} is no file of sealed chunks, or its header is damaged; chunks of blocks: tsdb "
                               "inspect block")
         return opened.map(opened.size()).array
@@ -119,12 +119,14 @@ def _chunks(data: NDArray[np.uint8]) -> Iterator[dict[str, int]]:
 def _summary(file: Path) -> dict[str, Any]:
     import numpy as np
 
+    from tsdb.storage.head.file_header import HEADER_BYTES, number_of
     from tsdb.storage.head.layout import WINDOW_MS
-    from tsdb.storage.head.windows import HEADER, header_problem
+    from tsdb.storage.head.windows import HEADER
 
     data = _mapped(file)
-    start = HEADER.unpack_from(data[:64].tobytes())[3]
-    problem = header_problem(file, start // WINDOW_MS, data[:64].tobytes())
+    header = data[:HEADER_BYTES].tobytes()
+    start = number_of(header)
+    problem = HEADER.problem(file, start, header)
     refs: list[NDArray[np.int64]] = []
     out: dict[str, Any] = {"path": str(file), "header": "sound" if problem is None else "damaged", "minTime": start,
                            "maxTime": start + WINDOW_MS, "fileBytes": int(data.size), "chunks": 0, "samples": 0,

@@ -17,9 +17,10 @@ from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.errors import FormatTooNew
 from tsdb.model.native_histograms import OFFSET_MASK, boxed, is_boxed
 from tsdb.storage.head import payload_kernels
+from tsdb.storage.head.file_header import HEADER_BYTES, FileHeader
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.payload_kernels import OFFSET_BITS
-from tsdb.storage.head.payloads import HEADER_BYTES, Lost, Payloads, PayloadView, resolve
+from tsdb.storage.head.payloads import Lost, Payloads, PayloadView, resolve
 
 FOLDER = Path("/data/histograms")
 FLOATS = st.sampled_from([0, 1, 0x7FF0000000000002, 0x3FF0000000000000])
@@ -200,7 +201,8 @@ def test_a_damaged_header_and_a_newer_version() -> None:
     payloads = opened(fs)
     payloads.load()
     assert payloads.view() is None and payloads.following == 2
-    with patch("tsdb.storage.head.payloads.VERSION", 0), pytest.raises(FormatTooNew):
+    older = FileHeader(b"TSDBHIST", 0, "histograms")
+    with patch("tsdb.storage.head.payloads.HEADER", older), pytest.raises(FormatTooNew):
         opened(newer).load()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tsdb.storage.checking.findings import Finding, Report, Severity
 from tsdb.storage.checking.window_kernels import check_records
-from tsdb.storage.head.payloads import HEADER_BYTES, KnownPayloads, Payloads, header_problem, is_name
+from tsdb.storage.head.file_header import HEADER_BYTES
+from tsdb.storage.head.payloads import HEADER, KnownPayloads, Payloads, is_name
 from tsdb.wal.files import FileSystem
 
 IN_THE_LOG = "Nothing is lost as long as the log is whole, but for what windows tell of."
@@ -28,7 +29,7 @@ def check_histograms(fs: FileSystem, data: Path, report: Report, saved: Sequence
             file = fs.open(path)
         except FileNotFoundError:
             continue  # a server has removed it meanwhile
-        problem = header_problem(path, int(name), file.pread(HEADER_BYTES, 0))
+        problem = HEADER.problem(path, int(name), file.pread(HEADER_BYTES, 0))
         file.close()
         if problem is not None:
             report.add(Finding(Severity.DAMAGE, path, str(problem).partition(": ")[2], IN_THE_LOG, RESTART),

@@ -29,7 +29,7 @@ from tsdb.storage.checking.window_kernels import (
 from tsdb.storage.head.layout import WINDOW_HEADER_BYTES, WINDOW_MS
 from tsdb.storage.head.payloads import PayloadView
 from tsdb.storage.head.sealed_kernels import DAMAGED, END, next_sealed
-from tsdb.storage.head.windows import header_problem
+from tsdb.storage.head.windows import HEADER
 from tsdb.wal.files import FileSystem
 
 AT_ONCE = 50_000
@@ -65,7 +65,7 @@ def check_windows(fs: FileSystem, data: Path, report: Report, progress: Progress
             size = file.size()
             window = _Window(report, folder / name, int(found[1]), int(found[1]) + WINDOW_MS <= border, histograms)
             header = file.pread(WINDOW_HEADER_BYTES, 0)
-            problem = header_problem(folder / name, int(found[1]) // WINDOW_MS, header)
+            problem = HEADER.problem(folder / name, int(found[1]), header)
             if problem is not None:
                 window.header(problem)
             if size > WINDOW_HEADER_BYTES:

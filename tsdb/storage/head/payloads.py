@@ -8,7 +8,6 @@ docs/formats.md draws the file.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,20 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.crc32c_kernels import checksum
-from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.model.errors import Corruption
 from tsdb.model.native_histograms import MAX_BYTES
 from tsdb.storage.damage import Damage
 from tsdb.storage.head import payload_kernels
+from tsdb.storage.head.file_header import HEADER_BYTES, FileHeader
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.mapped_file import MappedFile
 from tsdb.storage.head.payload_kernels import CRC_BYTES, FILE_BITS, OFFSET_BITS
 from tsdb.wal.files import File, FileSystem, Mapping, write_all
 
-MAGIC = b"TSDBHIST"
-VERSION = 1
-HEADER = struct.Struct("<8sIIQ")
-HEADER_BYTES = 64
+HEADER = FileHeader(b"TSDBHIST", 1, "histograms")
 TEMPORARY = ".tmp"
 _NAME = re.compile(r"\d{8}")
 LARGEST_STEP = 16 << 20
@@ -190,7 +186,7 @@ class Payloads:
             file = self._fs.open(path, writable=not self._read_only)
             size = file.size()
             self._next = max(self._next, int(name) + 1)
-            problem = header_problem(path, int(name), file.pread(HEADER_BYTES, 0))
+            problem = HEADER.problem(path, int(name), file.pread(HEADER_BYTES, 0))
             if problem is not None:
                 file.close()
                 if self._damage is not None:
@@ -322,7 +318,7 @@ class Payloads:
         file = self._fs.open(temporary, writable=True, create=True, truncate=True)
         try:
             file.allocate(self._step)
-            write_all(file, _header(number), 0)
+            write_all(file, HEADER.encode(number), 0)
             file.datasync()
             self._fs.rename(temporary, path)
             self._fs.sync_directory(self._folder)
@@ -351,26 +347,3 @@ def is_name(name: str) -> bool:
 
 def _name(number: int) -> str:
     return f"{number:08d}"
-
-
-def _header(number: int) -> bytes:
-    start = HEADER.pack(MAGIC, VERSION, 0, number)
-    crc = int(checksum(0, np.frombuffer(start, np.uint8)))
-    return (start + struct.pack("<I", crc)).ljust(HEADER_BYTES, b"\0")
-
-
-def header_problem(path: Path, number: int, header: bytes) -> Corruption | None:
-    """What is wrong with the first bytes of such a file. Raises FormatTooNew."""
-    if len(header) < HEADER_BYTES:
-        return Corruption(f"{path}: is cut short")
-    magic, version, _, own = HEADER.unpack_from(header)
-    if magic != MAGIC:
-        return Corruption(f"{path}: not a file of histograms")
-    (crc,) = struct.unpack_from("<I", header, HEADER.size)
-    if crc != int(checksum(0, np.frombuffer(header[: HEADER.size], np.uint8))):
-        return Corruption(f"{path}: the header is damaged")
-    if version > VERSION:
-        raise FormatTooNew(f"{path}: has format {version}, this tsdb reads up to {VERSION}: use a newer tsdb")
-    if own != number:
-        return Corruption(f"{path}: is file {own} under another name")
-    return None

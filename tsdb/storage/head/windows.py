@@ -8,7 +8,6 @@ each chunk names the one before. docs/formats.md draws the file.
 from __future__ import annotations
 
 import re
-import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -18,18 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.crc32c_kernels import checksum
-from tsdb.model.errors import Corruption, FormatTooNew
+from tsdb.model.errors import Corruption
 from tsdb.storage.damage import Damage
 from tsdb.storage.head import arena
+from tsdb.storage.head.file_header import FileHeader
 from tsdb.storage.head.layout import MAX_SERIES, SEALED_MAX_BYTES, WINDOW_HEADER_BYTES, WINDOW_MS
 from tsdb.storage.head.mapped_file import MappedFile
 from tsdb.storage.head.sealed_kernels import next_sealed
 from tsdb.wal.files import File, FileSystem, Mapping, write_all
 
-MAGIC = b"TSDBCHNK"
-VERSION = 1
-HEADER = struct.Struct("<8sIIq")
+HEADER = FileHeader(b"TSDBCHNK", 1, "sealed chunks")
+"""The number is the window's first time, ms."""
 SUFFIX = ".chunks"
 _NAME = re.compile(r"(-?\d{1,18})(?:\.(\d{1,9}))?\.chunks")
 TEMPORARY = ".tmp"
@@ -170,7 +168,7 @@ class Windows:
             complete = (number + 1) * WINDOW_MS <= border
             file = self._fs.open(path, writable=not self._read_only)
             size = file.size()
-            problem = header_problem(path, number, file.pread(WINDOW_HEADER_BYTES, 0))
+            problem = HEADER.problem(path, number * WINDOW_MS, file.pread(WINDOW_HEADER_BYTES, 0))
             if problem is not None and (not complete or size < WINDOW_HEADER_BYTES):
                 file.close()
                 lost = (number * WINDOW_MS, (number + 1) * WINDOW_MS) if complete else (0, 0)
@@ -364,7 +362,7 @@ class Windows:
         file = self._fs.open(temporary, writable=True, create=True, truncate=True)
         try:
             file.allocate(self._step)
-            write_all(file, _header(number), 0)
+            write_all(file, HEADER.encode(number * WINDOW_MS), 0)
             file.datasync()
             self._fs.rename(temporary, path)
             self._fs.sync_directory(self._folder)
@@ -387,26 +385,3 @@ def _name(number: int, sequence: int) -> str:
 def room_for(samples: int) -> int:
     """Bytes that sealing can take while `samples` samples are appended: each may seal one chunk at the most."""
     return samples * SEALED_MAX_BYTES
-
-
-def _header(number: int) -> bytes:
-    start = HEADER.pack(MAGIC, VERSION, 0, number * WINDOW_MS)
-    crc = int(checksum(0, np.frombuffer(start, np.uint8)))
-    return (start + struct.pack("<I", crc)).ljust(WINDOW_HEADER_BYTES, b"\0")
-
-
-def header_problem(path: Path, number: int, header: bytes) -> Corruption | None:
-    """What is wrong with the first bytes of a window's file. Raises FormatTooNew."""
-    if len(header) < WINDOW_HEADER_BYTES:
-        return Corruption(f"{path}: is cut short")
-    magic, version, _, start = HEADER.unpack_from(header)
-    if magic != MAGIC:
-        return Corruption(f"{path}: not a file of sealed chunks")
-    (crc,) = struct.unpack_from("<I", header, HEADER.size)
-    if crc != int(checksum(0, np.frombuffer(header[: HEADER.size], np.uint8))):
-        return Corruption(f"{path}: the header is damaged")
-    if version > VERSION:
-        raise FormatTooNew(f"{path}: has format {version}, this tsdb reads up to {VERSION}: use a newer tsdb")
-    if start != number * WINDOW_MS:
-        return Corruption(f"{path}: is the file of another window, which begins at {start}")
-    return None
