@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ import pytest
 from tests.client import Client
 from tests.conftest import Start
 from tests.processes import TSDB, Process, free_port, wait_until
+from tsdb.model.context import RequestContext
+from tsdb.model.errors import QueryCanceled
+from tsdb.model.summary import Summary
+from tsdb.server.queries.query_log import QueryLog
+from tsdb.server.queries.running import Queries, Query
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -94,3 +101,15 @@ def test_reloads(start: Start, tmp_path: Path) -> None:
     assert not enabled()
     client.get("/api/v1/query", {"query": "5"})
     assert [len((folder / name).read_text().splitlines()) for name in ("a.log.1", "a.log", "b.log")] == [1, 2, 1]
+
+
+def test_a_query_that_ends_when_the_server_stops_is_logged(tmp_path: Path) -> None:
+    later = ThreadPoolExecutor(1)
+    queries = Queries(defaultdict(Summary), lambda _: None, later)
+    queries.log = QueryLog(tmp_path / "q.log", lambda: None)
+    query = Query("up", 1000, 1000, 0, RequestContext())
+    queries.arrive(query)
+    later.shutdown()
+    queries.leave(query, QueryCanceled("query was canceled"))
+    assert [line["params"]["query"] for line in lines(tmp_path / "q.log", 1)] == ["up"]
+    queries.close()

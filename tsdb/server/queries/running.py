@@ -153,7 +153,10 @@ class Queries:
         if problem is not None:
             error = str(problem) if isinstance(problem, QueryError) else "query was canceled in query execution"
         line = log.line(query.text, query.start, query.end, query.step, shape(query), query.origin, error)
-        self._later.submit(log.write, line)
+        try:
+            self._later.submit(log.write, line)
+        except RuntimeError:  # the server stops, and takes no more work: as called by a future nobody would hear of it
+            log.write(line)
 
 
 def inner_seconds(query: Query) -> float:
