@@ -324,6 +324,26 @@ def window_variance(values: NDArray[np.float64], lo: int, hi: int) -> float:
     return (squares + squares_lost) / (hi - lo)
 
 
+@device
+def apart(step: int, steps: int, width: int) -> bool:
+    """Whether no sample is in two windows: then there is nothing to gain from the window before."""
+    return step >= width if step > 0 else steps == 1
+
+
+@device
+def after(ts: NDArray[np.int64], low: int, high: int, stop: int) -> int:
+    """The first of ts[low:high] that is newer than `stop`; else `high`."""
+    if low < high and ts[high - 1] <= stop:
+        return high
+    while low < high:
+        middle = (low + high) >> 1
+        if ts[middle] <= stop:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 @kernel("int64(int64, int64[::1], int64[::1], int64[::1], float64[::1], int64, int64, int64, "
         "int64[::1], float64[::1], int64[::1], float64[:, ::1], boolean[:, ::1])", stage="query")
 def over_time(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64],
@@ -332,10 +352,12 @@ def over_time(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDA
               present: NDArray[np.bool_]) -> int:
     """The common ``*_over_time``, changes and resets by `op`. Returns the number of cells present.
 
-    min and max keep a queue of candidates, sum and avg differences of double-double prefix sums (recomputed where these
-    are not exact enough), changes and resets running counts: none of them looks at a sample once per step.
+    Where windows overlap, min and max keep a queue of candidates, sum and avg differences of double-double prefix sums
+    (recomputed where these are not exact enough), changes and resets running counts: none of them looks at a sample
+    once per step.
     """
     steps = out.shape[1]
+    alone = apart(step, steps, width) and (op <= AVG or COUNT <= op <= STDVAR)
     cells = 0
     for row in range(begin.size):
         t, v, b, e = ts, values, begin[row], end[row]
@@ -349,6 +371,9 @@ def over_time(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDA
         count_hi = count_lo = 0
         for j in range(steps):
             stop = first + j * step
+            if alone:
+                hi = after(t, hi, e, stop)
+                lo = after(t, lo, hi, stop - width)
             while hi < e and t[hi] <= stop:
                 if op == MAX:
                     if not math.isnan(v[hi]):
@@ -388,7 +413,9 @@ def over_time(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDA
                 out[row, j] = math.nan
                 continue
             cells += 1
-            if op <= AVG:
+            if alone and op <= AVG:
+                out[row, j] = window_mean(v, lo, hi) if op == AVG else window_sum(v, lo, hi)
+            elif op <= AVG:
                 result, lost = add_exact(high_hi, low_hi - low_lo, -high_lo)
                 # 2^-104 bounds the error of the prefixes; NaN and infinities fail the comparison too.
                 if hi - lo > 4 and largest * 4.9e-32 * (hi - b) <= abs(result) * 1e-16 and abs(result) < 1e300:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.registry import device, kernel
-from tsdb.promql.kernels.range_kernels import add_compensated, stale_markers, without_stale
+from tsdb.promql.kernels.aggregate_kernels import quantile_of
+from tsdb.promql.kernels.range_kernels import add_compensated, apart, stale_markers, without_stale
 
 QUANTILE, MAD, DERIV, PREDICT, TS_FIRST, TS_LAST, TS_MIN, TS_MAX, SMOOTH = range(9)
 """Operations of `over_time_rare`."""
@@ -160,6 +161,7 @@ def over_time_rare(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts
     evaluation time of step j is clock + j * clock_step, ms, whatever offset and @ make of the window. Returns the
     number of cells present. More scratch: `ordered` and `scratch`, with room for the longest row."""
     cells = 0
+    alone = apart(step, out.shape[1], width)
     for row in range(begin.size):
         t, v, b, e = ts, values, begin[row], end[row]
         if stale_markers(values, b, e) > 0:
@@ -181,7 +183,11 @@ def over_time_rare(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts
                 out[row, j] = math.nan
                 continue
             cells += 1
-            if op == QUANTILE or op == MAD:
+            if op == QUANTILE and alone:
+                for i in range(size):
+                    ordered[i] = v[lo + i]
+                out[row, j] = quantile_of(ordered, 0, size, parameter[j])
+            elif op == QUANTILE or op == MAD:
                 sorted_size = slide(v, old_lo, old_hi, lo, hi, ordered, sorted_size)
                 old_lo, old_hi = lo, hi
                 if op == QUANTILE:
