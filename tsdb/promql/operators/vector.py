@@ -51,29 +51,39 @@ class Cells:
 
 @dataclass(slots=True)
 class Annotations:
-    """Warnings and infos of a query, each text once, in order of appearance, with the place where it was said last (as
-    Prometheus). Appending is thread-safe (one dict store)."""
+    """Warnings and infos of a query, each text once, in order of appearance, with the place where Prometheus says it
+    last: it evaluates operands from left to right, then what they are operands of."""
 
     query: str = ""
     """Text of the query, for line and column."""
-    _warnings: dict[str, Span | None] = field(default_factory=dict)
-    _infos: dict[str, tuple[Span | None, str]] = field(default_factory=dict)
+    part: int = 0
+    """Of two parts that say the same, the one of the higher number is evaluated later by Prometheus."""
+    _warnings: dict[str, tuple[int, Span | None]] = field(default_factory=dict)
+    _infos: dict[str, tuple[int, Span | None, str]] = field(default_factory=dict)
+
+    def said_by(self, part: int) -> Annotations:
+        """The same annotations, for a part of the query to add to."""
+        return Annotations(self.query, part, self._warnings, self._infos)
 
     def warn(self, text: str, span: Span | None = None) -> None:
         """`text` as Prometheus words it, with "PromQL warning: " in front; `span` is where in the query."""
-        self._warnings[text] = span
+        before = self._warnings.get(text)
+        if before is None or before[0] <= self.part:
+            self._warnings[text] = self.part, span
 
     def inform(self, text: str, span: Span | None = None, details: str = "") -> None:
         """As `warn`, with "PromQL info: ". Of the details behind a text, too, those that were said last count."""
-        self._infos[text] = span, details
+        before = self._infos.get(text)
+        if before is None or before[0] <= self.part:
+            self._infos[text] = self.part, span, details
 
     @property
     def warnings(self) -> list[str]:
-        return [text + self._place(span) for text, span in self._warnings.items()]
+        return [text + self._place(span) for text, (_, span) in self._warnings.items()]
 
     @property
     def infos(self) -> list[str]:
-        return [text + details + self._place(span) for text, (span, details) in self._infos.items()]
+        return [text + details + self._place(span) for text, (_, span, details) in self._infos.items()]
 
     def _place(self, span: Span | None) -> str:
         if span is None or not self.query:

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import ExecutionError
@@ -50,6 +51,7 @@ class _Builder:
         self._plan, self._capture, self._budget, self._explanation = plan, capture, budget, explanation
         self._shared: dict[Key, Shared] = {}
         self._node: Node | None = None
+        self._parts = count(1)
 
     def expression(self, expr: Expr, env: Environment) -> Operator | RangeVector | str:
         if isinstance(expr, ast.StringLiteral):
@@ -109,7 +111,8 @@ class _Builder:
             case ast.Aggregate():
                 return self._aggregate(expr, env)
             case ast.Binary():
-                return build_binary(expr, self._operator(expr.left, env), self._operator(expr.right, env), env)
+                left, right = self._operator(expr.left, env), self._operator(expr.right, env)
+                return build_binary(expr, left, right, self._next_part(env))
             case ast.Unary():
                 child = self._operator(expr.expr, env)
                 return child if expr.op == "+" else negated(child, env)
@@ -141,7 +144,7 @@ class _Builder:
             node = replace(node, args=tuple(map(_bare, node.args)))
         function = FUNCTIONS[node.function]
         args = tuple(self.expression(arg, env) for arg in node.args)
-        return function.build(Call(node, args, env, self._plan.steps, self._budget))
+        return function.build(Call(node, args, self._next_part(env), self._plan.steps, self._budget))
 
     def _aggregate(self, node: ast.Aggregate, env: Environment) -> Operator:
         if isinstance(node.param, ast.Paren):
@@ -149,9 +152,14 @@ class _Builder:
         param = None if node.param is None else self.expression(node.param, env)
         child = self._operator(_bare(node.expr), env)
         assert not isinstance(param, RangeVector)
+        env = self._next_part(env)
         if isinstance(param, str):
             return AGGREGATIONS[node.op].build(Grouping(node, child, env, text=param))
         return AGGREGATIONS[node.op].build(Grouping(node, child, env, param))
+
+    def _next_part(self, env: Environment) -> Environment:
+        """For what is built after its operands, as Prometheus evaluates it."""
+        return replace(env, annotations=env.annotations.said_by(next(self._parts)))
 
 
 def _bare(expr: Expr) -> Expr:
