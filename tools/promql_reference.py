@@ -45,8 +45,7 @@ MISSING = (
      "Selectors, `count`, `group`, set operators, `label_replace`, `label_join`, `sort_by_label` and `info` pass "
      "them on; `timestamp`, `absent`, `count_over_time` and their like see them. What would compute with them is "
      "refused, also the operators `</` and `>/`."),
-    ("`anchored`, `smoothed`", "Selectors with these modifiers are refused."),
-    ("`start_timestamp`", "It is refused."),
+    ("native histograms in `anchored` and `smoothed` ranges", "They are refused."),
 )
 
 DIFFERENCES = (
@@ -63,8 +62,8 @@ DIFFERENCES = (
      "All selectors of a query see the same moment of the storage, the info series, too. What `@` and `offset` do "
      "to the first argument holds for the info series where it holds for all of it."),
     ("places of warnings",
-     "A text that several parts of a query say is told once, with the last place; what is last may differ where "
-     "parts are evaluated in another order."),
+     "A text that several parts of a query say is told once, with the last place; which is the last may differ where "
+     "equal parts are computed once."),
     ("limits",
      "Those on series, steps, bytes and time are ours, and say which key sets them. Samples are counted roughly as "
      "Prometheus does."),
