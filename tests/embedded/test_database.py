@@ -15,7 +15,7 @@ from tsdb.model.errors import (
     BadData,
     BadRequest,
     DirectoryLocked,
-    NotSupported,
+    ExecutionError,
     OutOfBounds,
     ParseError,
     QueryTimeout,
@@ -120,7 +120,7 @@ def test_the_part_that_can_be_taken_is_kept(db: tsdb.Database) -> None:
 @pytest.mark.parametrize(
     ("expr", "error", "message"),
     [("rate(temperature)", ParseError, "expected type range vector"), ("foo{", ParseError, "unexpected end"),
-     ("rate(temperature[1m] smoothed)", NotSupported, "not supported yet")],
+     ("deriv(temperature[1m] smoothed)", ExecutionError, "smoothed modifier can only be used with")],
 )
 def test_queries_that_fail(db: tsdb.Database, expr: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):

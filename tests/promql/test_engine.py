@@ -15,7 +15,6 @@ from tsdb.model.errors import (
     BadData,
     ExecutionError,
     LimitExceeded,
-    NotSupported,
     ParseError,
     QueryCanceled,
     QueryError,
@@ -206,7 +205,7 @@ def test_captures_are_closed_whatever_happens(storage: MemoryStorage, engine: En
     ("x_total + on (job) x_total", ExecutionError, "duplicate series"),
     ('rate({__name__=~"a|b"}[5m])', ExecutionError, "vector cannot contain metrics with the same labelset"),
     ('-{__name__=~"a|b"}', ExecutionError, "vector cannot contain metrics with the same labelset"),
-    ("rate(x_total[5m] smoothed)", NotSupported, "not supported yet: the modifier smoothed"),
+    ("resets(x_total[5m] smoothed)", ExecutionError, "smoothed modifier can only be used with: delta, increase, rate"),
     ("rate(x_total[1m - 1m])", QueryError, "duration must be greater than 0"),
     ("double_exponential_smoothing(x_total[1m], 2, 0.1)", ExecutionError, "invalid smoothing factor"),
 ])

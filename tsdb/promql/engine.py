@@ -21,6 +21,7 @@ from tsdb.model.threads import lower_priority
 from tsdb.model.tiles import Queryable
 from tsdb.promql.ast import Expr, ValueType
 from tsdb.promql.operators.cells import Matrix, Unique, finish_names
+from tsdb.promql.operators.extended_selectors import with_borders
 from tsdb.promql.operators.groups import no_labels, take
 from tsdb.promql.operators.selectors import RangeVector, SampleBudget, raw_samples
 from tsdb.promql.operators.vector import Annotations, Environment, Operator, Steps
@@ -61,6 +62,8 @@ class EngineOptions:
     """Functions and syntax that Prometheus has behind feature flags."""
     delayed_name_removal: bool = False
     """Drop metric names at the end of a query (Prometheus' feature flag promql-delayed-name-removal)."""
+    use_start_timestamps: bool = False
+    """Functions use since when samples have been counting (Prometheus' feature flag use-start-timestamps)."""
 
 
 class Engine:
@@ -125,7 +128,7 @@ class Engine:
         began = clock.perf_counter()
         plan = Plan(tree, steps, PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
-            self.default_step_ms, options.delayed_name_removal))
+            self.default_step_ms, options.delayed_name_removal, options.use_start_timestamps))
         annotations, explanation = Annotations(query=text), Explanation() if explain else None
         with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
             root = build(plan, capture, context, annotations, tasks, explanation)
@@ -197,6 +200,8 @@ def _result(root: Operator | RangeVector | str, env: Environment, *, sort: bool)
 def _range_vector(root: RangeVector, env: Environment) -> QueryResult:
     series = root.source.series()
     samples, payload = raw_samples(root.source, env, SampleBudget(env.context), root.window)
+    if root.window.before:
+        samples = [with_borders(ts, values, root.window, root.smoothed) for ts, values in samples]
     rows = [row for row in range(len(samples)) if samples[row][0].size]
     series = take(series, np.array(rows, np.int64))
     with env.context.reserved(SORT_BYTES * len(series)):

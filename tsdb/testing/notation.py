@@ -32,7 +32,7 @@ _SEQUENCE = re.compile(rf"({NUMBER})([+-]{NUMBER})?(?:x(\d+))?(?=\s|$)")
 _OMITTED = re.compile(r"_(?:x(\d+))?(?=\s|$)")
 _STALE = re.compile(r"stale(?:x(\d+))?(?=\s|$)")
 _HISTOGRAM = re.compile(r"\{\{.*?\}\}(?:[+-]\{\{.*?\}\})?(?:x(\d+))?(?=\s|$)")
-_START = re.compile(r"(-?)(\w+?)(?:x(\d+))?")
+_START = re.compile(r"([+-]?)(\w+?)(?:([+-])(\w+?))?(?:x(\d+))?")
 
 
 def parse_series(text: str) -> tuple[Labels, tuple[Value, ...]]:
@@ -63,7 +63,7 @@ def parse_labels(text: str) -> tuple[Labels, str]:
 
 
 def parse_starts(text: str) -> tuple[int | None, ...]:
-    """Start timestamps as ms from their samples' times: ``-30s _ -1mx2``; None: not known. Raises ValueError."""
+    """Start timestamps as ms from their samples' times: ``-30s _ -1m-15sx2``; None: not known. Raises ValueError."""
     return tuple(_limited(_starts(text)))
 
 
@@ -103,8 +103,13 @@ def _starts(text: str) -> Iterator[int | None]:
         if (found := _OMITTED.fullmatch(word)) is not None:
             yield from repeat(None, int(found[1] or 1))
         elif (found := _START.fullmatch(word)) is not None:
-            offset = parse_duration(found[2]) * (-1 if found[1] else 1)
-            yield from repeat(offset, int(found[3] or 0) + 1)
+            sign, offset, to_next, delta, times = found.groups()
+            first, more = _signed(sign, offset), _signed(to_next, delta or "0")
+            yield from (first + i * more for i in range(int(times or 0) + 1))
         else:
             raise ValueError(f"not a start timestamp: {word!r}")
 
+
+def _signed(sign: str | None, duration: str) -> int:
+    """ms"""
+    return parse_duration(duration) * (-1 if sign == "-" else 1)

@@ -25,7 +25,7 @@ from tsdb.testing.compare import (
 from tsdb.testing.loading import Loaded, Store, load
 from tsdb.testing.script import Case, Load
 
-OPTIONS = EngineOptions(delayed_name_removal=True, threads=1)
+OPTIONS = EngineOptions(delayed_name_removal=True, use_start_timestamps=True, threads=1)
 """The scripts of Prometheus assume that all feature switches are on."""
 
 _OF_THE_QUERY = re.compile(r"(start|end|range|step)\(\)")

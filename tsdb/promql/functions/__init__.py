@@ -21,6 +21,7 @@ from tsdb.promql.functions import (
     rates,
     scalars,
     sorting,
+    start_times,
     statistics,
     times,
 )
@@ -28,6 +29,7 @@ from tsdb.promql.functions.function import Function as Function
 
 FAMILIES = (
     arithmetic, calendar, times, scalars, sorting, labels, info, absent, histograms, rates, over_time, statistics,
+    start_times,
 )
 
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(

@@ -60,6 +60,8 @@ class RangeCall(VectorOperator):
         self.span = ast.Span() if isinstance(first, ast.Subquery) else first.span
         self._budget = call.budget
         self._keep_name, self._rescans, self._of_histograms = keep_name, rescans, of_histograms
+        self.of_starts: Callable[[RangeCall, Tile], Evaluated] | None = None
+        """Evaluates tiles of floats with start timestamps, where these are used."""
         self.of_subquery = any(isinstance(arg, ast.Subquery) for arg in call.node.args)
 
     @abstractmethod
@@ -103,9 +105,11 @@ class RangeCall(VectorOperator):
 
     def evaluate(self, tile: Tile) -> Evaluated:
         """Of a tile whose samples are floats, or may be taken for such."""
+        if self.of_starts is not None and tile.start_ts is not None:
+            return self.of_starts(self, tile)
         values, present = new_cells(tile.rows, self.env)
         count = 0
-        for rows, steps in self._parts(tile):
+        for rows, steps in self.parts(tile):
             begin, end = tile.begin[rows], tile.end[rows]
             longest = int((end - begin).max(initial=0))
             window = self.window
@@ -119,7 +123,7 @@ class RangeCall(VectorOperator):
                 values[rows, steps], present[rows, steps] = out, there
         return Evaluated(Cells(tile.first_row, values, present), count)
 
-    def _parts(self, tile: Tile) -> Iterator[tuple[slice, slice]]:
+    def parts(self, tile: Tile) -> Iterator[tuple[slice, slice]]:
         """Rows and steps for one call of the kernel. Checks the context before each but the first."""
         window, steps = self.window, self.env.steps.count
         visits = tile.ts.size

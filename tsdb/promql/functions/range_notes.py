@@ -1,4 +1,4 @@
-"""What range functions say of the native histograms in their windows, as Prometheus words it."""
+"""What range functions say of native histograms and start timestamps in their windows, as Prometheus words it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tsdb.promql.histograms.range_kernels import (
     NOT_GAUGE,
     SUBTRACTED,
 )
+from tsdb.promql.kernels.start_time_kernels import OVERLAPPING
 from tsdb.promql.literals import quote
 from tsdb.promql.operators.groups import NO_SYMBOL, label_values
 from tsdb.promql.operators.vector import Environment
@@ -31,6 +32,7 @@ _WITH_NAME: Final = (
     (NOT_GAUGE, "warning: this native histogram metric is not a gauge: "),
     (MIXED_SCHEMAS, "warning: vector contains a mix of histograms with exponential and custom buckets schemas for "
                     "metric name "),
+    (OVERLAPPING, "warning: samples count since before earlier ones (overlapping start timestamps) for metric name "),
     (IGNORED, "info: ignored histograms in a range containing both floats and histograms for metric name "),
 )
 _WITHOUT_NAME: Final = (

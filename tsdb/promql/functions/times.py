@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 
-from tsdb.model.errors import NotSupported
 from tsdb.promql.functions.function import VECTOR, Call, Function, OfHistograms
 from tsdb.promql.operators.cells import Mapped, unique
 from tsdb.promql.operators.step_invariant import sample_times
@@ -26,13 +25,7 @@ def _timestamp(call: Call) -> Operator:
     return unique(call.env, Mapped(call.env, child, at_step))
 
 
-def _start_timestamp(call: Call) -> Operator:
-    raise NotSupported("function start_timestamp is not supported yet")
-
-
 FUNCTIONS: Final = (
     Function(name="timestamp", arg_types=(VECTOR,), each_step=True, histograms=OfHistograms.SEES, build=_timestamp,
              doc="When each sample was taken, in seconds since 1970; of what is computed, the evaluation time."),
-    Function(name="start_timestamp", arg_types=(VECTOR,), experimental=True, histograms=OfHistograms.SEES,
-             build=_start_timestamp, doc="Since when each sample has been counting. Not built yet."),
 )

@@ -96,6 +96,7 @@ class RangeVector:
 
     source: TileSource
     window: Window
+    smoothed: bool = False
 
 
 class StoredTiles:
@@ -143,6 +144,10 @@ class InstantSelector(VectorOperator):
         """The times of the samples, instead of their values. To be asked for before anything else."""
         return InstantSelector(self.env, self._source, self._window, self._budget, timestamps=True)
 
+    def like(self, kind: Callable[[Environment, TileSource, Window, SampleBudget], InstantSelector]) -> InstantSelector:
+        """One of another kind of the same samples. To be asked for before anything else."""
+        return kind(self.env, self._source, self._window, self._budget)
+
     def _label(self) -> SeriesSet:
         series = self._source.series()
         return drop_metric_name(series, self.env) if self.gives_times else series
@@ -171,20 +176,20 @@ def new_cells(rows: int, env: Environment) -> tuple[NDArray[np.float64], NDArray
 
 def raw_samples(source: TileSource, env: Environment, budget: SampleBudget, window: Window,
                 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.float64]]], NDArray[np.uint8] | None]:
-    """The samples of each row in the window of the one step, stale markers left out, and the payload to which
-    boxed ones lead."""
+    """The samples of each row at which the window of the one step looks, stale markers left out, and the payload to
+    which boxed ones lead."""
     histograms = Histograms(env.context)
 
     def cut(tile: Tile) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         count_windows(env, tile, window)
-        rows, cells = [], tile.values
+        rows, cells, oldest = [], tile.values, window.mint()
         if tile.payload is not None:
             there = in_rows(tile)
             budget.hold(held_samples(cells, there, tile.payload))
             cells = histograms.keep(cells, there, tile.payload)
         for begin, end in zip(tile.begin.tolist(), tile.end.tolist(), strict=True):
             ts, values = tile.ts[begin:end], cells[begin:end]
-            live = (values.view(np.uint64) != STALE_NAN) & (ts > window.first - window.width) & (ts <= window.first)
+            live = (values.view(np.uint64) != STALE_NAN) & (ts >= oldest) & (ts <= window.maxt(1))
             rows.append((ts[live], values[live]))
         return rows
 

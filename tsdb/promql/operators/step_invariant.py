@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -35,10 +35,15 @@ class StepInvariant(VectorOperator):
 def sample_times(operator: Operator) -> Operator | None:
     """An operator with the times of the samples that a selector gives, instead of their values; None: it is none, or
     gives times already."""
+    return of_selector(operator, InstantSelector.timestamps)
+
+
+def of_selector(operator: Operator, change: Callable[[InstantSelector], Operator]) -> Operator | None:
+    """An operator with what `change` makes of a selector; None: it is none, or gives times already."""
     if isinstance(operator, Measured):
-        times = sample_times(operator.child)
-        return None if times is None else operator.of(times)
+        changed = of_selector(operator.child, change)
+        return None if changed is None else operator.of(changed)
     if isinstance(operator, StepInvariant):
-        times = sample_times(operator.child)
-        return None if times is None else StepInvariant(operator.env, times)
-    return operator.timestamps() if isinstance(operator, InstantSelector) and not operator.gives_times else None
+        changed = of_selector(operator.child, change)
+        return None if changed is None else StepInvariant(operator.env, changed)
+    return change(operator) if isinstance(operator, InstantSelector) and not operator.gives_times else None

@@ -106,6 +106,8 @@ class Environment:
     mark rows in `SeriesSet.drop_name` and keep the name. `operators.groups.drop_metric_name` does either."""
     subquery: bool = False
     """Whether this is within a subquery."""
+    start_timestamps: bool = False
+    """Whether functions use since when samples have been counting (Prometheus' feature use-start-timestamps)."""
 
     def map_tiles(self, count: int, function: Callable[[int], T]) -> Iterator[T]:
         """function(0), … function(count - 1) in this order, computed by `context.threads` threads, a few ahead of the

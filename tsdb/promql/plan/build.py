@@ -18,9 +18,11 @@ from tsdb.promql.aggregations.aggregation import Grouping
 from tsdb.promql.ast import Expr
 from tsdb.promql.functions import FUNCTIONS
 from tsdb.promql.functions.arithmetic import negated
+from tsdb.promql.functions.forms import form
 from tsdb.promql.functions.function import Argument, Call
 from tsdb.promql.operators.binary import build_binary
 from tsdb.promql.operators.cells import constant
+from tsdb.promql.operators.extended_selectors import SmoothedSelector
 from tsdb.promql.operators.measured import Measured
 from tsdb.promql.operators.selectors import InstantSelector, RangeVector, SampleBudget, StoredTiles, Window
 from tsdb.promql.operators.shared import Shared
@@ -40,7 +42,7 @@ def build(plan: Plan, capture: Capture, context: RequestContext, annotations: An
     """The operator at the root; a range vector or a string where the query is just that. `capture` is of the plan's
     selections. Raises NotSupported, ExecutionError."""
     env = Environment(plan.steps, context, capture.symbols, annotations, executor,
-                      plan.options.delayed_name_removal)
+                      plan.options.delayed_name_removal, start_timestamps=plan.options.start_timestamps)
     return _Builder(plan, capture, SampleBudget(context), explanation).expression(plan.expr, env)
 
 
@@ -126,12 +128,13 @@ class _Builder:
 
     def _instant_selector(self, node: ast.VectorSelector, env: Environment) -> Operator:
         window = self._plan.instant_window(node, env.steps)
-        return InstantSelector(env, self._tiles(node, window, env), window, self._budget)
+        kind = SmoothedSelector if node.smoothed else InstantSelector
+        return kind(env, self._tiles(node, window, env), window, self._budget)
 
     def _range_vector(self, node: ast.MatrixSelector | ast.Subquery, env: Environment) -> RangeVector:
         window = self._plan.range_window(node, env.steps)
         if isinstance(node, ast.MatrixSelector):
-            return RangeVector(self._tiles(node.vector, window, env), window)
+            return RangeVector(self._tiles(node.vector, window, env), window, smoothed=node.vector.smoothed)
         inner = replace(env, steps=self._plan.subquery_steps(node, env.steps), subquery=True)
         if inner.steps.count <= 0:
             return RangeVector(NoTiles(env.symbols), window)
@@ -142,9 +145,9 @@ class _Builder:
     def _call(self, node: ast.Call, env: Environment) -> Operator:
         if any(isinstance(arg, ast.Paren) for arg in node.args):
             node = replace(node, args=tuple(map(_bare, node.args)))
-        function = FUNCTIONS[node.function]
+        build_form = form(FUNCTIONS[node.function], node, env.start_timestamps)
         args = tuple(self.expression(arg, env) for arg in node.args)
-        return function.build(Call(node, args, self._next_part(env), self._plan.steps, self._budget))
+        return build_form(Call(node, args, self._next_part(env), self._plan.steps, self._budget))
 
     def _aggregate(self, node: ast.Aggregate, env: Environment) -> Operator:
         if isinstance(node.param, ast.Paren):

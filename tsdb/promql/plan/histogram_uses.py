@@ -22,7 +22,9 @@ def histogram_uses(expr: Expr) -> dict[int, HistogramUse]:
 def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> None:
     match expr:
         case ast.VectorSelector():
-            uses[id(expr)] = use
+            uses[id(expr)] = HistogramUse("smoothed selectors") if expr.smoothed and use is _SHOWN else use
+        case ast.MatrixSelector() if expr.vector.anchored or expr.vector.smoothed:
+            use = HistogramUse("anchored and smoothed ranges")
         case ast.Unary(op="-"):
             use = HistogramUse("operator -")
         case ast.Call(function=name, args=args):

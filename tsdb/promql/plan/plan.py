@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tsdb.model.errors import ExecutionError, NotSupported
+from tsdb.model.errors import ExecutionError
 from tsdb.model.tiles import Selection
 from tsdb.promql import ast
 from tsdb.promql.ast import AtKind, Expr
@@ -17,6 +17,7 @@ from tsdb.promql.optimiser.common_subexpressions import CommonSubexpressions
 from tsdb.promql.optimiser.step_invariant import StepInvariance
 from tsdb.promql.plan.histogram_uses import histogram_uses
 from tsdb.promql.plan.preparation import prepared
+from tsdb.promql.plan.start_time_uses import selectors_with_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,19 @@ class PlanOptions:
     default_step_ms: int
     """The step of a subquery that names none."""
     delayed_name_removal: bool = False
+    start_timestamps: bool = False
+    """Whether functions use since when samples have been counting."""
 
 
 class Plan:
-    """The plan of one query at `steps` (step 0: an instant query). Raises NotSupported, ExecutionError."""
+    """The plan of one query at `steps` (step 0: an instant query). Raises ExecutionError."""
 
     def __init__(self, expr: Expr, steps: Steps, options: PlanOptions) -> None:
         self.expr, self.steps, self.options = prepared(expr, steps), steps, options
         self._invariance = StepInvariance()
         self._selections: dict[Selection, int] = {}
         self._histogram_uses = histogram_uses(self.expr)
+        self._with_starts = selectors_with_starts(self.expr) if options.start_timestamps else frozenset()
         self.common = CommonSubexpressions(self._histogram_uses)
         self._collect(self.expr, steps)
 
@@ -52,9 +56,9 @@ class Plan:
         return self._invariance.scope(expr, steps)
 
     def instant_window(self, node: ast.VectorSelector, steps: Steps) -> Window:
-        if node.anchored or node.smoothed:
-            raise NotSupported(f"not supported yet: the modifier {'anchored' if node.anchored else 'smoothed'}")
-        return self._window(node.at, node.offset, steps, self.options.lookback_ms)
+        lookback = self.options.lookback_ms
+        window = self._window(node.at, node.offset, steps, lookback)
+        return replace(window, after=lookback) if node.smoothed else window
 
     def range_window(self, node: ast.MatrixSelector | ast.Subquery, steps: Steps) -> Window:
         width = self.duration(node.range)
@@ -62,7 +66,9 @@ class Plan:
             raise ExecutionError("duration must be greater than 0")
         if isinstance(node, ast.Subquery):
             return self._window(node.at, node.offset, steps, width)
-        return replace(self.instant_window(node.vector, steps), width=width)
+        window = replace(self.instant_window(node.vector, steps), width=width)
+        extended = node.vector.anchored or node.vector.smoothed
+        return replace(window, before=self.options.lookback_ms) if extended else window
 
     def subquery_steps(self, node: ast.Subquery, steps: Steps) -> Steps:
         step = self.options.default_step_ms if node.step is None else self.duration(node.step)
@@ -71,7 +77,7 @@ class Plan:
         return inner_steps(self.range_window(node, steps), step, steps.count)
 
     def selection(self, node: ast.VectorSelector, window: Window, steps: Steps) -> Selection:
-        return Selection(node.matchers, window.mint(), window.maxt(steps.count))
+        return Selection(node.matchers, window.mint(), window.maxt(steps.count), id(node) in self._with_starts)
 
     def index(self, selection: Selection) -> int:
         return self._selections[selection]
