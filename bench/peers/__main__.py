@@ -205,6 +205,9 @@ class Bench:
             idle, began = server.cpu(), time.monotonic()
             time.sleep(3)
             self.result["idle_cores"] = (server.cpu() - idle) / (time.monotonic() - began)
+            if self.options.flush_first:
+                log(f"{self.target.name}: {self.target.before_disk(server)}")
+                server.settle(least=2)
             self.queries(server)
             disk = self.result["disk"] = {"as_is": self.target.disk(self.folder(rep), self.data.samples)}
             disk["preparation"] = self.target.before_disk(server)
@@ -365,6 +368,8 @@ def main() -> None:
     p.add_argument("--cmd-config", help="a template, written with {dir} and {port} filled in to {dir}/NAME")
     p.add_argument("--cmd-config-name", default="tsdb.yml", metavar="NAME")
     p.add_argument("--cmd-flush", nargs="*", default=[], help="URL paths to POST before disk is measured")
+    p.add_argument("--flush-first", action="store_true",
+                   help="before the queries, too: of --cmd (--cmd-flush) and VictoriaMetrics, data lie as they stay")
     p.add_argument("--cmd-wal", nargs="*", default=["wal*", "*.wal", "chunks_head*"],
                    help="names (globs) that are not persistent blocks")
     p.add_argument("--cmd-env", nargs="*", default=[], metavar="K=V")

@@ -16,7 +16,8 @@ from tests.client import Client
 from tests.ingest.native_families import family, native_fields
 from tests.ingest.sender import message, varint
 from tests.ingest.test_metric_families import GAUGE_HISTOGRAM, HISTOGRAM, Exemplar, double, integer, pairs
-from tests.processes import TSDB, Process, free_port, wait_until
+from tests.processes import wait_until
+from tests.server.beside_prometheus import both_servers
 from tests.targets import TargetServer
 from tsdb.model.native_histograms import NativeHistogram
 
@@ -310,7 +311,7 @@ def label_messages() -> bytes:
 @pytest.fixture(scope="module")
 def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Client]]:
     """Prometheus, and us; both scrape each body as each of the JOBS says."""
-    folder, ports = tmp_path_factory.mktemp("converted"), (free_port(), free_port())
+    folder = tmp_path_factory.mktemp("converted")
     with TargetServer() as targets:
         answers = bodies()
         for path, answer in answers.items():
@@ -320,21 +321,11 @@ def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) 
                         "scrape_configs:\n" + "".join(
             f"- {{job_name: {job}-{path}, metrics_path: /{path}, static_configs: [{{targets: ['{targets.address}']}}]"
             f"{', ' if more else ''}{more}}}\n" for job, more in JOBS.items() for path in answers))
-        shared = [f"--config.file={file}", "--enable-feature=native-histograms,exemplar-storage"]
-        processes = [
-            Process([peer("prometheus"), *shared, f"--storage.tsdb.path={folder}/prometheus",
-                     f"--web.listen-address=127.0.0.1:{ports[0]}"], folder / "prometheus.log", ports[0]),
-            Process([TSDB, "serve", *shared, f"--storage.tsdb.path={folder}/data",
-                     f"--web.listen-address=127.0.0.1:{ports[1]}"], folder / "tsdb.log", ports[1]),
-        ]
-        try:
-            clients = [process.wait_ready().client for process in processes]
+        flags = ["--enable-feature=native-histograms,exemplar-storage"]
+        with both_servers(peer("prometheus"), folder, flags) as clients:
             wait_until(lambda: all(len(result(client, "count_over_time(up[1m]) > 1")) == len(JOBS) * len(answers)
                                    for client in clients), "both have scraped twice")
-            yield clients[0], clients[1]
-        finally:
-            for process in processes:
-                process.kill()
+            yield clients
 
 
 def result(client: Client, expr: str) -> Any:

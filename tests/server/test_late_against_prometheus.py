@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client import Client
-from tests.processes import TSDB, Process, free_port
+from tests.server.beside_prometheus import both_servers
 
 pytestmark = pytest.mark.peer
 
@@ -34,22 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(peer: Callable[[str], Path], folder: Path) -> Iterator[tuple[Client, Client]]:
     """Prometheus, and us."""
-    tmp_path, ports = folder, (free_port(), free_port())
-    file = tmp_path / "prometheus.yml"
-    file.write_text(config(WINDOWS[0]))
-    shared = [f"--config.file={file}", "--web.enable-lifecycle", "--web.enable-remote-write-receiver"]
-    processes = [
-        Process([peer("prometheus"), *shared, f"--storage.tsdb.path={tmp_path}/prometheus", "--log.level=warn",
-                 f"--web.listen-address=127.0.0.1:{ports[0]}"], tmp_path / "prometheus.log", ports[0]),
-        Process([TSDB, "serve", *shared, f"--storage.tsdb.path={tmp_path}/data",
-                 f"--web.listen-address=127.0.0.1:{ports[1]}"], tmp_path / "tsdb.log", ports[1]),
-    ]
-    try:
-        clients = [process.wait_ready().client for process in processes]
-        yield clients[0], clients[1]
-    finally:
-        for process in processes:
-            process.kill()
+    (folder / "prometheus.yml").write_text(config(WINDOWS[0]))
+    flags = "--web.enable-lifecycle", "--web.enable-remote-write-receiver"
+    with both_servers(peer("prometheus"), folder, flags) as clients:
+        yield clients
 
 
 def reason(text: str) -> str:

@@ -18,7 +18,8 @@ from tests.ingest.messages import V1, histogram_message
 from tests.ingest.native_families import family, native_fields
 from tests.ingest.sender import compress, message
 from tests.ingest.test_metric_families import GAUGE_HISTOGRAM, HISTOGRAM, Exemplar, double, integer
-from tests.processes import TSDB, Process, free_port, wait_until
+from tests.processes import wait_until
+from tests.server.beside_prometheus import both_servers
 from tests.targets import TargetServer
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, ResetHint, Spans
@@ -42,27 +43,17 @@ JOBS = {
 @pytest.fixture(scope="module")
 def both(peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Client]]:
     """Prometheus, and us; both scrape one target as each of the JOBS says."""
-    folder, ports = tmp_path_factory.mktemp("native"), (free_port(), free_port())
+    folder = tmp_path_factory.mktemp("native")
     with TargetServer() as targets:
         targets.behave("/metrics", Answer(exposed(), PROTOBUF))
         file = folder / "prometheus.yml"
         file.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(
             f"- job_name: {name}\n  static_configs: [{{targets: ['{targets.address}']}}]\n  {more}\n"
             for name, more in JOBS.items()))
-        shared = [f"--config.file={file}", "--web.enable-remote-write-receiver", "--web.enable-admin-api",
-                  "--enable-feature=native-histograms,exemplar-storage"]
-        processes = [
-            Process([peer("prometheus"), *shared, f"--storage.tsdb.path={folder}/prometheus",
-                     f"--web.listen-address=127.0.0.1:{ports[0]}"], folder / "prometheus.log", ports[0]),
-            Process([TSDB, "serve", *shared, f"--storage.tsdb.path={folder}/data",
-                     f"--web.listen-address=127.0.0.1:{ports[1]}"], folder / "tsdb.log", ports[1]),
-        ]
-        try:
-            clients = [process.wait_ready().client for process in processes]
-            yield clients[0], clients[1]
-        finally:
-            for process in processes:
-                process.kill()
+        flags = ["--web.enable-remote-write-receiver", "--web.enable-admin-api",
+                 "--enable-feature=native-histograms,exemplar-storage"]
+        with both_servers(peer("prometheus"), folder, flags) as clients:
+            yield clients
 
 
 def made(chance: random.Random, floats: bool, custom: bool) -> NativeHistogram:
