@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,7 @@ def promql(files: tuple[Path, ...], early_names: bool, quiet: bool) -> None:
     """
     from tsdb.kernels import warm_up
     from tsdb.model.errors import ConfigError
-    from tsdb.promql import EngineOptions
-    from tsdb.testing.run import run_cases
+    from tsdb.testing.run import OPTIONS, run_cases
     from tsdb.testing.script import read_script
 
     warm_up(None)
@@ -80,7 +80,7 @@ def promql(files: tuple[Path, ...], early_names: bool, quiet: bool) -> None:
             click.echo(f"tsdb: {problem}", err=True)
             code = UNREADABLE
             continue
-        outcome = run_cases(cases, EngineOptions(delayed_name_removal=not early_names, threads=1))
+        outcome = run_cases(cases, replace(OPTIONS, delayed_name_removal=not early_names))
         passed, total = passed + outcome.passed, total + outcome.total
         if outcome.passed < outcome.total:
             code = max(code, FAILED)

@@ -13,7 +13,9 @@ class Meaning(Enum):
     NOT_BUILT = "not built"
 
 
-_ACTED = "auto-reload-config extra-scrape-metrics native-histograms promql-delayed-name-removal"
+_ACTED = """
+    auto-reload-config extra-scrape-metrics native-histograms promql-delayed-name-removal use-start-timestamps
+"""
 _ALWAYS = """
     auto-gomaxprocs auto-gomemlimit exemplar-storage expand-external-labels metadata-wal-records
     new-service-discovery-manager no-default-scrape-port promql-at-modifier promql-binop-fill-modifiers
@@ -26,7 +28,7 @@ _NOT_BUILT = """
     agent concurrent-rule-eval created-timestamp-zero-ingestion delayed-compaction fast-startup
     memory-snapshot-on-shutdown old-ui ooo-native-histograms otlp-deltatocumulative
     otlp-native-delta-ingestion otlp-write-receiver type-and-unit-labels
-    use-start-timestamps use-uncached-io xor2-encoding
+    use-uncached-io xor2-encoding
 """
 
 FEATURES: dict[str, Meaning] = {

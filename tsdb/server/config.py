@@ -81,6 +81,11 @@ class QueryConfig(Section, frozen=True):
     lookback_delta: Annotated[
         Duration, key("How far a selector looks back for the newest sample.", reloadable=True)
     ] = Duration.of("5m")
+    use_start_timestamps: Annotated[
+        bool,
+        key("Whether `rate`, `irate`, `increase` and `resets` use since when samples have been counting, where that is "
+            "known, and `start_timestamp` gives it. The feature `use-start-timestamps` switches it on, too."),
+    ] = False
 
 
 class WalConfig(Section, frozen=True):

@@ -321,7 +321,9 @@ def open_storage(data: Path, report: Report | None) -> Open:
         query = services.config.query
         options = EngineOptions(lookback_delta_ms=query.lookback_delta, threads=services.query_threads,
                                 default_step_ms=services.config.global_.evaluation_interval, nice=QUERY_NICE,
-                                delayed_name_removal="promql-delayed-name-removal" in services.options.features)
+                                delayed_name_removal="promql-delayed-name-removal" in services.options.features,
+                                use_start_timestamps=query.use_start_timestamps
+                                or "use-start-timestamps" in services.options.features)
         engine = Engine(storage, options)
         threading.Thread(target=_rehearse, args=(services, engine), name="rehearsal", daemon=True).start()
         return storage, engine
