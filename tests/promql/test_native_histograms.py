@@ -135,15 +135,35 @@ def test_what_only_asks_for_presence_takes_any_sample(engine: Engine, expr: str,
     assert [row["value"][1] for row in rows] == ([] if value is None else [value])
 
 
-@pytest.mark.parametrize(("expr", "who"), [
-    ("other * 2", "operator *"), ("-other", "operator -"), ("other > 1", "operator >"),
-    ("float + on (job) (other or other)", "operator +"), ("vector(scalar(float)) + other", "operator +"),
+INCOMPATIBLE = "PromQL info: incompatible sample types encountered for binary operator "
+DOUBLED = NativeHistogram(0, 36.8, 24, 0.001, 4, ((0, 2), (1, 2)), ((0, 2),), (2, 4, 2, 2), (6, 4))
+LEFT = NativeHistogram(0, -4.949747468305834, 5, 0.001, 0, negative_spans=((0, 2),), negative=(3, 2))
+
+
+@pytest.mark.parametrize(("expr", "expected", "said"), [
+    ("other * 2", DOUBLED, ""), ("2 * other", DOUBLED, ""), ("other + other", DOUBLED, ""),
+    ("other / 0.5", DOUBLED, ""),
+    ("other * on (job) (float + 1)", DOUBLED, ""), ("--other", PLAIN, ""), ("other - (-other)", DOUBLED, ""),
+    ("other == other", PLAIN, ""), ("other == bool other", 1.0, ""), ("other != other", None, ""),
+    ("other == bool (other * 2)", 0.0, ""), ("other </ -0.001", LEFT, ""),
+    ("other + 1", None, f'{INCOMPATIBLE}"+": histogram + float (1:1)'),
+    ("1 / other", None, f'{INCOMPATIBLE}"/": float / histogram (1:1)'),
+    ("other >bool 1", None, f'{INCOMPATIBLE}">": histogram > float (1:1)'),
+    ("other * other", None, f'{INCOMPATIBLE}"*": histogram * histogram (1:1)'),
+    ("float </ on (job) float", None, f'{INCOMPATIBLE}"</": float </ float (1:1)'),
+    ("1 </ other", None, f'{INCOMPATIBLE}"</": float </ histogram (1:1)'),
+    ("(other @ 0) + ignoring (job) group_left () (mixed @ 240)", None,
+     "PromQL warning: incompatible bucket layout encountered for binary operator + (1:1)"),
+    ("nothing + fill (3) other", None, f'{INCOMPATIBLE}"+": float + histogram (1:1)'),
+    ("nothing * fill (2) other", DOUBLED, ""),
+    ("other + (other and on (job) float)", DOUBLED, ""), ("nothing or other * 2", DOUBLED, ""),
 ])
-def test_who_would_compute_with_them_refuses(engine: Engine, expr: str, who: str) -> None:
-    with pytest.raises(NotSupported, match="not supported yet") as problem:
-        engine.query(expr, MINUTE)
-    if "function" not in str(problem.value):
-        assert str(problem.value) == f"native histograms in {who} are not supported yet"
+def test_operators(engine: Engine, expr: str, expected: NativeHistogram | float | None, said: str) -> None:
+    result = engine.query(expr, MINUTE)
+    assert result.warnings + result.infos == ([said] if said else [])
+    values = [row["histogram" if "histogram" in row else "value"][1] for row in shown(result)]
+    one = histogram_json(expected) if isinstance(expected, NativeHistogram) else str(expected).removesuffix(".0")
+    assert values == ([] if expected is None else [one] * 3)
 
 
 def test_floats_are_computed_with_beside_histograms(engine: Engine) -> None:

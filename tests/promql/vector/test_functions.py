@@ -29,9 +29,9 @@ from tsdb.model.errors import ExecutionError
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.promql import ast
 from tsdb.promql.functions import FUNCTIONS
-from tsdb.promql.functions.arithmetic import negated
 from tsdb.promql.functions.function import Call
 from tsdb.promql.functions.sorting import natural_compare
+from tsdb.promql.operators.binary import build_negation
 from tsdb.promql.operators.selectors import SampleBudget
 from tsdb.promql.operators.vector import Environment, Operator
 from tsdb.testing.memory_storage import labels_of
@@ -150,13 +150,17 @@ def test_scalar_needs_exactly_one_cell() -> None:
     assert [repr(value) for value in row] == ["1.0", "5.0", "nan", "nan"]
 
 
+def minus(child: Operator, env: Environment) -> Operator:
+    return build_negation(ast.Unary("-", ast.NumberLiteral(0)), child, env)
+
+
 def test_unary_minus_drops_the_name_and_merges_rows_that_take_turns() -> None:
     env = environment(2)
     rows = vector(env, ({"__name__": "p", "a": "x"}, [2, None]), ({"__name__": "q", "a": "x"}, [None, 4]))
-    assert read(negated(rows, env)) == [((("a", "x"),), [-2, -4])]
+    assert read(minus(rows, env)) == [((("a", "x"),), [-2, -4])]
     with pytest.raises(ExecutionError, match="vector cannot contain metrics with the same labelset"):
         both = vector(env, ({"__name__": "p", "a": "x"}, [2, None]), ({"__name__": "q", "a": "x"}, [3, 4]))
-        read(negated(both, env))
+        read(minus(both, env))
 
 
 def selector(*matchers: Matcher) -> ast.VectorSelector:
@@ -281,8 +285,8 @@ def test_label_join_of_any_rows(rows: Vector, separator: str) -> None:
 
 def test_names_that_are_set_on_purpose_stay_under_delayed_removal() -> None:
     env = environment(1, delayed=True)
-    minus = negated(vector(env, ({"__name__": "m", "a": "x"}, [1])), env)
-    replaced = call(env, "label_replace", minus, "__name__", "n", "a", "x").series()
+    child = minus(vector(env, ({"__name__": "m", "a": "x"}, [1])), env)
+    replaced = call(env, "label_replace", child, "__name__", "n", "a", "x").series()
     assert replaced.labels(0)["__name__"] == "n"
     assert replaced.drop_name is not None and not replaced.drop_name.any()
 

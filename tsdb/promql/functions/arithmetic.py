@@ -26,11 +26,6 @@ def per_cell(env: Environment, child: Operator, compute: Callable[[Numbers], Num
     return unique(env, Mapped(env, FloatsOnly(env, child), tile_by_tile, keep_name=child.type == ValueType.SCALAR))
 
 
-def negated(child: Operator, env: Environment) -> Operator:
-    """Unary minus. No NaN gets a sign: some bits of negative ones mean native histograms."""
-    return per_cell(env, child, lambda v: np.where(np.isnan(v), np.nan, -v))
-
-
 def _of_number(compute: Callable[[Numbers], Numbers]) -> Build:
     return lambda call: per_cell(call.env, call.operators[0], compute)
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.registry import kernel
 
-ADD, SUB, MUL, DIV, MOD, POW, ATAN2 = range(7)
-COMPARE = 8
+ADD, SUB, MUL, DIV, MOD, POW, ATAN2, TRIM_UPPER, TRIM_LOWER = range(9)
+"""Trimming is of native histograms (`tsdb.promql.histograms`); what floats become is no matter."""
+COMPARE = 16
 LESS, EQUAL, GREATER, UNORDERED = 1, 2, 4, 8
 """A comparison is COMPARE << 4 | the outcomes for which it is true."""
 

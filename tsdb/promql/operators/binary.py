@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,29 +23,31 @@ from tsdb.promql.kernels.binary_kernels import (
     MUL,
     POW,
     SUB,
+    TRIM_LOWER,
+    TRIM_UPPER,
     UNORDERED,
     combine_rows,
 )
 from tsdb.promql.literals import quote
+from tsdb.promql.operators.binary_histograms import Combination
 from tsdb.promql.operators.binary_vectors import VectorBinary
 from tsdb.promql.operators.cells import (
-    Mapped,
-    Nothing,
     Scalar,
     Unique,
     VectorOperator,
+    constant,
     mark_present,
     scalar_values,
     unique,
 )
 from tsdb.promql.operators.fill import filled
-from tsdb.promql.operators.groups import concatenate, match_groups, take
+from tsdb.promql.operators.groups import concatenate, drop_metric_name, match_groups, take
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
 _ARITHMETIC = {"+": ADD, "-": SUB, "*": MUL, "/": DIV, "%": MOD, "^": POW, "atan2": ATAN2}
 _COMPARISONS = {"==": EQUAL, "!=": LESS | GREATER | UNORDERED, "<": LESS, "<=": LESS | EQUAL, ">": GREATER,
                 ">=": GREATER | EQUAL}
-_OF_HISTOGRAMS = ("</", ">/")
+_TRIMS = {"</": TRIM_UPPER, ">/": TRIM_LOWER}
 """Operators that no float has."""
 
 
@@ -54,37 +55,27 @@ def build_binary(node: ast.Binary, left: Operator, right: Operator, env: Environ
     """The operator of a binary expression. Raises ExecutionError for what no data can make right."""
     if node.op in ("and", "or", "unless"):
         return _build_set_operator(node, left, right, env)
-    if node.op in _OF_HISTOGRAMS:
-        if left.type == right.type == ValueType.SCALAR:
-            raise ExecutionError(f"operator {quote(node.op)} not allowed for Scalar operations")
-        return Incompatible(env, build_binary(replace(node, op="+"), left, right, env), node)
-    op = _ARITHMETIC[node.op] if node.op in _ARITHMETIC else COMPARE << 4 | _COMPARISONS[node.op]
+    op = (_ARITHMETIC | _TRIMS).get(node.op, COMPARE << 4 | _COMPARISONS.get(node.op, 0))
     if left.type == ValueType.SCALAR and right.type == ValueType.SCALAR:
+        if node.op in _TRIMS:
+            raise ExecutionError(f"operator {quote(node.op)} not allowed for Scalar operations")
         return _scalars(op, left, right, env)
     if right.type == ValueType.SCALAR:
-        return _with_scalar(op, node.return_bool, left, right, False, env)
+        return _with_scalar(WithScalar(op, node, left, right, False, env))
     if left.type == ValueType.SCALAR:
-        return _with_scalar(op, node.return_bool, right, left, True, env)
+        return _with_scalar(WithScalar(op, node, right, left, True, env))
     matching = node.matching or ast.VectorMatching()
     if matching.card == Card.MANY_TO_MANY:
         raise ExecutionError(f"many-to-many matching is for set operators, not for {node.op}")
-    return Unique(env, VectorBinary(op, node.return_bool, matching, *filled(left, right, matching, env), env))
+    return Unique(env, VectorBinary(op, node, matching, *filled(left, right, matching, env), env))
 
 
-class Incompatible(Nothing):
-    """An operator that nothing can be done with: an info says so, where there is something to do."""
-
-    def __init__(self, env: Environment, matched: Operator, node: ast.Binary) -> None:
-        super().__init__(env, matched)
-        self._node = node
-
-    def cells(self) -> Iterator[Cells]:
-        met = [bool(tile.present.any()) for tile in self.child.cells()]
-        if any(met):
-            self.env.annotations.inform(
-                f"PromQL info: incompatible sample types encountered for binary operator {quote(self._node.op)}: "
-                f"float {self._node.op} float", self._node.span)
-        return iter(())
+def build_negation(node: ast.Unary, child: Operator, env: Environment) -> Operator:
+    """Unary minus: a product, so that no NaN gets a sign (some bits of negative ones mean native histograms)."""
+    minus = constant(env, -1.0)
+    if child.type == ValueType.SCALAR:
+        return _scalars(MUL, child, minus, env)
+    return _with_scalar(WithScalar(MUL, node, child, minus, False, env))
 
 
 def _scalars(op: int, left: Operator, right: Operator, env: Environment) -> Operator:
@@ -98,21 +89,32 @@ def _scalars(op: int, left: Operator, right: Operator, env: Environment) -> Oper
     return Scalar(env, compute)
 
 
-def _with_scalar(op: int, return_bool: bool, vector: Operator, scalar: Operator, swapped: bool,
-                 env: Environment) -> Operator:
-    """A comparison keeps the vector's value, on whichever side it is."""
-    here = np.ones((1, env.steps.count), np.bool_)
+def _with_scalar(operator: WithScalar) -> Operator:
+    return operator if operator.keeps_name else unique(operator.env, operator)
 
-    def compute(tile: Cells, number: NDArray[np.float64]) -> Cells:
-        rows = len(tile.values)
-        out = Cells(tile.first_row, np.empty(tile.values.shape), np.empty(tile.values.shape, np.bool_))
-        combine_rows(op, swapped, True, return_bool, tile.values, tile.present, number.reshape(1, -1), here,
-                     np.arange(rows), np.zeros(rows, np.int64), out.values, out.present)
-        return out
 
-    keep_name = op >= COMPARE << 4 and not return_bool
-    operator = Mapped(env, vector, compute, [scalar], keep_name=keep_name)
-    return operator if keep_name else unique(env, operator)
+class WithScalar(VectorOperator):
+    """A vector's cells and a scalar. A comparison keeps the vector's value, on whichever side it is."""
+
+    def __init__(self, op: int, node: ast.Binary | ast.Unary, vector: Operator, scalar: Operator, swapped: bool,
+                 env: Environment) -> None:
+        super().__init__(env)
+        return_bool = isinstance(node, ast.Binary) and node.return_bool
+        self._vector, self._scalar = vector, scalar
+        self._combination = Combination(op, return_bool, swapped, node, env)
+        self.keeps_name = op >= TRIM_UPPER and not return_bool
+
+    def _label(self) -> SeriesSet:
+        series = self._vector.series()
+        return series if self.keeps_name else drop_metric_name(series, self.env)
+
+    def cells(self) -> Iterator[Cells]:
+        number = Cells(0, scalar_values(self._scalar).reshape(1, -1), np.ones((1, self.env.steps.count), np.bool_))
+        for tile in self._vector.cells():
+            rows = len(tile.values)
+            yield self._combination.combine(tile.first_row, tile, number, np.arange(rows), np.zeros(rows, np.int64),
+                                            keep_many=True)
+        self._combination.close()
 
 
 def _build_set_operator(node: ast.Binary, left: Operator, right: Operator, env: Environment) -> Operator:

@@ -12,8 +12,9 @@ from tsdb.model.errors import ExecutionError
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
 from tsdb.promql.ast import Card
-from tsdb.promql.kernels.binary_kernels import COMPARE, combine_rows
+from tsdb.promql.kernels.binary_kernels import TRIM_UPPER
 from tsdb.promql.number_text import labels_text
+from tsdb.promql.operators.binary_histograms import Combination
 from tsdb.promql.operators.cells import VectorOperator, count_present
 from tsdb.promql.operators.groups import (
     METADATA_LABELS,
@@ -32,12 +33,13 @@ from tsdb.promql.operators.vector import Cells, Environment, Operator
 class VectorBinary(VectorOperator):
     """An arithmetic operator or comparison between vectors. Rows of the result may be equal."""
 
-    def __init__(self, op: int, return_bool: bool, matching: ast.VectorMatching, left: Operator, right: Operator,
+    def __init__(self, op: int, node: ast.Binary, matching: ast.VectorMatching, left: Operator, right: Operator,
                  env: Environment) -> None:
         super().__init__(env)
-        self._op, self._return_bool, self._matching = op, return_bool, matching
+        self._op, self._return_bool, self._matching = op, node.return_bool, matching
         self._swapped = matching.card == Card.ONE_TO_MANY
         self._many, self._one = (right, left) if self._swapped else (left, right)
+        self._combination = Combination(op, node.return_bool, self._swapped, node, env)
         self._found: Pairs | None = None
 
     @property
@@ -50,7 +52,7 @@ class VectorBinary(VectorOperator):
         many, one = self._many.series(), self._one.series()
         pairs = self._found = match(many, one, self._matching)
         series = many if np.array_equal(pairs.many, np.arange(len(many))) else take(many, pairs.many)
-        if self._op < COMPARE << 4:
+        if self._op < TRIM_UPPER:
             series = replace(without_labels(series, METADATA_LABELS), drop_name=None)
         if self._matching.card == Card.ONE_TO_ONE:
             names = self._matching.labels
@@ -81,10 +83,7 @@ class VectorBinary(VectorOperator):
             rows, partner = pairs.many[begin:end] - first, pairs.partner[begin:end]
             one = partners.rows(int(partner.min()), int(partner.max()))
             partner = partner - one.first_row
-            shape = (end - begin, self.env.steps.count)
-            out = Cells(begin, np.empty(shape), np.empty(shape, np.bool_))
-            combine_rows(self._op, self._swapped, False, self._return_bool, tile.values, tile.present, one.values,
-                         one.present, rows, partner, out.values, out.present)
+            out = self._combination.combine(begin, tile, one, rows, partner)
             if doubtful.size:
                 among = slice(*np.searchsorted(doubtful, (begin, end)))
                 inside = doubtful[among] - begin
@@ -92,6 +91,7 @@ class VectorBinary(VectorOperator):
                 self._refuse_repetition(hits)
             yield out
         partners.close()
+        self._combination.close()
         self.env.context.reserve(-hits.nbytes)
 
     def _doubtful(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

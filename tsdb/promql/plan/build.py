@@ -17,10 +17,9 @@ from tsdb.promql.aggregations import AGGREGATIONS
 from tsdb.promql.aggregations.aggregation import Grouping
 from tsdb.promql.ast import Expr
 from tsdb.promql.functions import FUNCTIONS
-from tsdb.promql.functions.arithmetic import negated
 from tsdb.promql.functions.forms import form
 from tsdb.promql.functions.function import Argument, Call
-from tsdb.promql.operators.binary import build_binary
+from tsdb.promql.operators.binary import build_binary, build_negation
 from tsdb.promql.operators.cells import constant
 from tsdb.promql.operators.extended_selectors import SmoothedSelector
 from tsdb.promql.operators.measured import Measured
@@ -117,7 +116,7 @@ class _Builder:
                 return build_binary(expr, left, right, self._next_part(env))
             case ast.Unary():
                 child = self._operator(expr.expr, env)
-                return child if expr.op == "+" else negated(child, env)
+                return child if expr.op == "+" else build_negation(expr, child, env)
             case _:
                 raise ExecutionError(f"{type(expr).__name__} where an instant vector or a scalar belongs")
 

@@ -26,7 +26,7 @@ def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> 
         case ast.MatrixSelector() if expr.vector.anchored or expr.vector.smoothed:
             use = HistogramUse("anchored and smoothed ranges")
         case ast.Unary(op="-"):
-            use = HistogramUse("operator -")
+            use = _SHOWN
         case ast.Call(function=name, args=args):
             match FUNCTIONS[name].histograms:
                 case OfHistograms.TAKES:
@@ -47,6 +47,6 @@ def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> 
             _find_uses(expr.right, _SEEN, uses)
             return
         case ast.Binary(op=name) if name != "or":
-            use = HistogramUse(f"operator {name}")
+            use = _SHOWN
     for child in ast.children(expr):
         _find_uses(child, use, uses)
