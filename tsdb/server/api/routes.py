@@ -5,6 +5,7 @@ from __future__ import annotations
 from tsdb.server import notifications
 from tsdb.server.api import (
     admin,
+    completion,
     expressions,
     features,
     federate,
@@ -91,6 +92,20 @@ ROUTES: tuple[Route, ...] = (
         ("GET",), "/api/v1/label/{name}/values", Permission.READ, lookups.label_values,
         "Values of a label. A name that is not plain is written as it is or in Prometheus' escaping (`U__a_2e_b`).",
         (_START, _END, _MATCH, _LIMIT),
+    ),
+    Route(
+        ("GET", "POST"), "/api/tsdb/v1/completion", Permission.READ, completion.completion,
+        "What may stand at the cursor of a query, finished or not, the best first: metrics with type and help, "
+        "functions and aggregations with signature and doc line, keywords, labels of the metric, their values, units. "
+        "`candidates` have `label` (to be shown), `insert` (takes the place of the characters `from` to `to`), `kind` "
+        "and `score`.",
+        (
+            Parameter("query", "PromQL", "The text, as far as it is written."),
+            Parameter("cursor", "integer", "Characters (code points) before the cursor; all, where it is missing."),
+            Parameter("limit", "integer", "Most candidates; 100 where it is missing, at most 1,000."),
+            Parameter("start", "time", "Only series with samples at or after this; an hour ago, where it is missing."),
+            _END,
+        ),
     ),
     Route(
         ("GET", "POST"), "/api/v1/search/metric_names", Permission.READ, search.metric_names,

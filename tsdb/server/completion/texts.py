@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,19 @@ class Texts:
         self.texts = texts
         self._plain: _Codes | None = None
         self._folded: _Codes | None = None
+        self._lengths: NDArray[np.int64] | None = None
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Characters of each, i64[n]."""
+        if self._lengths is None:
+            self._lengths = np.fromiter(map(len, self.texts), np.int64, len(self.texts))
+        return self._lengths
+
+    def place(self, text: str) -> int | None:
+        """Where it stands, if the texts are sorted; None: nowhere."""
+        at = bisect_left(self.texts, text)
+        return at if at < len(self.texts) and self.texts[at] == text else None
 
     def scores(self, pattern: str, algorithm: int, threshold: float, check: Callable[[], None], *, fold: bool,
                ) -> NDArray[np.float64]:

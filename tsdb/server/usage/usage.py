@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import logging
 import threading
 import time
@@ -30,6 +31,9 @@ MOST_FOUND: Final = 20
 """Selectors without a metric's name, ``{job="a"}``, whose metrics are looked up each time that queries are counted."""
 REMEMBERED_S: Final = 60.0
 """How long the metrics of such a selector are remembered."""
+MOST_COUNTS: Final = 1000
+COUNTS_S: Final = 5.0
+"""How long `counts` are remembered."""
 FULL_S: Final = 600.0
 """How long to wait, where there is no room, before it is looked for again."""
 BEFORE_MS: Final = 3_600_000
@@ -79,6 +83,7 @@ class Usage:
         self._named = functools.lru_cache(KEPT_TEXTS)(_named)
         self._found: dict[tuple[Matcher, ...], tuple[float, list[str]]] = {}
         self._full_until = 0.0
+        self._counts: tuple[float, dict[str, int]] = (-COUNTS_S, {})
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
 
@@ -96,6 +101,17 @@ class Usage:
             elif self._characters + len(text) <= MOST_WAITING:
                 self._characters += len(text)
                 self._waiting[key] = _Waiting(1, now, start, end)
+
+    def counts(self) -> dict[str, int]:
+        """Queries of the metrics that were queried most, as they were counted some seconds ago."""
+        at, counts = self._counts
+        now = time.monotonic()
+        if now - at >= COUNTS_S:
+            with self._counting:
+                every = ((metric.total.queries, name) for name, metric in self._records.metrics.items())
+                counts = {name: queries for queries, name in heapq.nlargest(MOST_COUNTS, every)}
+            self._counts = now, counts
+        return counts
 
     def report(self) -> Report:
         with self._counting:
