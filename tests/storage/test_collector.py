@@ -101,7 +101,7 @@ steps = st.lists(st.tuples(st.lists(label_sets | wide, max_size=6), st.randoms(u
                            st.sampled_from(["refresh", "read", "leave", ""])), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps)
 def test_what_is_there_is_what_a_dict_has(turns: list[tuple[list[dict[str, str]], random.Random, str]]) -> None:
     series = Series()

@@ -62,7 +62,7 @@ def test_what_is_accepted_and_what_is_refused(tmp_path: Path) -> None:
     with_storage.close()
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.data())
 def test_all_is_there_after_opening_again(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Commits over several windows, in any interleaving, with the directory closed and opened in between."""

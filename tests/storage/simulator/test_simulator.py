@@ -18,7 +18,7 @@ KINDS = {
     "errors, power": Faults(cut="either", crash=0.1, errors=0.3, short=0.1),
     "full": Faults(cut="either", crash=0.1, full=0.5, short=0.1),
 }
-SEEDS = 7
+SEEDS = 4
 OPERATIONS = 35
 
 
