@@ -345,7 +345,7 @@ def convert(kind: int, power: int, out: NDArray[np.int64], first: int, past: int
 def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, low: int, high: int, out: NDArray[np.int64],
                   first: int, words: NDArray[np.uint64]) -> int:
     """Reads the values low:high of `count` to out[first + low : first + high], as bits, of which there are room for
-    `count`; those before are overwritten. None leads to a histogram. Returns the next byte, if these are all, or BAD.
+    `count`; those before may be overwritten. None leads to a histogram. Returns the next byte, if these are all, or BAD.
     Behind `end`, data[] has 64 bytes more, zeros. `words` u64[VALUE_WORDS] is scratch."""
     if at >= end:
         return BAD
@@ -385,7 +385,7 @@ def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, low: i
         wanted = high - early
         if wanted > 0:
             floats = (prediction == DELTA or prediction == DELTA_OF_DELTA) and kind == DECIMAL and power == 0
-            at = take_column(data, at, end, prediction, count - strange, wanted, base, divisor, floats, out, first,
+            at = take_column(data, at, end, prediction, count - strange, wanted, base, divisor, floats, out, first, low,
                              words[:FRAME_WORDS].view(np.int64))
             if at == BAD:
                 return BAD

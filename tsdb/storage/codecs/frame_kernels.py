@@ -261,9 +261,10 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, count: int, wanted: i
 
 @device
 def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, count: int, needed: int, base: int,
-                divisor: int, floats: bool, out: NDArray[np.int64], first: int, left: NDArray[np.int64]) -> int:
+                divisor: int, floats: bool, out: NDArray[np.int64], first: int, low: int, left: NDArray[np.int64]) -> int:
     """Reads the first `needed` (at least 1) of `count` numbers, of which the first is 0: base + divisor * number to
-    `out` from `first` on. The next byte, if these are all, or BAD. Of `data` there are 64 bytes more behind `end`.
+    `out` from `first` on; the first `low` of these may be left unwritten. The next byte, if these are all, or BAD. Of
+    `data` there are 64 bytes more behind `end`.
     `floats`: as the bits of floats, where they are sums (DELTA, DELTA_OF_DELTA). `left` i64[FRAME_WORDS] is scratch."""
     number, factor = np.uint64(base), np.uint64(divisor)
     place, past = np.uint64(first), np.uint64(first + needed)
@@ -288,17 +289,26 @@ def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, cou
         if at == BAD:
             return BAD
         n = np.uint64(wanted)
+        skipped = np.uint64(min(max(low - done, 0), wanted))
         if prediction == DELTA:
-            for i in range(n):
+            total = NONE
+            for i in range(skipped):
+                total += np.uint64(left[i])
+            number += total * factor
+            for i in range(skipped, n):
                 number += np.uint64(left[i]) * factor
                 out[place + i] = as_float(number) if floats else np.int64(number)
         elif prediction == DELTA_OF_DELTA:
-            for i in range(n):
+            for i in range(skipped):
+                delta += np.uint64(left[i]) * factor
+                number += delta
+            for i in range(skipped, n):
                 delta += np.uint64(left[i]) * factor
                 number += delta
                 out[place + i] = as_float(number) if floats else np.int64(number)
         else:
-            for i in range(n):
+            number += slope * skipped
+            for i in range(skipped, n):
                 number += slope
                 out[place + i] = np.int64(number + np.uint64(left[i]) * factor)
         place += n

@@ -66,7 +66,7 @@ def take_times(data: NDArray[np.uint8], at: int, end: int, count: int, needed: i
         divisor = np.int64(number)
     if at > end:
         return BAD
-    return take_column(data, at, end, head & 7, count, needed, base, divisor, False, out, 0, left)
+    return take_column(data, at, end, head & 7, count, needed, base, divisor, False, out, 0, 0, left)
 
 
 @device

@@ -283,7 +283,9 @@ class BlockSource:
             return self._decode_kinds(first, end)
         nothing = np.zeros(end - first, np.int64)
         found = self.decode_before(Columns(nothing, nothing, nothing[:0], nothing[:0].view(np.uint64)), first, end)
-        return None if found is None else replace(found, starts=self._start_times(first, found))
+        if found is None or not self._starts:
+            return found
+        return replace(found, starts=self._start_times(first, found))
 
     def decode_before(self, later: Columns, first: int, end: int) -> Columns | None:
         """The samples of the rows first:end, and behind them those of another source; None: these are not all later, or
