@@ -7,8 +7,10 @@ import re
 
 import numpy as np
 
+from tsdb.model.native_histograms import NativeHistogram, decode, is_boxed, offsets
 from tsdb.promql import QueryResult
 from tsdb.promql.ast import ValueType
+from tsdb.testing.histograms import Written, almost_same
 from tsdb.testing.memory_storage import Labels, labels_of
 from tsdb.testing.notation import Value
 from tsdb.testing.script import Case, Expectation
@@ -62,7 +64,7 @@ def compare_vector(case: Case, result: QueryResult) -> None:
     if case.scalar is not None:
         raise Mismatch("expected a scalar, got a vector")
     rows = [row for row in range(len(result.values)) if result.present[row, 0]]
-    found = [(_labels(result, row), float(result.values[row, 0])) for row in rows]
+    found = [(_labels(result, row), _cell(result, result.values[row, 0])) for row in rows]
     _same_series(case, [labels for labels, _ in found])
     for place, (labels, value) in enumerate(found, 1):
         position, (expected, *_) = case.series[labels]
@@ -80,7 +82,8 @@ def compare_matrix(case: Case, result: QueryResult) -> None:
     _same_series(case, found)
     for row, labels in enumerate(found):
         _, values = case.series[labels]
-        cells = [float(result.values[row, i]) if result.present[row, i] else None for i in range(result.times.size)]
+        cells = [_cell(result, result.values[row, i]) if result.present[row, i] else None
+                 for i in range(result.times.size)]
         if len(values) > len(cells):
             raise Mismatch(f"{len(values)} values are expected of {dict(labels)}, the query has {len(cells)} steps")
         for i, cell in enumerate(cells):
@@ -99,8 +102,8 @@ def _compare_samples(case: Case, result: QueryResult) -> None:
         expected = [(start + i * step, v) for i, v in enumerate(case.series[labels][1]) if v is not None]
         if [at for at, _ in expected] != times.tolist():
             raise Mismatch(f"expected {expected} of {dict(labels)}, got {list(zip(times, values, strict=True))}")
-        for (at, value), sample in zip(expected, values.tolist(), strict=True):
-            _same_value(value, sample, labels, f" at {at} ms")
+        for (at, value), sample in zip(expected, values, strict=True):
+            _same_value(value, _cell(result, sample), labels, f" at {at} ms")
 
 
 def _labels(result: QueryResult, row: int) -> Labels:
@@ -124,9 +127,20 @@ def _same_series(case: Case, found: list[Labels]) -> None:
             raise Mismatch(f"expected series {dict(labels)} with {values} is missing")
 
 
-def _same_value(expected: Value, found: float | None, labels: Labels, where: str) -> None:
-    same = found is None if expected is None else (
-        isinstance(expected, float) and found is not None and almost_equal(expected, found))
+def _cell(result: QueryResult, value: np.float64) -> float | NativeHistogram:
+    bits = np.array([value]).view(np.uint64)
+    if result.payload is None or not is_boxed(bits)[0]:
+        return float(value)
+    return decode(result.payload, int(offsets(bits)[0]))
+
+
+def _same_value(expected: Value, found: float | NativeHistogram | None, labels: Labels, where: str) -> None:
+    if isinstance(expected, Written):
+        same = isinstance(found, NativeHistogram) and almost_same(expected, found, almost_equal)
+    elif isinstance(expected, float):
+        same = isinstance(found, float) and almost_equal(expected, found)
+    else:
+        same = found is None and expected is None
     if not same:
         raise Mismatch(f"expected {expected} for {dict(labels)}, got {found}{where}")
 

@@ -11,15 +11,15 @@ from typing import TypeVar
 from tsdb.model.durations import parse_duration
 from tsdb.model.labels import METRIC_NAME
 from tsdb.promql.literals import unquote
+from tsdb.testing.histograms import Written, increasing, parse_histogram
 from tsdb.testing.memory_storage import Labels, labels_of
 
 STALE = "stale"
-HISTOGRAM = "histogram"
 
 T = TypeVar("T")
 
-Value = float | str | None
-"""A number, `STALE`, `HISTOGRAM`, or None: no sample."""
+Value = float | str | Written | None
+"""A number, `STALE`, a native histogram, or None: no sample."""
 
 MOST_VALUES = 1_000_000
 """Of one series."""
@@ -31,7 +31,7 @@ _NAME = re.compile(r"[a-zA-Z_:][\w:]*")
 _SEQUENCE = re.compile(rf"({NUMBER})([+-]{NUMBER})?(?:x(\d+))?(?=\s|$)")
 _OMITTED = re.compile(r"_(?:x(\d+))?(?=\s|$)")
 _STALE = re.compile(r"stale(?:x(\d+))?(?=\s|$)")
-_HISTOGRAM = re.compile(r"\{\{.*?\}\}(?:[+-]\{\{.*?\}\})?(?:x(\d+))?(?=\s|$)")
+_HISTOGRAM = re.compile(r"\{\{(.*?)\}\}(?:([+-])\{\{(.*?)\}\})?(?:x(\d+))?(?=\s|$)")
 _START = re.compile(r"([+-]?)(\w+?)(?:([+-])(\w+?))?(?:x(\d+))?")
 
 
@@ -80,7 +80,11 @@ def _values(text: str) -> Iterator[Value]:
         if text[at].isspace():
             at += 1
         elif (found := _HISTOGRAM.match(text, at)) is not None:
-            yield from repeat(HISTOGRAM, int(found[1] or 0) + 1)
+            one, many = parse_histogram(found[1]), int(found[4] or 0)
+            if found[2]:
+                yield from increasing(one, parse_histogram(found[3]), 1 if found[2] == "+" else -1, many)
+            else:
+                yield from repeat(one, many + 1)
             at = found.end()
         elif (found := _OMITTED.match(text, at)) is not None:
             yield from repeat(None, int(found[1] or 1))

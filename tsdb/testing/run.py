@@ -22,7 +22,7 @@ from tsdb.testing.compare import (
     compare_scalar,
     compare_vector,
 )
-from tsdb.testing.loading import Loaded, Store, load
+from tsdb.testing.loading import Capturing, Store, load
 from tsdb.testing.script import Case, Load
 
 OPTIONS = EngineOptions(delayed_name_removal=True, use_start_timestamps=True, threads=1)
@@ -67,7 +67,7 @@ class Runner:
 
     def __init__(self, store: Store = lambda memory: memory, options: EngineOptions = OPTIONS) -> None:
         self._store, self._options = store, options
-        self._loaded: tuple[tuple[Load, ...], Loaded] | None = None
+        self._loaded: tuple[tuple[Load, ...], Capturing] | None = None
 
     def run(self, case: Case) -> None:
         """Raises Mismatch where an answer is wrong, NotSupported where the case needs what is not there yet."""

@@ -125,13 +125,13 @@ class Estimated(Computed):
     been dropped. Which rows there are depends on the cells: any series may have native histograms.
 
     `numbers` are the scalars with their expressions: a quantile, or the two ends of a fraction, or, with `label`,
-    several quantiles, whose values become values of that label. `spoken` is what notes on native ones are about.
+    several quantiles, whose values become values of that label.
     """
 
-    def __init__(self, env: Environment, child: Operator, place: ast.Expr, numbers: list[tuple[Operator, ast.Expr]],
-                 spoken: ast.Expr, *, fraction: bool = False, label: str | None = None) -> None:
+    def __init__(self, env: Environment, child: Operator, place: ast.Expr, numbers: list[tuple[Operator, ast.Expr]], *,
+                 fraction: bool = False, label: str | None = None) -> None:
         super().__init__(env)
-        self._child, self._place, self._numbers, self._spoken = child, place, numbers, spoken
+        self._child, self._place, self._numbers = child, place, numbers
         self._fraction, self._label_name = fraction, label
         self._scalars: list[NDArray[np.float64]] = []
 
@@ -238,7 +238,7 @@ class Estimated(Computed):
             metric = self._metric(series.labels(int(rows[0])).get(METRIC_NAME, ""))
             for bit, text in NOTES.items():
                 if (notes[rows] & bit).any():
-                    self.env.annotations.inform(text + metric, _span(self._spoken))
+                    self.env.annotations.inform(text + metric, _span(self._place))
 
     def _warn_of_quantiles(self) -> None:
         for column, (_, place) in zip(self._scalars, self._numbers, strict=True):
@@ -292,21 +292,21 @@ def _quantile_text(value: float) -> str:
 def _quantile(call: Call) -> Operator:
     quantile, buckets = call.operators
     place, child = call.node.args
-    return Unique(call.env, Estimated(call.env, buckets, child, [(quantile, place)], place))
+    return Unique(call.env, Estimated(call.env, buckets, child, [(quantile, place)]))
 
 
 def _quantiles(call: Call) -> Operator:
     buckets, *quantiles = call.operators
     child, _, *places = call.node.args
     numbers = list(zip(quantiles, places, strict=True))
-    return Unique(call.env, Estimated(call.env, buckets, child, numbers, child, label=call.texts[0]))
+    return Unique(call.env, Estimated(call.env, buckets, child, numbers, label=call.texts[0]))
 
 
 def _fraction(call: Call) -> Operator:
     lower, upper, buckets = call.operators
     first, last, child = call.node.args
     numbers = [(lower, first), (upper, last)]
-    return Unique(call.env, Estimated(call.env, buckets, child, numbers, first, fraction=True))
+    return Unique(call.env, Estimated(call.env, buckets, child, numbers, fraction=True))
 
 
 def _of_native(name: str, op: int, doc: str) -> Function:
