@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tests.server.conftest import Running
+from tests.server.conftest import Begin, Running
+from tsdb.config import Config
 from tsdb.model.context import RequestContext
 from tsdb.promql.ast import Span, ValueType
 from tsdb.promql.plan.explanation import Node
 from tsdb.promql.result import QueryResult
+from tsdb.server.config import QueryConfig
 from tsdb.testing.memory_storage import MemorySymbols, labels_of, series_set
 
 Script = Callable[[RequestContext], None]
@@ -67,6 +69,14 @@ def until_cancelled(context: RequestContext) -> None:
         context.check()
         context.cancelled.wait(0.01)
     raise AssertionError("nobody cancelled")
+
+
+def one_at_a_time(begin: Begin, engine: ScriptedEngine) -> Running:
+    """A server with that engine, which runs one query at a time."""
+    made = begin(Config(query=QueryConfig(max_concurrency=1)))
+    scripted: Any = engine
+    made.open(lambda services: (scripted, scripted))
+    return made
 
 
 @contextmanager

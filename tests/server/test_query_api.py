@@ -16,7 +16,7 @@ import zstandard
 
 from tests.processes import wait_until
 from tests.server.conftest import Begin, Running
-from tests.server.scripted_engine import ScriptedEngine, busy, until_cancelled
+from tests.server.scripted_engine import ScriptedEngine, busy, one_at_a_time, until_cancelled
 from tsdb.config import Config
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import (
@@ -42,10 +42,7 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 def running(begin: Begin, engine: ScriptedEngine) -> Running:
-    made = begin(Config(query=QueryConfig(max_concurrency=1)))
-    scripted: Any = engine
-    made.open(lambda services: (scripted, scripted))
-    return made
+    return one_at_a_time(begin, engine)
 
 
 def test_the_envelope(running: Running) -> None:

@@ -10,9 +10,7 @@ import pytest
 
 from tests.processes import wait_until
 from tests.server.conftest import Begin, Running
-from tests.server.scripted_engine import ScriptedEngine, busy, until_cancelled
-from tsdb.config import Config
-from tsdb.server.config import QueryConfig
+from tests.server.scripted_engine import ScriptedEngine, busy, one_at_a_time, until_cancelled
 from tsdb.server.queries.top import KEPT, TopQueries
 
 
@@ -23,10 +21,7 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 def running(begin: Begin, engine: ScriptedEngine) -> Running:
-    made = begin(Config(query=QueryConfig(max_concurrency=1)))
-    scripted: Any = engine
-    made.open(lambda services: (scripted, scripted))
-    return made
+    return one_at_a_time(begin, engine)
 
 
 def active(running: Running) -> list[dict[str, Any]]:
