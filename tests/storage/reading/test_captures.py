@@ -45,6 +45,19 @@ def test_of_equal_times_the_first_source_counts(parts: Parts) -> None:
     assert read(parts.reading) == {UP: [(1, 10), (2, 20), (3, 30), (4, 40), (5, 50)]}
 
 
+def test_what_is_kept_of_a_selection_holds_until_series_come(parts: Parts) -> None:
+    parts.blocks.publish([parts.write({DOWN: [[(1, 1)]], UP: [[(1, 2)]]}, 0, 10)])
+    for _ in range(2):
+        assert read(parts.reading) == {DOWN: [(1, 1)], UP: [(1, 2)]}
+    parts.append({UP: {20: 3}})
+    for _ in range(2):
+        assert read(parts.reading) == {DOWN: [(1, 1)], UP: [(1, 2), (20, 3)]}
+    parts.append({DOWN: {20: 4}})
+    parts.blocks.publish([parts.write({DOWN: [[(11, 5)]]}, 10, 20)])
+    for _ in range(2):
+        assert read(parts.reading) == {DOWN: [(1, 1), (11, 5), (20, 4)], UP: [(1, 2), (20, 3)]}
+
+
 def test_a_capture_keeps_what_it_reads(parts: Parts) -> None:
     block = parts.write({DOWN: [[(1, 1)]]}, 0, 10)
     parts.blocks.publish([block])

@@ -19,6 +19,9 @@ MOST_KNOWN = 64
 """Matchers whose pairs are kept."""
 MOST_KNOWN_PAIRS = 1 << 18
 """Pairs of all of these together: some 2 MB."""
+MOST_KEPT = 200
+"""Selections that are kept, each of at most `LARGEST_KEPT` rows: 1 MB together."""
+LARGEST_KEPT = 1000
 LISTED_PER_ROW = 32
 """Marking so many rows of lists takes as long as looking through the labels of one."""
 
@@ -47,9 +50,23 @@ class Matching:
         self._offset, self._posting = index["posting_offset"], index["posting"]
         self._known: dict[Matcher, Condition] = {}
         self._known_pairs = 0
+        self._kept: dict[tuple[Matcher, ...], NDArray[np.int32]] = {}
 
     def find(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
-        """Rows of the series that satisfy all matchers: i32, sorted. Raises BadData for a regex that is none."""
+        """Rows of the series that satisfy all matchers: i32, sorted, the caller's own. Raises BadData for a regex that
+        is none. Small selections are kept, for the same query comes again and again."""
+        key = tuple(matchers)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._find(key)
+            if kept.size > LARGEST_KEPT:
+                return kept
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = kept
+        return kept.copy()
+
+    def _find(self, matchers: Sequence[Matcher]) -> NDArray[np.int32]:
         conditions = [self._condition(matcher) for matcher in matchers]
         including = sorted((each for each in conditions if not each.absent), key=lambda each: each.size)
         excluding = sorted((each for each in conditions if each.absent and each.size), key=lambda each: -each.size)

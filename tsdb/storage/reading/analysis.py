@@ -25,9 +25,9 @@ from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import span_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
 from tsdb.storage.reading.capture import label_sets
-from tsdb.storage.reading.join import HeadFingerprints
+from tsdb.storage.reading.join import Joins
 from tsdb.storage.reading.lookups import AT_ONCE, Lookup
-from tsdb.storage.reading.merged import join_rows, with_blocks
+from tsdb.storage.reading.merged import with_blocks
 from tsdb.storage.reading.sources import BlockRows
 from tsdb.storage.reading.view import View, Views
 
@@ -94,7 +94,7 @@ def _spans(head: Head, index: Index, blocks: Blocks, view: View, lookup: Lookup,
     texts = BlockTexts(table)
     symbols = QuerySymbols(table, texts, view.alive)
     series = label_sets(slots, table, symbols)
-    places, fresh = join_rows(slots, found, HeadFingerprints(head), table.secret)
+    places, fresh = Joins(head).of(slots, found)
     series = with_blocks(series, found, fresh, symbols, texts)
     first, last = np.full(len(series), FAR), np.full(len(series), LONG_AGO)
     if not _head_spans(head, blocks, view, slots, first, last):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,15 @@ from tsdb.storage.head import arena
 from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import MAX_SERIES
 from tsdb.storage.reading import join_kernels
+from tsdb.storage.reading.sources import BlockRows
 
 AT_ONCE = 10_000
 """Slots fingerprinted by one kernel call: at most 10 ms."""
+MOST_KEPT = 200
+"""Joins that are kept, each of at most `LARGEST_KEPT` series: some 5 MB together."""
+LARGEST_KEPT = 1000
+
+Joined = tuple[Sequence[NDArray[np.int64]], Sequence[NDArray[np.int64]]]
 
 
 class HeadFingerprints:
@@ -65,3 +72,40 @@ class Join:
             self._table = np.full(1 << (2 * rows).bit_length(), -1, np.int32)
             known = self._known[: self.rows]
             join_kernels.join(self._secret, known, self._table, self._known, 0, np.empty(self.rows, np.int64))
+
+
+class Joins:
+    """Joins series of the head with those of blocks. A small join is kept until series come or go, for the same query
+    comes again and again. Any thread may ask."""
+
+    def __init__(self, head: Head) -> None:
+        self._table = head.table
+        self._fingerprints = HeadFingerprints(head)
+        self._kept: dict[tuple[object, ...], Joined] = {}
+
+    def of(self, slots: NDArray[np.int32], found: Sequence[BlockRows]) -> Joined:
+        """For each block, the rows of the result that its series are (i64[n]), and which of its series no slot and no
+        block before has: those get the rows behind the slots, in their order. Not to be changed. The caller is among
+        the head's readers. Corruption."""
+        if slots.size + sum(each.rows.size for each in found) > LARGEST_KEPT:
+            return self._joined(slots, found)
+        table = self._table
+        key = (table.generation, table.made, table.removed, slots.tobytes(),
+               *((each.block.index.ulid, each.rows.tobytes()) for each in found))
+        joined = self._kept.get(key)
+        if joined is None:
+            joined = self._joined(slots, found)
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = joined
+        return joined
+
+    def _joined(self, slots: NDArray[np.int32], found: Sequence[BlockRows]) -> Joined:
+        join = Join(self._table.secret)
+        join.add(self._fingerprints.of(slots))
+        rows, fresh = [], []
+        for each in found:
+            before = join.rows
+            rows.append(join.add(each.fingerprints()))
+            fresh.append(np.flatnonzero(rows[-1] >= before))
+        return rows, fresh

@@ -15,7 +15,6 @@ from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading import merge_kernels
 from tsdb.storage.reading.block_texts import BlockTexts
 from tsdb.storage.reading.capture import HeadSelected, cut, tile_of
-from tsdb.storage.reading.join import HeadFingerprints, Join
 from tsdb.storage.reading.sources import BlockRows, BlockSource, Columns, LateSource, Source
 
 
@@ -115,20 +114,6 @@ def block_sources(found: Sequence[BlockRows], places: Sequence[NDArray[np.int64]
     if not apart:
         return None, others
     return BlockSource([found[i] for i in apart], [places[i] for i in apart], rows, start_times=start_times), others
-
-
-def join_rows(slots: NDArray[np.int32], found: Sequence[BlockRows], fingerprints: HeadFingerprints,
-              secret: NDArray[np.uint64]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """For each block, the rows of the result that its series are (i64[n]), and which of its series no slot and no
-    block before has: those get the rows behind the slots, in their order."""
-    join = Join(secret)
-    join.add(fingerprints.of(slots))
-    rows, fresh = [], []
-    for each in found:
-        before = join.rows
-        rows.append(join.add(each.fingerprints()))
-        fresh.append(np.flatnonzero(rows[-1] >= before))
-    return rows, fresh
 
 
 def with_blocks(series: SeriesSet, found: Sequence[BlockRows], fresh: Sequence[NDArray[np.int64]],

@@ -23,9 +23,9 @@ from tsdb.storage.late.late import LateView
 from tsdb.storage.query_symbols import QuerySymbols
 from tsdb.storage.reading.block_texts import BlockTexts
 from tsdb.storage.reading.capture import SLOT_BYTES, Capture, HeadSelected, label_sets
-from tsdb.storage.reading.join import HeadFingerprints
+from tsdb.storage.reading.join import Joins
 from tsdb.storage.reading.lookups import Lookup
-from tsdb.storage.reading.merged import MergedSelected, block_sources, join_rows, with_blocks
+from tsdb.storage.reading.merged import MergedSelected, block_sources, with_blocks
 from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource
 from tsdb.storage.reading.view import View, Views
 from tsdb.storage.tombstones import Tombstones
@@ -55,7 +55,7 @@ class Reading:
         self._damaged = damaged
         self._names = Names(head, index)
         self._views = Views(head, blocks)
-        self._fingerprints = HeadFingerprints(head)
+        self._joins = Joins(head)
 
     def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
         mint = min([selection.mint for selection in selections], default=GREATEST)
@@ -127,7 +127,7 @@ class Reading:
         apart: BlockSource | None = None
         overlapping: list[BlockSource] = []
         if found and texts is not None:
-            places, fresh = join_rows(head.slots, found, self._fingerprints, self._head.table.secret)
+            places, fresh = self._joins.of(head.slots, found)
             series = with_blocks(series, found, fresh, symbols, texts)
             context.select(len(series) - head.slots.size)
             apart, overlapping = block_sources(found, places, len(series), start_times=head.selection.start_times)
@@ -167,7 +167,7 @@ class Reading:
             symbols = QuerySymbols(table, texts, view.alive)
             series = label_sets(slots, table, symbols)
             if found:
-                _, fresh = join_rows(slots, found, self._fingerprints, table.secret)
+                _, fresh = self._joins.of(slots, found)
                 series = with_blocks(series, found, fresh, symbols, texts)
             return take(series, label_order(series, first))
 
