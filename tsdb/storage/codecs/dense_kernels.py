@@ -345,8 +345,8 @@ def convert(kind: int, power: int, out: NDArray[np.int64], first: int, past: int
 def decode_values(data: NDArray[np.uint8], at: int, end: int, count: int, low: int, high: int, out: NDArray[np.int64],
                   first: int, words: NDArray[np.uint64]) -> int:
     """Reads the values low:high of `count` to out[first + low : first + high], as bits, of which there are room for
-    `count`; those before may be overwritten. None leads to a histogram. Returns the next byte, if these are all, or BAD.
-    Behind `end`, data[] has 64 bytes more, zeros. `words` u64[VALUE_WORDS] is scratch."""
+    `count`; those before may be overwritten. None leads to a histogram. Returns the next byte, if these are all, or
+    BAD. Behind `end`, data[] has 64 bytes more, zeros. `words` u64[VALUE_WORDS] is scratch."""
     if at >= end:
         return BAD
     head = np.int64(data[at])

@@ -261,7 +261,8 @@ def take_frame(data: NDArray[np.uint8], at: int, end: int, count: int, wanted: i
 
 @device
 def take_column(data: NDArray[np.uint8], at: int, end: int, prediction: int, count: int, needed: int, base: int,
-                divisor: int, floats: bool, out: NDArray[np.int64], first: int, low: int, left: NDArray[np.int64]) -> int:
+                divisor: int, floats: bool, out: NDArray[np.int64], first: int, low: int, left: NDArray[np.int64],
+                ) -> int:
     """Reads the first `needed` (at least 1) of `count` numbers, of which the first is 0: base + divisor * number to
     `out` from `first` on; the first `low` of these may be left unwritten. The next byte, if these are all, or BAD. Of
     `data` there are 64 bytes more behind `end`.
