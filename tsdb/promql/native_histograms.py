@@ -28,6 +28,8 @@ class HistogramUse:
     """False: only that there is a sample matters, and when."""
     error: str = ""
     """What is wrong with them, where they can never be used."""
+    finds_resets: bool = False
+    """Whether hints are found that they do not have."""
 
     def check(self, tile: Tile) -> None:
         """Raises NotSupported for a tile with histograms where they are refused, ExecutionError for wrong ones."""

@@ -15,6 +15,7 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import LimitExceeded
 from tsdb.model.tiles import Selected, SeriesSet, Tile
+from tsdb.promql.histograms.reset_hints import with_reset_hints
 from tsdb.promql.kernels.range_kernels import TIMESTAMP, VALUE, instant
 from tsdb.promql.native_histograms import Histograms, HistogramUse, held_samples, in_rows
 from tsdb.promql.operators.cells import VectorOperator
@@ -123,6 +124,8 @@ class StoredTiles:
             with context.reserved(SAMPLE_BYTES * tile.ts.size):
                 self._budget.read(1, tile.ts.size)
                 self._use.check(tile)
+                if self._use.finds_resets:
+                    tile = with_reset_hints(context, tile)
                 return function(tile)
 
         tiles = rows.size - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tsdb.promql import ast
 from tsdb.promql.aggregations import AGGREGATIONS
 from tsdb.promql.ast import Expr
@@ -16,7 +18,29 @@ def histogram_uses(expr: Expr) -> dict[int, HistogramUse]:
     """Of each selector (ast.VectorSelector) of a query, by its `id`."""
     uses: dict[int, HistogramUse] = {}
     _find_uses(expr, _SHOWN, uses)
+    for selector in _told_of_resets(expr, False, False):
+        uses[selector] = replace(uses[selector], finds_resets=True)
     return uses
+
+
+_COUNTING = ("histogram_count", "histogram_sum", "histogram_avg")
+_SUMMING = ("sum", "avg", "sum_over_time", "avg_over_time")
+
+
+def _told_of_resets(expr: Expr, counted: bool, summed: bool) -> list[int]:
+    """The selectors whose resets a warning may tell of, by `id`. Prometheus looks for these where only counts and sums
+    of histograms are asked for (`counted`), but not in subqueries; what is summed up warns of contradictions."""
+    match expr:
+        case ast.VectorSelector():
+            return [id(expr)] if counted and summed else []
+        case ast.Call(function=name):
+            counted = name in _COUNTING or (counted and not name.startswith("histogram_"))
+            summed = name in _SUMMING
+        case ast.Aggregate(op=name):
+            summed = name in _SUMMING
+        case ast.Subquery():
+            counted = False
+    return [selector for child in ast.children(expr) for selector in _told_of_resets(child, counted, summed)]
 
 
 def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> None:
