@@ -16,8 +16,9 @@ The language is [that of Prometheus](https://prometheus.io/docs/prometheus/lates
 aggregations and functions, subqueries, the modifiers `offset` (also negative), `@` (also `@ start()` and `@ end()`),
 `anchored`, `smoothed` and `fill`, and durations that are computed (`[5m * 2]`, `offset step()`). Answers, errors,
 warnings and infos are those of Prometheus, in its words. What it has behind feature flags, marked *experimental* below,
-needs none here; but `rate`, `irate`, `increase`, `resets` and `start_timestamp` use start timestamps, since when samples
-have been counting, only where the feature `use-start-timestamps` or the key `query.use_start_timestamps` says so.
+needs none here; but `rate`, `irate`, `increase`, `resets` and `start_timestamp` use start timestamps, since when
+samples have been counting, only where the feature `use-start-timestamps` or the key `query.use_start_timestamps` says
+so.
 
 `tsdb test promql FILE` runs scripts in the language of Prometheus' own tests.
 
