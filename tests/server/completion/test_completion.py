@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +147,17 @@ def test_metrics_that_are_queried_come_first(server: Running) -> None:
     usage.report()
     usage._counts = (-1000.0, {})
     assert inserted(server, "htt|")[0] == "http_request_seconds_bucket"
+
+
+def test_the_commands_of_the_page_run(server: Running) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "completion.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        argv = shlex.split(line.replace(":9090", f":{server.port}"))
+        argv[1:1] = ["-sS", "--fail"]
+        printed = subprocess.run(argv, timeout=60, check=True, capture_output=True).stdout
+        assert b'"status":"success"' in printed
 
 
 def test_wrong_parameters(server: Running) -> None:
