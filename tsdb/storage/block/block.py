@@ -20,6 +20,7 @@ from tsdb.model.tiles import SeriesSet, Symbols
 from tsdb.storage.block import chunk_kernels
 from tsdb.storage.block.folders import remove_files, take_away
 from tsdb.storage.block.histogram_reading import Decoded, Places, decode_kinds
+from tsdb.storage.block.label_texts import LabelTexts
 from tsdb.storage.block.layout import (
     CHUNKS_HEADER_BYTES,
     CHUNKS_MAGIC,
@@ -96,6 +97,7 @@ class Block:
         self.tombstones = tombstones
         """By row. Replaced as a whole, under the lock of the list that has the block; `decode` knows none of them."""
         self._matching = Matching(index, self.symbols)
+        self._label_texts = LabelTexts(index, self.symbols)
         self._fs = fs
         self._mappings = mappings
         self._bytes = sum(mapping.array.size for mapping in mappings)
@@ -215,21 +217,18 @@ class Block:
         return section.array.reshape(-1, FINGERPRINT_BYTES)[rows]
 
     def label_names(self, rows: NDArray[np.int32] | None = None) -> list[str]:
-        """Sorted names of the labels of rows, by default of all."""
+        """Sorted names of the labels of rows, by default of all: these are not to be changed."""
         if rows is None:
-            names = self.symbols.names()
-        else:
-            names = np.unique(self.index["pair_name"].at(self._used_pairs(rows)))
-        return [text.decode() for text in self.symbols.texts(names.astype(np.int64))]
+            return self._label_texts.every(None)
+        return self.symbols.texts_of(np.unique(self.index["pair_name"].at(self._used_pairs(rows))).tolist())
 
     def label_values(self, name: str, rows: NDArray[np.int32] | None = None) -> list[str]:
-        """Sorted values of a label, among rows, by default among all series."""
+        """Sorted values of a label among rows, by default among all series: these are not to be changed."""
+        if rows is None:
+            return self._label_texts.every(name)
         low, high = self.symbols.pairs_of(name.encode("utf-8", "surrogateescape"))
-        values = self.index["pair_value"].part(low, high)
-        if rows is not None:
-            used = self._used_pairs(rows)
-            values = self.index["pair_value"].at(used[(used >= low) & (used < high)])
-        return [text.decode() for text in self.symbols.texts(values.astype(np.int64))]
+        used = self._used_pairs(rows)
+        return self.symbols.texts_of(self.index["pair_value"].at(used[(used >= low) & (used < high)]).tolist())
 
     def chunk_ranges(self, rows: NDArray[np.int32], mint: int, maxt: int) -> ChunkRanges:
         """Where the chunks of rows are that touch mint..maxt (ms, inclusive)."""
