@@ -30,11 +30,13 @@ COUNTERS = st.integers(0, 30).map(float)
 
 @st.composite
 def rows(draw: Any, values: st.SearchStrategy[float] = NUMBERS) -> list[Samples]:
-    """Samples of some series, with gaps; None for a stale marker."""
-    out = []
+    """Samples of some series, with gaps; often with the times of the series before. None for a stale marker."""
+    out: list[Samples] = []
+    times: list[int] = []
     for _ in range(draw(st.integers(0, 3))):
-        gaps = draw(st.lists(st.sampled_from([1, 2, 5, 10, 10, 10, 11, 35]), max_size=30))
-        times = np.cumsum([draw(st.integers(-20, 40)), *gaps]).tolist()
+        if not times or draw(st.booleans()):
+            gaps = draw(st.lists(st.sampled_from([1, 2, 5, 10, 10, 10, 11, 35]), max_size=30))
+            times = np.cumsum([draw(st.integers(-20, 40)), *gaps]).tolist()
         column = draw(st.lists(values, min_size=len(times), max_size=len(times)))
         out.append([(at * 1000, value) for at, value in zip(times, column, strict=True)])
     return out

@@ -181,3 +181,13 @@ def test_samples_that_move_to_blocks_are_seen_once(parts: Parts) -> None:
             reader.join(60)
     assert not wrong
 
+
+
+def test_more_samples_in_the_times_than_a_chunk_seems_to_have_there(parts: Parts) -> None:
+    crowded = {0: 7} | {3_600_000 + ts: ts for ts in range(300)}
+    series: list[Labels] = [(("__name__", "up"), ("pod", str(pod))) for pod in range(20)]
+    parts.blocks.publish([parts.write({labels: in_chunks(crowded, 400) for labels in series}, 0, 3_601_000)])
+    parts.append({labels: dict.fromkeys(range(3_601_000, 3_601_500), 9) for labels in series})
+    found = read(parts.reading, mint=3_600_100)
+    assert found == {labels: [*((3_600_000 + ts, ts) for ts in range(100, 300)), *((ts, 9) for ts in
+                              range(3_601_000, 3_601_500))] for labels in series}
