@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 import numpy as np
 
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import BadData
+from tsdb.model.errors import BadData, NotSupported
 from tsdb.model.label_order import label_order
 from tsdb.model.threads import lower_priority
 from tsdb.model.tiles import Queryable
@@ -201,6 +201,9 @@ def _range_vector(root: RangeVector, env: Environment) -> QueryResult:
     series = root.source.series()
     samples, payload = raw_samples(root.source, env, SampleBudget(env.context), root.window)
     if root.window.before:
+        if payload is not None:
+            raise NotSupported("native histograms in an anchored or smoothed range that is the result are not "
+                               "supported yet")
         samples = [with_borders(ts, values, root.window, root.smoothed) for ts, values in samples]
     rows = [row for row in range(len(samples)) if samples[row][0].size]
     series = take(series, np.array(rows, np.int64))

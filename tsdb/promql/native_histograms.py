@@ -47,6 +47,14 @@ def in_rows(tile: Tile) -> NDArray[np.bool_]:
     return change.cumsum()[:-1] > 0
 
 
+def without_histograms(tile: Tile) -> Tile:
+    """The tile with its floats only."""
+    keep = ~is_boxed(tile.values.view(np.uint64))
+    place = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
+    starts = None if tile.start_ts is None else tile.start_ts[keep]
+    return Tile(tile.first_row, place[tile.begin], place[tile.end], tile.ts[keep], tile.values[keep], None, starts)
+
+
 _GATHERED_AT_ONCE = 1 << 18
 """Bytes: places of them take sixteen times as much."""
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.promql.functions.function import Build, Call
+from tsdb.promql.functions.histogram_ranges import compared_since
+from tsdb.promql.functions.histogram_ranges import extended as extended_histograms
 from tsdb.promql.functions.range_call import RangeCall, Windows
 from tsdb.promql.functions.rates import CounterRate
 from tsdb.promql.kernels.extended_range_kernels import CHANGES, DELTA, INCREASE, RATE, RESETS, extended
@@ -19,8 +21,8 @@ class Extended(RangeCall):
 
     def __init__(self, call: Call, op: int) -> None:
         super().__init__(call, op)
-        self._of_histograms = None  # `plan.histogram_uses` has them refused
         self._smoothed = call.samples.smoothed
+        self._of_histograms = compared_since if op >= CHANGES else extended_histograms(self._smoothed)
 
     def _compute(self, windows: Windows, steps: slice, values: NDArray[np.float64], present: NDArray[np.bool_]) -> int:
         places = np.empty(windows[-1].size, np.int64)

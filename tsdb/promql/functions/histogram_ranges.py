@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import Tile
-from tsdb.promql.functions.range_call import Evaluated, RangeCall
+from tsdb.promql.functions.range_call import Evaluated, OfHistogramTile, RangeCall
 from tsdb.promql.histograms.decoding import Decoding
+from tsdb.promql.histograms.extended_kernels import extended_histograms
 from tsdb.promql.histograms.over_time_kernels import histogram_differences, histogram_sums
 from tsdb.promql.histograms.range_kernels import (
     FLOATS,
@@ -24,7 +24,9 @@ from tsdb.promql.histograms.range_kernels import (
     find_kinds,
 )
 from tsdb.promql.histograms.rate_kernels import histogram_rates
-from tsdb.promql.kernels.range_kernels import IRATE
+from tsdb.promql.kernels import extended_range_kernels
+from tsdb.promql.kernels.range_kernels import CHANGES, IRATE, RESETS
+from tsdb.promql.native_histograms import without_histograms
 from tsdb.promql.operators.selectors import new_cells
 from tsdb.promql.operators.vector import Cells
 
@@ -44,7 +46,8 @@ def kept(call: RangeCall, tile: Tile) -> Evaluated:
 def ignored(call: RangeCall, tile: Tile) -> Evaluated:
     """Only floats count. An info tells where there are others beside them."""
     both = kinds_of(call, tile) & _BOTH == _BOTH
-    return replace(call.evaluate(floats_of(tile)), notes=np.where(both.any(axis=1), np.int64(IGNORED), np.int64(0)))
+    notes = np.where(both.any(axis=1), np.int64(IGNORED), np.int64(0))
+    return replace(call.evaluate(without_histograms(tile)), notes=notes)
 
 
 def rated(call: RangeCall, tile: Tile) -> Evaluated:
@@ -79,13 +82,40 @@ def summed(call: RangeCall, tile: Tile) -> Evaluated:
 
 def compared(call: RangeCall, tile: Tile) -> Evaluated:
     """changes, resets: of samples of any kind."""
+    return _compared(call, tile, call.op)
+
+
+def compared_since(call: RangeCall, tile: Tile) -> Evaluated:
+    """The same, of an anchored range."""
+    return _compared(call, tile, CHANGES if call.op == extended_range_kernels.CHANGES else RESETS)
+
+
+def extended(smoothed: bool) -> OfHistogramTile:
+    """rate, increase, delta of an anchored or smoothed range: where all samples that it sees are of one kind."""
+    def evaluate(call: RangeCall, tile: Tile) -> Evaluated:
+        window, kinds = call.window, kinds_of(call, tile)
+
+        def fill(decoding: Decoding, values: NDArray[np.float64], present: NDArray[np.bool_],
+                 notes: NDArray[np.int64]) -> int:
+            return extended_histograms(
+                call.op, smoothed, tile.begin, tile.end, tile.ts, tile.values, decoding.starts, decoding.payload,
+                window.first, window.step, window.width, window.before, window.after, kinds, decoding.limit,
+                decoding.facts, decoding.slots, decoding.tags, decoding.scratch, values, present, notes, decoding.made,
+                decoding.state)
+
+        return _of_one_kind(call, tile, kinds, *_apart(kinds), fill)
+
+    return evaluate
+
+
+def _compared(call: RangeCall, tile: Tile, op: int) -> Evaluated:
     values, present = new_cells(tile.rows, call.env)
     window = call.window
     with Decoding(call.env.context, tile) as decoding:
         decoding.run(lambda: histogram_differences(
-            call.op, tile.begin, tile.end, tile.ts, tile.values, decoding.starts, decoding.payload, window.first,
-            window.step, window.width, call.of_subquery, decoding.limit, decoding.facts, decoding.slots, decoding.tags,
-            decoding.scratch, decoding.running, values, present, decoding.state))
+            op, tile.begin, tile.end, tile.ts, tile.values, decoding.starts, decoding.payload, window.first,
+            window.step, window.width, window.before, call.of_subquery, decoding.limit, decoding.facts, decoding.slots,
+            decoding.tags, decoding.scratch, decoding.running, values, present, decoding.state))
     return Evaluated(Cells(tile.first_row, values, present), int(present.sum()))
 
 
@@ -98,11 +128,13 @@ def _of_one_kind(call: RangeCall, tile: Tile, kinds: NDArray[np.uint8], of_float
                  mixed: NDArray[np.bool_], fill: Fill) -> Evaluated:
     """Floats in the cells (bool[rows, steps]) of which that may come, histograms in others, and nothing in `mixed`
     ones."""
-    made = call.evaluate(floats_of(tile))
+    made = call.evaluate(without_histograms(tile))
     values, present = made.cells.values, made.cells.present
     present &= of_floats
     samples = int(np.count_nonzero(present))
     notes = np.where(mixed.any(axis=1), np.int64(MIXED_KINDS), np.int64(0))
+    if made.notes is not None:
+        notes |= made.notes
     with Decoding(call.env.context, tile, int(np.count_nonzero(kinds & HISTOGRAMS))) as decoding:
         decoding.run(lambda: fill(decoding, values, present, notes))
         payload = decoding.results()
@@ -110,16 +142,9 @@ def _of_one_kind(call: RangeCall, tile: Tile, kinds: NDArray[np.uint8], of_float
 
 
 def kinds_of(call: RangeCall, tile: Tile) -> NDArray[np.uint8]:
-    """u8[rows, steps]: what `find_kinds` says of each window."""
+    """u8[rows, steps]: what `find_kinds` says of each window, and of what it looks at beside it."""
     kinds = np.empty((tile.rows, call.env.steps.count), np.uint8)
     window = call.window
-    find_kinds(tile.begin, tile.end, tile.ts, tile.values, window.first, window.step, window.width, kinds)
+    find_kinds(tile.begin, tile.end, tile.ts, tile.values, window.first + window.after, window.step,
+               window.before + window.width + window.after, kinds)
     return kinds
-
-
-def floats_of(tile: Tile) -> Tile:
-    """The tile without its histograms."""
-    keep = ~is_boxed(tile.values.view(np.uint64))
-    place = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
-    starts = None if tile.start_ts is None else tile.start_ts[keep]
-    return Tile(tile.first_row, place[tile.begin], place[tile.end], tile.ts[keep], tile.values[keep], None, starts)

@@ -15,10 +15,10 @@ from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import SeriesSet, Tile
 from tsdb.promql import ast
 from tsdb.promql.functions.function import Call
-from tsdb.promql.functions.range_notes import annotate
 from tsdb.promql.native_histograms import held_samples
 from tsdb.promql.operators.cells import SAME_LABELS, VectorOperator
 from tsdb.promql.operators.groups import NO_SYMBOL, drop_metric_name, group_rows, label_values
+from tsdb.promql.operators.range_notes import annotate
 from tsdb.promql.operators.sample_counts import count_windows
 from tsdb.promql.operators.selectors import new_cells
 from tsdb.promql.operators.vector import Cells, Environment
@@ -42,7 +42,7 @@ class Evaluated:
     samples: int
     """As Prometheus counts them where it limits them."""
     notes: NDArray[np.int64] | None = None
-    """i64[rows]: what there is to say of native histograms (`tsdb.promql.functions.range_notes`). None: nothing."""
+    """i64[rows]: what there is to say of native histograms (`tsdb.promql.operators.range_notes`). None: nothing."""
 
 
 class RangeCall(VectorOperator):

@@ -74,9 +74,9 @@ def decoded(k: int, values: NDArray[np.float64], payload: NDArray[np.uint8], fac
 def starts_anew(before_start: int, before: int, start: int, now: int) -> bool:
     """Whether start timestamps (ms; 0: not known) of two neighbouring samples, taken at `before` and `now`, say that a
     counter was reset between them."""
-    if start == 0 or start > now or start < before:
+    if start == 0 or start >= now or start < before:
         return False
-    return start > before or before_start != 0
+    return start > before or (before_start != 0 and before_start < before)
 
 
 @device

@@ -38,14 +38,14 @@ class Decoding:
         self._row = WIDTH + 4 * buckets
         slots = max(2, min(longest, _SLOT_BYTES // (8 * self._row)))
         self._results = min(results * (64 + 10 * buckets), _RESULT_BYTES)
-        self._reserve(8 * (longest * (FACTS + 1) + slots * self._row + 3 * (self._row + 32)) + self._results)
+        self._reserve(8 * (longest * (FACTS + 1) + slots * self._row + 4 * (self._row + 32)) + self._results)
         none = np.zeros(0, np.int64)
         self.starts: NDArray[np.int64] = none if tile.start_ts is None else tile.start_ts
         self.facts = np.empty((FACTS, longest), np.int64)
         self.running = np.empty(longest, np.int64)
         self.slots = np.empty((slots, self._row))
         self.tags = np.empty(slots, np.int64)
-        self.scratch = np.empty((3, self._row + 32))
+        self.scratch = np.empty((4, self._row + 32))
         self.made = np.empty(self._results, np.uint8)
         self.limit = _LOOKED_AT_BYTES // (8 * self._row)
         self.state = np.zeros(3, np.int64)
@@ -70,7 +70,7 @@ class Decoding:
                 self.made = larger
             elif reason == ROWS_TOO_SMALL:
                 self._reserve(8 * self.scratch.size)
-                self.scratch = np.empty((3, 2 * self.scratch.shape[1]))
+                self.scratch = np.empty((4, 2 * self.scratch.shape[1]))
 
     def results(self) -> NDArray[np.uint8] | None:
         """u8[]: the payload of the results; None: there are none."""

@@ -186,17 +186,18 @@ def count_differences(op: int, first: int, last: int, ts: NDArray[np.int64], val
 
 
 @kernel("int64(int64, int64[::1], int64[::1], int64[::1], float64[::1], int64[::1], "
-        "Array(uint8, 1, 'C', readonly=True), int64, int64, int64, boolean, int64, int64[:, ::1], "
+        "Array(uint8, 1, 'C', readonly=True), int64, int64, int64, int64, boolean, int64, int64[:, ::1], "
         "float64[:, ::1], int64[::1], float64[:, ::1], int64[::1], float64[:, ::1], boolean[:, ::1], int64[::1])",
         stage="later")
 def histogram_differences(
     op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64], values: NDArray[np.float64],
-    starts: NDArray[np.int64], payload: NDArray[np.uint8], first: int, step: int, width: int, forget: bool, limit: int,
-    facts: NDArray[np.int64], slots: NDArray[np.float64], tags: NDArray[np.int64], scratch: NDArray[np.float64],
-    running: NDArray[np.int64], out: NDArray[np.float64], present: NDArray[np.bool_], state: NDArray[np.int64],
+    starts: NDArray[np.int64], payload: NDArray[np.uint8], first: int, step: int, width: int, before: int, forget: bool,
+    limit: int, facts: NDArray[np.int64], slots: NDArray[np.float64], tags: NDArray[np.int64],
+    scratch: NDArray[np.float64], running: NDArray[np.int64], out: NDArray[np.float64], present: NDArray[np.bool_],
+    state: NDArray[np.int64],
 ) -> int:
-    """Fills all cells with how often samples of any kind change, or counters are reset, by `op`. `running` is scratch
-    for the longest row."""
+    """Fills all cells with how often samples of any kind change, or counters are reset, by `op`, in the window and, if
+    it is anchored, since the newest sample `before` it (ms). `running` is scratch for the longest row."""
     looked = 0
     for row in range(state[ROW], begin.size):
         state[ROW] = row
@@ -207,16 +208,20 @@ def histogram_differences(
         if not count_differences(op, b, e, ts, values, starts, payload, facts, slots, tags, scratch, running):
             return ROWS_TOO_SMALL
         lo = hi = oldest = b
+        anchor = -1
         for j in range(out.shape[1]):
             stop = first + j * step
             while hi < e and ts[hi] <= stop:
                 hi += 1
             while lo < hi and ts[lo] <= stop - width:
+                if kind(values[lo]) != 0:
+                    anchor = lo
                 lo += 1
-            # The oldest sample of the window has none before it.
+            # The oldest sample of the window has none before it, if that is not anchored.
             oldest = max(oldest, lo)
             while oldest < hi and kind(values[oldest]) == 0:
                 oldest += 1
             present[row, j] = oldest < hi
-            out[row, j] = running[hi - 1 - b] - running[oldest - b] if oldest < hi else math.nan
+            since = anchor if anchor >= 0 and ts[anchor] > stop - width - before else oldest
+            out[row, j] = running[hi - 1 - b] - running[since - b] if oldest < hi else math.nan
     return DONE

@@ -18,7 +18,7 @@ it is."""
 
 MIXED_KINDS, IGNORED, NOT_COUNTER, NOT_GAUGE, MIXED_SCHEMAS, SUBTRACTED, ADDED, AGGREGATED, COLLISION = (
     1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Bits of what there is to say of a row: see `tsdb.promql.functions.range_notes`."""
+"""Bits of what there is to say of a row: see `tsdb.promql.operators.range_notes`."""
 
 
 @device

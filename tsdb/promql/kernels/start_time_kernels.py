@@ -22,7 +22,7 @@ RATE, INCREASE, IRATE, RESETS = range(4)
 """Operations of `counted_since`."""
 
 OVERLAPPING = 1 << 32
-"""Noted of rows beside what is noted of native histograms (`tsdb.promql.functions.range_notes`)."""
+"""Noted of rows beside what is noted of native histograms (`tsdb.promql.operators.range_notes`)."""
 
 
 @device

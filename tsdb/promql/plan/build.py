@@ -127,8 +127,10 @@ class _Builder:
 
     def _instant_selector(self, node: ast.VectorSelector, env: Environment) -> Operator:
         window = self._plan.instant_window(node, env.steps)
-        kind = SmoothedSelector if node.smoothed else InstantSelector
-        return kind(env, self._tiles(node, window, env), window, self._budget)
+        tiles = self._tiles(node, window, env)
+        if node.smoothed:
+            return SmoothedSelector(env, tiles, window, self._budget, node.span)
+        return InstantSelector(env, tiles, window, self._budget)
 
     def _range_vector(self, node: ast.MatrixSelector | ast.Subquery, env: Environment) -> RangeVector:
         window = self._plan.range_window(node, env.steps)

@@ -46,9 +46,7 @@ def _told_of_resets(expr: Expr, counted: bool, summed: bool) -> list[int]:
 def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> None:
     match expr:
         case ast.VectorSelector():
-            uses[id(expr)] = HistogramUse("smoothed selectors") if expr.smoothed and use is _SHOWN else use
-        case ast.MatrixSelector() if expr.vector.anchored or expr.vector.smoothed:
-            use = HistogramUse("anchored and smoothed ranges")
+            uses[id(expr)] = use
         case ast.Unary(op="-"):
             use = _SHOWN
         case ast.Call(function=name, args=args):
