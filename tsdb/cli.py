@@ -94,7 +94,7 @@ def _serve(**given: Any) -> None:
         raise click.UsageError(str(problem), click.get_current_context()) from None
     _check_machine_code()
     from tsdb.server import logs
-    from tsdb.server.run import run
+    from tsdb.server.run import end_beside_threads, run
 
     logs.set_up(parsed.log_level, parsed.log_format)
     report, finish = _progress()
@@ -102,6 +102,7 @@ def _serve(**given: Any) -> None:
         run(parsed, report, click.echo if parsed.log_format != "json" else lambda _: None)
     finally:
         finish()
+    end_beside_threads()
 
 
 def _check_machine_code() -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -87,6 +88,16 @@ async def _serve(
         stopping.cancel()
         await server.stop()
     log.info("stopped")
+
+
+def end_beside_threads() -> None:
+    """Ends the process, all being closed, where a daemon thread still loads or compiles kernels: finalization would take
+    LLVM and memory from under it."""
+    if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _quit(stop: asyncio.Event) -> None:
