@@ -91,8 +91,8 @@ async def _serve(
 
 
 def end_beside_threads() -> None:
-    """Ends the process, all being closed, where a daemon thread still loads or compiles kernels: finalization would take
-    LLVM and memory from under it."""
+    """Ends the process, all being closed, where a daemon thread still loads or compiles kernels: finalization would
+    take LLVM and memory from under it."""
     if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
         logging.shutdown()
         sys.stdout.flush()
