@@ -22,7 +22,7 @@ def test_script(script: Path) -> None:
     assert not problems, "\n".join(problems)
 
 
-NEWER = frozenset(("fill", "info", "limit_ratio", "operators"))
+NEWER = frozenset(("fill", "histogram_operators", "info", "limit_ratio", "operators"))
 """Scripts of what the installed Prometheus does not have yet, or does otherwise."""
 
 
