@@ -44,10 +44,6 @@ Arguments in brackets may be left out, `…` stands for more of the last kind.
 """
 
 MISSING = (
-    ("native histograms",
-     "Selectors, `count`, `group`, set operators, `label_replace`, `label_join`, `sort_by_label` and `info` pass "
-     "them on; `timestamp`, `absent`, `count_over_time` and their like see them. What would compute with them is "
-     "refused, also the operators `</` and `>/`."),
     ("native histograms in `anchored` and `smoothed` ranges", "They are refused."),
 )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX
 from tsdb.promql.histograms.buckets_kernels import histogram_begin, leads_to_histogram
+from tsdb.promql.histograms.direct_kernels import NOT_DONE, add_directly
 from tsdb.promql.histograms.row import COUNT, CUSTOM, HINT, SUM, WIDTH, ZERO_COUNT
 from tsdb.promql.histograms.row_kernels import (
     buckets,
@@ -83,7 +84,17 @@ def accumulate_histograms(average: bool, values: NDArray[np.uint64], present: ND
                 state[g, step] |= np.uint8(HAS_HISTOGRAM)
                 cursor[STEP] += 1
                 continue
-            if not load(payload, histogram_begin(values[row, step]), h):
+            begin = histogram_begin(values[row, step])
+            if at >= 0 and seen & INCREMENTAL == 0:
+                sum_row = arena[at : at + length[g, step]]
+                if not average or _is_safe(sum_row):
+                    hint = add_directly(sum_row, payload, begin, _SAFE if average else np.inf)
+                    if hint != NOT_DONE:
+                        state[g, step] |= np.uint8(_seen(hint))
+                        number[g, step] += 1.0
+                        cursor[STEP] += 1
+                        continue
+            if not load(payload, begin, h):
                 return SCRATCH
             if at < 0:
                 if not _move(h, arena, cursor, place, length, g, step, _size(h)):
@@ -106,14 +117,17 @@ def accumulate_histograms(average: bool, values: NDArray[np.uint64], present: ND
                     notes[row] |= np.uint8(MET_RECONCILED)
                 if mean:
                     state[g, step] |= np.uint8(INCREMENTAL)
-            hint = np.int64(h[HINT])
-            met = SAW_RESET if hint == RESET else SAW_NO_RESET if hint == NOT_RESET else 0
-            state[g, step] |= np.uint8(HAS_HISTOGRAM | met)
+            state[g, step] |= np.uint8(HAS_HISTOGRAM | _seen(np.int64(h[HINT])))
             number[g, step] += 1.0
             cursor[STEP] += 1
         cursor[ROW] += 1
         cursor[STEP] = 0
     return DONE
+
+
+@device
+def _seen(hint: int) -> int:
+    return SAW_RESET if hint == RESET else SAW_NO_RESET if hint == NOT_RESET else 0
 
 
 @device
@@ -147,25 +161,27 @@ def _add(average: bool, total: NDArray[np.float64], h: NDArray[np.float64], befo
          work: NDArray[np.float64], tried: NDArray[np.float64]) -> tuple[int, bool]:
     """Adds `h` to the sum, or mean, of the `before` histograms in `total`: what `add` returns, and whether `total` is
     the mean of all now. It becomes that where a sum would overflow."""
-    if not average or (not incremental and _is_safe(total) and _is_safe(h)):
-        return add(total, h, work), False
-    if not incremental:
-        if not copy(total, tried):
-            return NO_ROOM, False
-        result = add(total, h, work)
-        if result & (NO_ROOM | OF_ANOTHER_KIND) or not is_overflowing(total):
-            return result, False
-        copy(tried, total)
-        divide(total, before)
-    share = before / (before + 1.0)
-    if not copy(total, tried):
+    careful = average and (incremental or not (_is_safe(total) and _is_safe(h)))
+    if careful and not copy(total, tried):
         return NO_ROOM, False
-    scale(total, share)
-    divide(h, before + 1.0)
-    result = add(total, h, work)
-    if result & (NO_ROOM | OF_ANOTHER_KIND):
+    mean = incremental
+    result = 0
+    for _ in range(2):
+        if mean:
+            scale(total, before / (before + 1.0))
+            divide(h, before + 1.0)
+        result = add(total, h, work)
+        if not careful:
+            break
+        failed = result & (NO_ROOM | OF_ANOTHER_KIND) != 0
+        if not failed and (mean or not is_overflowing(total)):
+            break
         copy(tried, total)
-    return result, True
+        if failed:
+            break
+        divide(total, before)
+        mean = True
+    return result, mean
 
 
 @device

@@ -80,13 +80,10 @@ def ordered_bucket(payload: NDArray[np.uint8], schema: int, place: int, parts: N
     slot = ordered_slot(place, parts, numbers)
     if slot < 0:
         return -threshold, threshold, numbers[ZERO_COUNT]
-    index = indices[slot]
+    lower = bucket_bound(payload, indices[slot] - 1, schema, parts)
+    upper = bucket_bound(payload, indices[slot], schema, parts)
     if slot >= parts[POSITIVE]:
-        lower = -bucket_bound(payload, index, schema, parts)
-        upper = -bucket_bound(payload, index - 1, schema, parts)
-    else:
-        lower = bucket_bound(payload, index - 1, schema, parts)
-        upper = bucket_bound(payload, index, schema, parts)
+        lower, upper = -upper, -lower
     if upper < 0.0 and upper > -threshold:
         upper = -threshold
     elif lower > 0.0 and lower < threshold:
@@ -103,6 +100,14 @@ def ordered_slot(place: int, parts: NDArray[np.int64], numbers: NDArray[np.float
     if numbers[ZERO_COUNT] > 0.0:
         return place - negative - 1
     return place - negative
+
+
+@device
+def ordered_count(place: int, parts: NDArray[np.int64], counts: NDArray[np.float64], numbers: NDArray[np.float64],
+                  ) -> float:
+    """The count of the bucket at a place, from the lowest."""
+    slot = ordered_slot(place, parts, numbers)
+    return numbers[ZERO_COUNT] if slot < 0 else counts[slot]
 
 
 @device

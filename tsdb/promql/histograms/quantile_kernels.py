@@ -17,6 +17,7 @@ from tsdb.promql.histograms.buckets_kernels import (
     histogram_begin,
     leads_to_histogram,
     ordered_bucket,
+    ordered_count,
     read_ordered,
     schema_of,
     uses_custom_buckets,
@@ -83,14 +84,16 @@ def _quantile(q: float, payload: NDArray[np.uint8], begin: int, parts: NDArray[n
     lower = upper = inside = seen = 0.0
     reached = size
     for turn in range(size):
-        lower, upper, inside = ordered_bucket(payload, schema, turn if forward else size - 1 - turn, parts, indices,
-                                              counts, numbers)
+        inside = ordered_count(turn if forward else size - 1 - turn, parts, counts, numbers)
         if inside == 0.0:
             continue
         seen += inside
         if seen >= rank:
             reached = turn + 1
             break
+    if size > 0:
+        place = reached - 1 if forward else size - reached
+        lower, upper, inside = ordered_bucket(payload, schema, place, parts, indices, counts, numbers)
     if custom:
         if lower == -math.inf:
             if upper <= 0.0:
@@ -110,7 +113,7 @@ def _quantile(q: float, payload: NDArray[np.uint8], begin: int, parts: NDArray[n
     note = 0
     if unsure:
         for turn in range(reached, size):
-            seen += ordered_bucket(payload, schema, turn, parts, indices, counts, numbers)[2]
+            seen += ordered_count(turn, parts, counts, numbers)
         note = SKEWED if seen < numbers[COUNT] else 0
     share = rank / inside
     if custom or (lower <= 0.0 and upper >= 0.0):
@@ -160,7 +163,7 @@ def _fraction(low: float, high: float, payload: NDArray[np.uint8], begin: int, p
     note = 0
     if numbers[SUM] != numbers[SUM]:
         for rest in range(place, size):
-            seen += ordered_bucket(payload, schema, rest, parts, indices, counts, numbers)[2]
+            seen += ordered_count(rest, parts, counts, numbers)
         note = EXCLUDED if seen < total else 0
         total = seen
     if not low_found or below_low > total:
