@@ -26,6 +26,8 @@ FACTS = 4
 
 DONE, OUTPUT_FULL, ROWS_TOO_SMALL, TIRED = range(4)
 """Why a kernel returns: it is through; there is no room for the next result; for a histogram; it has worked enough."""
+MADE, NOTHING, TOO_SMALL = range(3)
+"""What becomes of a window: a row; nothing; rows are too small for it."""
 ROW, STEP, USED = range(3)
 """Its state i64[3]: the row and the step that come next, and how many bytes of results there are."""
 

@@ -14,6 +14,8 @@ from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA
 from tsdb.promql.histograms.decoded_kernels import (
     DONE,
     HINT_OF,
+    MADE,
+    NOTHING,
     OUTPUT_FULL,
     PLACE,
     ROW,
@@ -21,13 +23,13 @@ from tsdb.promql.histograms.decoded_kernels import (
     SCHEMA_OF,
     STEP,
     TIRED,
+    TOO_SMALL,
     USED,
     decoded,
     survey,
     was_reset,
 )
 from tsdb.promql.histograms.range_kernels import ADDED, HISTOGRAMS, MIXED_SCHEMAS, NOT_COUNTER, NOT_GAUGE, SUBTRACTED
-from tsdb.promql.histograms.rate_kernels import MADE, NOTHING, TOO_SMALL
 from tsdb.promql.histograms.row import HINT
 from tsdb.promql.histograms.row_kernels import GAUGE, copy, divide, room, scale, store
 from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, UNKNOWN, add, detect_reset, subtract

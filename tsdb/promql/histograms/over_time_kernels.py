@@ -15,12 +15,15 @@ from tsdb.model.native_histograms import BOX
 from tsdb.promql.histograms.decoded_kernels import (
     DONE,
     HINT_OF,
+    MADE,
+    NOTHING,
     OUTPUT_FULL,
     PLACE,
     ROW,
     ROWS_TOO_SMALL,
     STEP,
     TIRED,
+    TOO_SMALL,
     USED,
     decoded,
     starts_anew,
@@ -28,7 +31,6 @@ from tsdb.promql.histograms.decoded_kernels import (
     was_reset,
 )
 from tsdb.promql.histograms.range_kernels import AGGREGATED, COLLISION, HISTOGRAMS, MIXED_SCHEMAS, kind
-from tsdb.promql.histograms.rate_kernels import MADE, NOTHING, TOO_SMALL
 from tsdb.promql.histograms.row_kernels import copy, divide, equal, is_overflowing, room, scale, settle, store
 from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, NOT_RESET, RECONCILED, RESET, add
 from tsdb.promql.kernels.range_kernels import AVG, RESETS

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-any-return,assignment,arg-type,call-overload,operator,index"
+# mypy: disable-error-code="no-any-return,assignment,arg-type,call-overload,operator,index,return-value"
 """rate, increase, delta, irate and idelta of native histograms: Prometheus' histogramRate, extrapolatedRate and
 instantValue of promql/functions.go. Windows as in `tsdb.promql.kernels.range_kernels`."""
 
@@ -13,6 +13,8 @@ from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA
 from tsdb.promql.histograms.decoded_kernels import (
     DONE,
     HINT_OF,
+    MADE,
+    NOTHING,
     OUTPUT_FULL,
     PLACE,
     ROW,
@@ -20,6 +22,7 @@ from tsdb.promql.histograms.decoded_kernels import (
     SCHEMA_OF,
     STEP,
     TIRED,
+    TOO_SMALL,
     USED,
     decoded,
     histogram_at,
@@ -51,10 +54,9 @@ from tsdb.promql.histograms.row import (
 from tsdb.promql.histograms.row_kernels import GAUGE, copy, divide, reduce_resolution, room, scale, store
 from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, add, detect_reset, subtract
 from tsdb.promql.kernels.range_kernels import DELTA, INCREASE, IRATE, RATE
+from tsdb.promql.kernels.start_time_kernels import OVERLAPPING
 from tsdb.promql.native_histogram_kernels import count_value
 
-MADE, NOTHING, TOO_SMALL = range(3)
-"""What becomes of a window: a row; nothing; rows are too small for it."""
 COUNT_AT = 24
 """Where the count is in a histogram of a payload."""
 
@@ -185,17 +187,20 @@ def newest_change(rate: bool, newest: int, ts: NDArray[np.int64], values: NDArra
 
 
 @device
-def extrapolation(op: int, first: int, last: int, count: int, stop: int, width: int, oldest: float,
-                  change: float) -> float:
+def extrapolation(op: int, first: int, last: int, count: int, stop: int, width: int, oldest: float, change: float,
+                  since: int) -> float:
     """The factor that extends the change between the samples at `first` and `last` (ms), `count` in all, to the whole
-    window; `oldest` is the count of observations of the first, `change` by how much it grew."""
+    window; `oldest` is the count of observations of the first, `change` by how much it grew. Where that begins with
+    nothing `since` a time in the window (0: it does not), there is nothing before it."""
     to_start, to_end = (first - (stop - width)) / 1000.0, (stop - last) / 1000.0
     sampled = (last - first) / 1000.0
-    average = sampled / (count - 1)
+    average = sampled / (count - 1) if count > 1 else 0.0
     near = average * 1.1
     if to_start >= near:
         to_start = average / 2
-    if op != DELTA and change > 0 and oldest >= 0:
+    if since != 0:
+        sampled, to_start = (last - since) / 1000.0, 0.0
+    elif op != DELTA and change > 0 and oldest >= 0:
         to_zero = sampled * (oldest / change)
         if to_zero < to_start:
             to_start = to_zero
@@ -203,6 +208,43 @@ def extrapolation(op: int, first: int, last: int, count: int, stop: int, width: 
         to_end = average / 2
     factor = (sampled + to_start + to_end) / sampled
     return factor / (width / 1000.0) if op == RATE else factor
+
+
+@device
+def begins_within(lo: int, start: int, ts: NDArray[np.int64], starts: NDArray[np.int64],
+                  facts: NDArray[np.int64]) -> int:
+    """The start timestamp of histogram lo, if it lies between the `start` of the window and the histogram; else 0."""
+    if starts.size == 0:
+        return np.int64(0)
+    since = starts[facts[PLACE, lo]]
+    return since if since != 0 and start < since < ts[facts[PLACE, lo]] else np.int64(0)
+
+
+@device
+def overlaps(lo: int, hi: int, ts: NDArray[np.int64], starts: NDArray[np.int64], facts: NDArray[np.int64]) -> bool:
+    """Whether one of histograms lo:hi counts since before an earlier one, and that one does not."""
+    for k in range(lo + 1, hi if starts.size > 0 else lo):
+        before, now = facts[PLACE, k - 1], facts[PLACE, k]
+        if starts[now] != 0 and starts[now] < ts[before] and starts[now] != starts[before]:
+            return True
+    return False
+
+
+@device
+def add_first(lo: int, alone: bool, values: NDArray[np.float64], payload: NDArray[np.uint8], facts: NDArray[np.int64],
+              slots: NDArray[np.float64], tags: NDArray[np.int64], scratch: NDArray[np.float64]) -> tuple[int, int]:
+    """Adds histogram lo to the row in scratch[0], or makes it that: (MADE, NOTHING or TOO_SMALL; notes)."""
+    slot = decoded(lo, values, payload, facts, slots, tags)
+    if slot < 0:
+        return TOO_SMALL, 0
+    if alone:
+        return MADE if copy(slots[slot], scratch[0]) else TOO_SMALL, 0
+    flags = add(scratch[0], slots[slot], scratch[1])
+    if flags == NO_ROOM:
+        return TOO_SMALL, 0
+    if flags == INCOMPATIBLE:
+        return NOTHING, MIXED_SCHEMAS
+    return MADE, ADDED if flags & RECONCILED else 0
 
 
 @kernel("int64(int64, int64[::1], int64[::1], int64[::1], float64[::1], int64[::1], "
@@ -216,8 +258,9 @@ def histogram_rates(
     scratch: NDArray[np.float64], out: NDArray[np.float64], present: NDArray[np.bool_], notes: NDArray[np.int64],
     made: NDArray[np.uint8], state: NDArray[np.int64],
 ) -> int:
-    """Fills the cells of windows whose samples are histograms, at least two (of irate and idelta: the two newest), by
-    `op`, with boxed values that lead to the payload `made` u8[]; leaves the others alone.
+    """Fills the cells of windows whose samples are histograms, at least two (of irate and idelta: the two newest), or
+    one that counts since a time in the window, by `op`, with boxed values that lead to the payload `made` u8[]; leaves
+    the others alone.
 
     `starts`: start timestamps beside ts, or none; `kinds` u8[rows, steps]: what `find_kinds` found; `forget` as in
     `survey`; `limit`: how many histograms to look at in one call, about; `notes` i64[rows] gets bits; for `facts` (of
@@ -236,7 +279,8 @@ def histogram_rates(
                 hi += 1
             while lo < hi and ts[facts[PLACE, lo]] <= stop - width:
                 lo += 1
-            if hi - lo < 2 or (kinds[row, j] & newest_two != newest_two if op >= IRATE else
+            since = begins_within(lo, stop - width, ts, starts, facts) if counter and hi > lo else np.int64(0)
+            if hi - lo < (1 if since != 0 else 2) or (kinds[row, j] & newest_two != newest_two if op >= IRATE else
                                kinds[row, j] & 3 != HISTOGRAMS):
                 continue
             state[ROW], state[STEP] = row, j
@@ -248,7 +292,14 @@ def histogram_rates(
                 status, bits = newest_change(op == IRATE, hi - 1, ts, values, starts, payload, facts, slots, tags,
                                              scratch)
             else:
-                status, bits = change(counter, lo, hi, ts, values, starts, payload, facts, slots, tags, scratch)
+                status, bits = MADE, 0
+                if hi - lo > 1:
+                    status, bits = change(counter, lo, hi, ts, values, starts, payload, facts, slots, tags, scratch)
+                if status == MADE and counter and overlaps(lo, hi, ts, starts, facts):
+                    bits |= OVERLAPPING
+                if status == MADE and since != 0:
+                    status, more = add_first(lo, hi - lo == 1, values, payload, facts, slots, tags, scratch)
+                    bits |= more
             if status == TOO_SMALL:
                 return ROWS_TOO_SMALL
             if status == MADE:
@@ -257,7 +308,7 @@ def histogram_rates(
                     oldest = facts[PLACE, lo]
                     observations = count_value(payload, histogram_at(values[oldest]), COUNT_AT)
                     scale(h, extrapolation(op, ts[oldest], ts[facts[PLACE, hi - 1]], hi - lo, stop, width, observations,
-                                           h[COUNT]))
+                                           h[COUNT], since))
                 at = state[USED]
                 if at + room(h) > made.size:
                     return OUTPUT_FULL
