@@ -83,9 +83,10 @@ def _change(values: list[FloatHistogram]) -> tuple[FloatHistogram | None, set[st
 
 def _difference(values: list[FloatHistogram]) -> tuple[FloatHistogram | None, set[str]]:
     hints = {values[0].hint, values[-1].hint}
-    made = combined(values[-1], values[0], -1)
-    if made is None:
+    if values[-1].custom != values[0].custom:
         return None, {SCHEMAS}
+    made = combined(reduced(values[-1], values[0].schema), values[0], -1)
+    assert made is not None
     said = {NOT_GAUGE} if hints != {ResetHint.GAUGE} else set()
     return replace(made[0], hint=ResetHint.GAUGE), said | ({"subtraction"} if made[1] else set())
 

@@ -37,6 +37,8 @@ def grown(h: NativeHistogram, by: int) -> NativeHistogram:
 def series(draw: st.DrawFn) -> list[Value]:
     """Of one or two kinds of histograms, which grow for a while, with floats and gaps in between."""
     kinds = draw(st.lists(histograms(), min_size=1, max_size=2))
+    if kinds[0].schema != kinds[-1].schema:  # other zero buckets at another resolution: Prometheus counts some twice
+        kinds = [replace(kind, zero_threshold=0.0) for kind in kinds]
     mixed = draw(st.booleans())
     made: list[Value] = []
     for at in range(draw(st.integers(1, 14))):
@@ -76,7 +78,7 @@ def cell(result: QueryResult, step: int) -> FloatHistogram | float | None:
     return from_native(decode(result.payload, int(offsets(bits)[step])))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(series(), st.sampled_from(FUNCTIONS), st.integers(1, 6), st.sampled_from([STEP, 2 * STEP, 7000]))
 def test_windows(values: list[Value], name: str, samples: int, step: int) -> None:
     width = samples * STEP
