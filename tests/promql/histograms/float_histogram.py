@@ -119,19 +119,21 @@ def combined(a: FloatHistogram, b: FloatHistogram, sign: int) -> tuple[FloatHist
     if reconciled:
         common = tuple(sorted({*a.custom_values} & {*b.custom_values}))
         a, b = between(a, common), between(b, common)
-    while a.zero_threshold != b.zero_threshold:
-        a = with_zero_threshold(a, b.zero_threshold)
-        b = with_zero_threshold(b, a.zero_threshold)
+    widened = b
+    while a.zero_threshold != widened.zero_threshold:
+        a = with_zero_threshold(a, widened.zero_threshold)
+        widened = with_zero_threshold(widened, a.zero_threshold)
     schema = min(a.schema, b.schema)
+    # As Prometheus: what b has in the wider zero bucket counts in the bucket around it, too, if that is wider still.
     a, b = reduced(a, schema), reduced(b, schema)
 
     def put(left: Buckets, right: Buckets) -> Buckets:
-        more = {i: sign * count for i, count in right.items() if b.custom or b.bound(i) > b.zero_threshold}
+        more = {i: sign * count for i, count in right.items() if b.custom or b.bound(i) > a.zero_threshold}
         return {i: left.get(i, 0.0) + more.get(i, 0.0) for i in sorted({*left, *more})}
 
     return replace(a, positive=put(a.positive, b.positive), negative=put(a.negative, b.negative), hint=hint,
                    sum=a.sum + sign * b.sum, count=a.count + sign * b.count,
-                   zero_count=a.zero_count + sign * b.zero_count), reconciled, collision
+                   zero_count=a.zero_count + sign * widened.zero_count), reconciled, collision
 
 
 def joined(a: ResetHint, b: ResetHint) -> tuple[ResetHint, bool]:
