@@ -57,7 +57,7 @@ class Kernel(Generic[P, R]):
 
     def dispatcher(self) -> Any:
         """A fresh numba dispatcher for this kernel, not compiled yet."""
-        return numba.njit(_nrt=self.allocates, no_cfunc_wrapper=True, **OPTIONS)(self.py_func)
+        return numba.njit(_nrt=self.allocates, **OPTIONS)(self.py_func)
 
     def load(self) -> None:
         """Loads it now rather than at its first call."""
@@ -105,7 +105,7 @@ def device(py_func: Callable[P, R]) -> Callable[P, R]: ...
 def device(*, allocates: bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def device(py_func: Callable[P, R] | None = None, *, allocates: bool = False) -> Any:
     """Marks a function that kernels call: compiled into its callers, never on its own. `allocates` as in `kernel`."""
-    mark = numba.njit(_nrt=allocates, no_cfunc_wrapper=True, no_cpython_wrapper=True, **OPTIONS)
+    mark = numba.njit(_nrt=allocates, **OPTIONS)
     return mark if py_func is None else mark(py_func)
 
 
