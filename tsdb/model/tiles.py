@@ -6,7 +6,7 @@ One query makes all its `Selection`s first and captures them together: it sees a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -26,6 +26,8 @@ class Selection:
     maxt: int
     start_times: bool = False
     """Whether `Tile.start_ts` is wanted."""
+    steps: int = field(default=1, compare=False)
+    """At how many times somebody looks at the samples: tiles have fewer rows where it is at many."""
 
 
 class Symbols(Protocol):

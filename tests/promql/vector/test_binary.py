@@ -115,6 +115,7 @@ def slow_step(op: str, left: list[tuple[Labels, float]], right: list[tuple[Label
         partners[signature(labels, matching)] = labels, value
     matched: dict[Labels, set[Labels]] = {}
     out: dict[Labels, float] = {}
+    same = False
     pairs = [(signature(labels, matching), labels, value) for labels, value in many]
     keys = {key for key, _, _ in pairs}
     if many_fill is not None:
@@ -133,9 +134,10 @@ def slow_step(op: str, left: list[tuple[Labels, float]], right: list[tuple[Label
             raise ValueError("grouping")
         matched[key].add(made)
         if keep:
-            if made in out:
-                raise ValueError("same")
+            same |= made in out
             out[made] = result
+    if same:  # what is ambiguous was looked at first
+        raise ValueError("same")
     return out
 
 

@@ -77,7 +77,8 @@ class Plan:
         return inner_steps(self.range_window(node, steps), step, steps.count)
 
     def selection(self, node: ast.VectorSelector, window: Window, steps: Steps) -> Selection:
-        return Selection(node.matchers, window.mint(), window.maxt(steps.count), id(node) in self._with_starts)
+        return Selection(node.matchers, window.mint(), window.maxt(steps.count), id(node) in self._with_starts,
+                         steps.count)
 
     def index(self, selection: Selection) -> int:
         return self._selections[selection]

@@ -31,6 +31,8 @@ from tsdb.storage.starts.live import StartChains
 TILE_SAMPLES = 1 << 16
 """Samples of a tile, about: times and values stay in the cache of one core."""
 TILE_ROWS = 1024
+TILE_CELLS = 1 << 17
+"""Rows times steps, of a tile of more than one row."""
 ONE_TILE_ROWS = 256
 """Are not worth handing over to another thread."""
 SLOT_BYTES = CHUNK_WORDS * 8 + 32
@@ -90,7 +92,7 @@ class HeadSelected:
     def tile_rows(self) -> NDArray[np.int64]:
         if self._tile_rows is None:
             self._ends = self._samples().cumsum()
-            self._tile_rows = cut(self._ends)
+            self._tile_rows = cut(self._ends, self.selection.steps)
         return self._tile_rows
 
     def tile(self, index: int) -> Tile:
@@ -209,14 +211,15 @@ def label_sets(slots: NDArray[np.int32], table: SeriesTable, symbols: QuerySymbo
     return SeriesSet(offsets, names, values, symbols)
 
 
-def cut(ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Borders of tiles: at most TILE_ROWS rows, and about TILE_SAMPLES samples; `ends` i64[rows] is cumulative. Where
-    samples are few, an even number of tiles of about as many rows, for two threads."""
+def cut(ends: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+    """Borders of tiles: at most TILE_ROWS rows, TILE_CELLS cells at so many steps, and about TILE_SAMPLES samples;
+    `ends` i64[rows] is cumulative. Where samples are few, an even number of tiles of about as many rows, for two
+    threads."""
     rows = ends.size
-    if 0 < rows <= ONE_TILE_ROWS and ends[-1] <= TILE_SAMPLES:
+    if 0 < rows <= ONE_TILE_ROWS and ends[-1] <= TILE_SAMPLES and rows * steps <= TILE_CELLS:
         return np.array([0, rows], np.int64)
     pairs = -(-rows // (2 * TILE_ROWS))
-    most = -(-rows // (2 * pairs)) if rows else 0
+    most = min(-(-rows // (2 * pairs)) if rows else 0, max(1, TILE_CELLS // steps))
     borders = [0]
     while borders[-1] < rows:
         first = borders[-1]

@@ -36,7 +36,7 @@ class MergedSelected:
         for source in (*self._before, apart, late):
             if source is not None:
                 source.count(samples)
-        self._tile_rows = cut(samples.cumsum())
+        self._tile_rows = cut(samples.cumsum(), head.selection.steps)
 
     @property
     def series(self) -> SeriesSet:
