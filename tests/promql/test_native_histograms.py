@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.native_histograms import histograms
 from tests.promql.histogram_json import histogram_json
 from tsdb.model.context import Limits, RequestContext
-from tsdb.model.errors import LimitExceeded, NotSupported
+from tsdb.model.errors import ExecutionError, LimitExceeded
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, boxed, decode, offsets
 from tsdb.model.tiles import Tile
 from tsdb.promql import Engine, QueryResult
@@ -198,9 +198,9 @@ def test_what_is_between_rows_is_no_histogram() -> None:
     tile = Tile(0, np.array([1, 3, 6]), np.array([2, 4, 6]), np.zeros(6, np.int64), values.view(np.float64), payload)
     assert in_rows(tile).tolist() == [False, True, False, True, False, False]
     floats = replace(tile, begin=np.array([3, 5]), end=np.array([4, 5]))
-    HistogramUse("rate()").check(floats)
-    with pytest.raises(NotSupported):
-        HistogramUse("rate()").check(tile)
+    HistogramUse("wrong").check(floats)
+    with pytest.raises(ExecutionError, match="wrong"):
+        HistogramUse("wrong").check(tile)
     kept = Histograms(RequestContext())
     values = kept.keep(tile.values, in_rows(tile), payload).view(np.uint64)
     assert offsets(values[1:2]).tolist() == [0]

@@ -6,17 +6,13 @@ They are not part of the project: `TSDB_PROMQLTEST` names their folder.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import tomllib
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.storage.batches import make_batch
-from tsdb.model.errors import NotSupported
 from tsdb.storage import Storage
 from tsdb.testing.compare import Mismatch
 from tsdb.testing.memory_storage import MemoryStorage
@@ -32,43 +28,12 @@ CASES = [case for path in SCRIPTS for case in read_script(path)]
 pytestmark = pytest.mark.skipif(not SCRIPTS, reason=f"no PromQL test scripts in {FOLDER}: set TSDB_PROMQLTEST")
 
 
-EXPECTED = tomllib.loads((HERE / "expected_unsupported.toml").read_text())
-
-
-@functools.cache
-def unsupported(number: int) -> str:
-    """Why a case is not supported yet, "" where it passed. Raises Mismatch."""
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
     try:
-        RUNNER.run(CASES[number])
-    except NotSupported as problem:
-        return str(problem)
-    return ""
-
-
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[str(case) for case in CASES])
-def test_case(number: int) -> None:
-    case: Case = CASES[number]
-    try:
-        reason = unsupported(number)
+        RUNNER.run(case)
     except Mismatch as problem:
         pytest.fail(f"{case}: {case.expr}\n{problem}", pytrace=False)
-    if reason:
-        pytest.xfail(reason)  # known: see test_what_is_unsupported_is_known
-
-
-@pytest.mark.parametrize("file", [path.name for path in SCRIPTS])
-def test_what_is_unsupported_is_known(file: str) -> None:
-    """expected_unsupported.toml says how many cases of a file are not supported yet, and why."""
-    expected = EXPECTED.get(file.removesuffix(".test"), {})
-    found: Counter[str] = Counter()
-    for number, case in enumerate(CASES):
-        if case.file == file:
-            try:
-                found[unsupported(number)] += 1
-            except Mismatch:
-                continue  # test_case fails
-    del found[""]
-    assert dict(found) == expected
 
 
 class InStorage:
@@ -109,8 +74,6 @@ def test_over_the_real_storage(file: Path, tmp_path: Path) -> None:
             try:
                 runner.run(case)
                 passed += 1
-            except NotSupported:
-                continue
             except Mismatch as problem:
                 pytest.fail(f"{case}: {case.expr}\n{problem}", pytrace=False)
     assert passed > 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import ExecutionError, NotSupported
+from tsdb.model.errors import ExecutionError
 from tsdb.model.native_histograms import BOX, is_boxed, offsets
 from tsdb.model.tiles import Tile
 
@@ -22,21 +22,15 @@ from tsdb.model.tiles import Tile
 class HistogramUse:
     """What becomes of the histograms that a selector finds."""
 
-    refused_by: str = ""
-    """What cannot use them, as it is called in messages."""
-    values: bool = True
-    """False: only that there is a sample matters, and when."""
     error: str = ""
-    """What is wrong with them, where they can never be used."""
+    """What is wrong with them, where they may not be."""
     finds_resets: bool = False
     """Whether hints are found that they do not have."""
 
     def check(self, tile: Tile) -> None:
-        """Raises NotSupported for a tile with histograms where they are refused, ExecutionError for wrong ones."""
-        if self.refused_by and tile.payload is not None and is_boxed(tile.values.view(np.uint64)[in_rows(tile)]).any():
-            if self.error:
-                raise ExecutionError(self.error)
-            raise NotSupported(f"native histograms in {self.refused_by} are not supported yet")
+        """Raises ExecutionError for a tile with histograms where they may not be."""
+        if self.error and tile.payload is not None and is_boxed(tile.values.view(np.uint64)[in_rows(tile)]).any():
+            raise ExecutionError(self.error)
 
 
 def in_rows(tile: Tile) -> NDArray[np.bool_]:

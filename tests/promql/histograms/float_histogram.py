@@ -6,7 +6,7 @@ Bounds come from `tests.promql.histogram_json`. Prometheus' model/histogram/floa
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -77,9 +77,9 @@ def reduced(h: FloatHistogram, schema: int) -> FloatHistogram:
         return h
 
     def merged(side: Buckets) -> Buckets:
-        made = Counter[int]()
+        made = defaultdict[int, float](float)
         for i, count in side.items():
-            made[math.ceil(i / (1 << (h.schema - schema)))] += count  # type: ignore[assignment]
+            made[math.ceil(i / (1 << (h.schema - schema)))] += count
         return dict(made)
 
     return replace(_each_side(h, merged), schema=schema)
@@ -104,9 +104,9 @@ def with_zero_threshold(h: FloatHistogram, threshold: float) -> FloatHistogram:
 
 def between(h: FloatHistogram, bounds: tuple[float, ...]) -> FloatHistogram:
     """With custom values of which all are the histogram's."""
-    made = Counter[int]()
+    made = defaultdict[int, float](float)
     for i, count in h.positive.items():
-        made[sum(other < h.bound(i) for other in bounds)] += count  # type: ignore[assignment]
+        made[sum(other < h.bound(i) for other in bounds)] += count
     return replace(h, custom_values=bounds, positive=dict(made))
 
 

@@ -80,7 +80,7 @@ class Accumulated(Grouped):
 
 
 def _row(name: str, op: int, doc: str) -> Aggregation:
-    return Aggregation(name=name, doc=doc, build=lambda call: Accumulated(call, op), counts=op in (COUNT, GROUP))
+    return Aggregation(name=name, doc=doc, build=lambda call: Accumulated(call, op))
 
 
 AGGREGATIONS: Final = (

@@ -61,5 +61,3 @@ class Aggregation:
     parameter: ValueType | None = None
     experimental: bool = False
     """A stock Prometheus wants a feature flag for it."""
-    counts: bool = False
-    """Only that there is a sample matters."""

@@ -11,7 +11,7 @@ from tsdb.model.labels import METRIC_NAME
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.functions.function import MATRIX, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import MATRIX, VECTOR, Call, Function
 from tsdb.promql.functions.over_time import presence
 from tsdb.promql.operators.cells import VectorOperator
 from tsdb.promql.operators.groups import no_labels, with_label
@@ -69,8 +69,8 @@ def _absent_over_time(call: Call) -> Operator:
 
 
 FUNCTIONS: Final = (
-    Function(name="absent", arg_types=(VECTOR,), histograms=OfHistograms.SEES, build=_absent,
+    Function(name="absent", arg_types=(VECTOR,), build=_absent,
              doc="1 where the vector is empty, with the labels that its selector asks for by equality."),
-    Function(name="absent_over_time", arg_types=(MATRIX,), histograms=OfHistograms.SEES, build=_absent_over_time,
+    Function(name="absent_over_time", arg_types=(MATRIX,), build=_absent_over_time,
              doc="1 where no series has a sample in the range, with labels as of absent."),
 )

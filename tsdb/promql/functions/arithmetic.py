@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.promql.ast import ValueType
-from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function, OfHistograms
+from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function
 from tsdb.promql.operators.cells import FloatsOnly, Mapped, unique
 from tsdb.promql.operators.vector import Cells, Environment, Operator
 
@@ -69,7 +69,7 @@ def larger(a: Numbers, b: Numbers) -> Numbers:
 
 
 def _row(name: str, compute: Callable[[Numbers], Numbers], doc: str) -> Function:
-    return Function(name=name, arg_types=(VECTOR,), doc=doc, build=_of_number(compute), histograms=OfHistograms.TAKES)
+    return Function(name=name, arg_types=(VECTOR,), doc=doc, build=_of_number(compute))
 
 
 FUNCTIONS: Final = (
@@ -77,13 +77,12 @@ FUNCTIONS: Final = (
     _row("ceil", np.ceil, "Rounded up to the next integer."),
     _row("floor", np.floor, "Rounded down to the next integer."),
     Function(name="round", arg_types=(VECTOR, SCALAR), variadic=1, build=_round,
-             histograms=OfHistograms.TAKES,
              doc="Rounded to the nearest multiple of the second argument, 1 by default; halves go up."),
-    Function(name="clamp", arg_types=(VECTOR, SCALAR, SCALAR), build=_clamp, histograms=OfHistograms.TAKES,
+    Function(name="clamp", arg_types=(VECTOR, SCALAR, SCALAR), build=_clamp,
              doc="Kept between a minimum and a maximum; nothing where the minimum is above the maximum."),
-    Function(name="clamp_min", arg_types=(VECTOR, SCALAR), build=_clamp, histograms=OfHistograms.TAKES,
+    Function(name="clamp_min", arg_types=(VECTOR, SCALAR), build=_clamp,
              doc="Not below a minimum."),
-    Function(name="clamp_max", arg_types=(VECTOR, SCALAR), build=_clamp, histograms=OfHistograms.TAKES,
+    Function(name="clamp_max", arg_types=(VECTOR, SCALAR), build=_clamp,
              doc="Not above a maximum."),
     _row("sgn", _sign, "The sign: 1, 0 or -1."),
     _row("sqrt", np.sqrt, "The square root."),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tsdb.promql.ast import ValueType
 from tsdb.promql.functions.arithmetic import Numbers, per_cell
-from tsdb.promql.functions.function import VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import VECTOR, Call, Function
 from tsdb.promql.operators.cells import Scalar
 from tsdb.promql.operators.vector import Operator
 
@@ -71,7 +71,7 @@ def _row(name: str, part: Part, doc: str) -> Function:
             return per_cell(env, call.operators[0], of_numbers)
         return Scalar(env, lambda: of_numbers((env.steps.times() // 1000).astype(np.float64)), ValueType.VECTOR)
 
-    return Function(name=name, arg_types=(VECTOR,), variadic=1, each_step=True, histograms=OfHistograms.TAKES,
+    return Function(name=name, arg_types=(VECTOR,), variadic=1, each_step=True,
                     build=build, doc=doc)
 
 

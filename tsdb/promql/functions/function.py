@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tsdb.promql import ast
 from tsdb.promql.ast import ValueType
@@ -12,21 +11,6 @@ from tsdb.promql.operators.selectors import RangeVector, SampleBudget
 from tsdb.promql.operators.vector import Environment, Operator, Steps
 
 SCALAR, VECTOR, MATRIX, STRING = ValueType.SCALAR, ValueType.VECTOR, ValueType.MATRIX, ValueType.STRING
-
-
-class OfHistograms(StrEnum):
-    """What a function does with native histograms among its samples."""
-
-    REFUSES = "refuses"
-    """It would compute with them, and cannot yet."""
-    TAKES = "takes"
-    """It computes with them, or leaves them out, as Prometheus does."""
-    SEES = "sees"
-    """Only that there is a sample matters, and when."""
-    PASSES = "passes"
-    """They are in its result as they are."""
-    PASSES_FIRST = "passes the first"
-    """The same of its first argument's; in others they are an error."""
 
 
 Argument = Operator | RangeVector | str
@@ -98,7 +82,6 @@ class Function:
     """A stock Prometheus wants a feature flag for it."""
     each_step: bool = False
     """The result depends on the evaluation time, whatever the arguments do."""
-    histograms: OfHistograms = OfHistograms.REFUSES
     prepare: Prepare | None = None
 
     @property

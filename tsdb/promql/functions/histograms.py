@@ -15,7 +15,7 @@ from tsdb.model.labels import METRIC_NAME
 from tsdb.model.native_histograms import is_boxed
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql import ast
-from tsdb.promql.functions.function import SCALAR, STRING, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import SCALAR, STRING, VECTOR, Call, Function
 from tsdb.promql.functions.native_estimates import NOTES, NativeEstimates, Numbers, Scratch
 from tsdb.promql.histograms.statistics_kernels import (
     OF_AVERAGE,
@@ -327,18 +327,17 @@ def _of_native(name: str, op: int, doc: str) -> Function:
 
         return unique(call.env, Mapped(call.env, call.operators[0], describe))
 
-    return Function(name=name, arg_types=(VECTOR,), doc=f"{doc} Nothing for floats.", build=build,
-                    histograms=OfHistograms.TAKES)
+    return Function(name=name, arg_types=(VECTOR,), doc=f"{doc} Nothing for floats.", build=build)
 
 
 FUNCTIONS: Final = (
-    Function(name="histogram_quantile", arg_types=(SCALAR, VECTOR), build=_quantile, histograms=OfHistograms.TAKES,
+    Function(name="histogram_quantile", arg_types=(SCALAR, VECTOR), build=_quantile,
              doc="The quantile, 0 to 1, of native histograms, and of those whose buckets are series with a label le."),
     Function(name="histogram_quantiles", arg_types=(VECTOR, STRING, SCALAR, SCALAR), variadic=9, experimental=True,
-             build=_quantiles, histograms=OfHistograms.TAKES,
+             build=_quantiles,
              doc="Several quantiles, told apart by a label of the given name."),
     Function(name="histogram_fraction", arg_types=(SCALAR, SCALAR, VECTOR), build=_fraction,
-             histograms=OfHistograms.TAKES, doc="The share of observations between two values."),
+             doc="The share of observations between two values."),
     _of_native("histogram_avg", OF_AVERAGE, "The average of a native histogram's observations."),
     _of_native("histogram_count", OF_COUNT, "How many observations a native histogram has."),
     _of_native("histogram_sum", OF_SUM, "The sum of a native histogram's observations."),

@@ -10,7 +10,7 @@ from tsdb.model.matchers import Matcher, MatchType
 from tsdb.promql import ast
 from tsdb.promql.ast import At, AtKind, Duration, Expr
 from tsdb.promql.durations import resolve
-from tsdb.promql.functions.function import SCALAR, VECTOR, Call, Function, OfHistograms, Preparation
+from tsdb.promql.functions.function import SCALAR, VECTOR, Call, Function, Preparation
 from tsdb.promql.operators.cells import Unique
 from tsdb.promql.operators.info_join import InfoJoin
 from tsdb.promql.operators.step_invariant import sample_times
@@ -88,7 +88,7 @@ def _info(call: Call) -> Operator:
 
 FUNCTIONS: Final = (
     Function(name="info", arg_types=(VECTOR, VECTOR), variadic=1, experimental=True, prepare=_with_selector,
-             histograms=OfHistograms.PASSES_FIRST, build=_info,
+             build=_info,
              doc="The vector with labels of info series that have the same job and instance: of target_info, or of "
                  "what the selector in braces says, which also chooses labels."),
 )

@@ -13,7 +13,7 @@ from tsdb.model.errors import ExecutionError
 from tsdb.model.labels import METRIC_NAME
 from tsdb.model.replacement import Replacement
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql.functions.function import STRING, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import STRING, VECTOR, Call, Function
 from tsdb.promql.literals import is_label_name
 from tsdb.promql.operators.cells import Relabeled, Unique
 from tsdb.promql.operators.groups import NO_SYMBOL, label_values, with_label
@@ -89,11 +89,9 @@ def _set(series: SeriesSet, target: str, column: NDArray[np.uint32], changed: ND
 
 
 FUNCTIONS: Final = (
-    Function(name="label_replace", arg_types=(VECTOR, STRING, STRING, STRING, STRING),
-             histograms=OfHistograms.PASSES, build=_label_replace,
+    Function(name="label_replace", arg_types=(VECTOR, STRING, STRING, STRING, STRING), build=_label_replace,
              doc="Where a regex matches the whole value of a source label (the last two arguments), the destination "
                  "label is set to the replacement, in which $1 is the first group."),
-    Function(name="label_join", arg_types=(VECTOR, STRING, STRING, STRING), variadic=-1,
-             histograms=OfHistograms.PASSES, build=_label_join,
+    Function(name="label_join", arg_types=(VECTOR, STRING, STRING, STRING), variadic=-1, build=_label_join,
              doc="The destination label is set to the values of the source labels, joined by the separator."),
 )

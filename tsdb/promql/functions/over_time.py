@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.promql.functions.function import MATRIX, Call, Function, OfHistograms
+from tsdb.promql.functions.function import MATRIX, Call, Function
 from tsdb.promql.functions.histogram_ranges import compared, ignored, kept, summed
 from tsdb.promql.functions.range_call import OfHistogramTile, RangeCall, Windows
 from tsdb.promql.kernels.range_kernels import (
@@ -38,26 +38,24 @@ def presence(call: Call) -> RangeCall:
 
 
 def _row(name: str, op: int, doc: str, *, keep_name: bool = False, rescans: bool = False, experimental: bool = False,
-         histograms: OfHistograms = OfHistograms.TAKES, tiles: OfHistogramTile | None = ignored) -> Function:
+         tiles: OfHistogramTile | None = ignored) -> Function:
     """`tiles`: what becomes of those with histograms."""
     def build(call: Call) -> OverTime:
         return OverTime(call, op, keep_name=keep_name, rescans=rescans, of_histograms=tiles)
 
-    return Function(name=name, arg_types=(MATRIX,), experimental=experimental, histograms=histograms, build=build,
-                    doc=doc)
+    return Function(name=name, arg_types=(MATRIX,), experimental=experimental, build=build, doc=doc)
 
 
 FUNCTIONS: Final = (
-    _row("avg_over_time", AVG, "The average of the samples.", histograms=OfHistograms.PASSES, tiles=summed),
-    _row("sum_over_time", SUM, "The sum of the samples.", histograms=OfHistograms.PASSES, tiles=summed),
+    _row("avg_over_time", AVG, "The average of the samples.", tiles=summed),
+    _row("sum_over_time", SUM, "The sum of the samples.", tiles=summed),
     _row("min_over_time", MIN, "The smallest sample."),
     _row("max_over_time", MAX, "The largest sample."),
-    _row("count_over_time", COUNT, "How many samples there are.", histograms=OfHistograms.SEES, tiles=None),
-    _row("present_over_time", PRESENT, "1 where there is a sample.", histograms=OfHistograms.SEES, tiles=None),
-    _row("last_over_time", LAST, "The newest sample; the metric's name stays.", keep_name=True,
-         histograms=OfHistograms.PASSES, tiles=kept),
+    _row("count_over_time", COUNT, "How many samples there are.", tiles=None),
+    _row("present_over_time", PRESENT, "1 where there is a sample.", tiles=None),
+    _row("last_over_time", LAST, "The newest sample; the metric's name stays.", keep_name=True, tiles=kept),
     _row("first_over_time", FIRST, "The oldest sample; the metric's name stays.", keep_name=True, experimental=True,
-         histograms=OfHistograms.PASSES, tiles=kept),
+         tiles=kept),
     _row("stddev_over_time", STDDEV, "The standard deviation of the samples, as of a whole population.", rescans=True),
     _row("stdvar_over_time", STDVAR, "The variance of the samples, as of a whole population.", rescans=True),
     _row("changes", CHANGES, "How often the value changes.", tiles=compared),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.labels import METRIC_NAME
 from tsdb.model.native_histograms import is_boxed
-from tsdb.promql.functions.function import MATRIX, Call, Function, OfHistograms
+from tsdb.promql.functions.function import MATRIX, Call, Function
 from tsdb.promql.functions.histogram_ranges import rated
 from tsdb.promql.functions.range_call import RangeCall, Windows
 from tsdb.promql.kernels.range_kernels import DELTA, IDELTA, INCREASE, IRATE, RATE, rates
@@ -59,7 +59,7 @@ def _row(name: str, op: int, doc: str, kind: type[Rate] = Rate) -> Function:
     def build(call: Call) -> Rate:
         return kind(call, op)
 
-    return Function(name=name, arg_types=(MATRIX,), histograms=OfHistograms.PASSES, build=build, doc=doc)
+    return Function(name=name, arg_types=(MATRIX,), build=build, doc=doc)
 
 
 FUNCTIONS: Final = (

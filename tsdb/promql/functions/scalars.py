@@ -10,7 +10,7 @@ import numpy as np
 
 from tsdb.promql.ast import ValueType
 from tsdb.promql.functions.arithmetic import Numbers, larger, smaller
-from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function, OfHistograms
+from tsdb.promql.functions.function import SCALAR, VECTOR, Build, Call, Function
 from tsdb.promql.operators.cells import FloatsOnly, Scalar, constant, scalar_values
 from tsdb.promql.operators.vector import Environment, Operator, Steps
 
@@ -61,7 +61,6 @@ FUNCTIONS: Final = (
              doc="The evaluation time, in seconds since 1970."),
     Function(name="pi", arg_types=(), return_type=SCALAR, build=_pi, doc="π."),
     Function(name="scalar", arg_types=(VECTOR,), return_type=SCALAR, build=_scalar,
-             histograms=OfHistograms.TAKES,
              doc="The value of a vector that has one float; NaN where it has none, or more."),
     Function(name="vector", arg_types=(SCALAR,), build=_vector,
              doc="The scalar as a vector of one element without labels."),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.label_order import label_order
 from tsdb.model.tiles import SeriesSet
-from tsdb.promql.functions.function import STRING, VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import STRING, VECTOR, Call, Function
 from tsdb.promql.operators.cells import Computed, FloatsOnly, collect, value_order_keys
 from tsdb.promql.operators.groups import NO_SYMBOL, label_values, take
 from tsdb.promql.operators.vector import Cells, Environment, Operator
@@ -103,14 +103,13 @@ def _by_label(call: Call) -> Operator:
 
 
 def _label_row(name: str, doc: str) -> Function:
-    return Function(name=name, arg_types=(VECTOR, STRING), variadic=-1, experimental=True,
-                    histograms=OfHistograms.PASSES, build=_by_label, doc=doc)
+    return Function(name=name, arg_types=(VECTOR, STRING), variadic=-1, experimental=True, build=_by_label, doc=doc)
 
 
 FUNCTIONS: Final = (
-    Function(name="sort", arg_types=(VECTOR,), histograms=OfHistograms.TAKES, build=_by_value,
+    Function(name="sort", arg_types=(VECTOR,), build=_by_value,
              doc="The elements by their values, ascending, NaN last. In a range query it does nothing."),
-    Function(name="sort_desc", arg_types=(VECTOR,), histograms=OfHistograms.TAKES, build=_by_value,
+    Function(name="sort_desc", arg_types=(VECTOR,), build=_by_value,
              doc="As sort, descending."),
     _label_row("sort_by_label", "The elements by the values of the given labels, in natural order, then by all labels. "
                                 "In a range query it does nothing."),

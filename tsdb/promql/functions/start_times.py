@@ -10,7 +10,7 @@ import numpy as np
 
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.tiles import SeriesSet, Tile
-from tsdb.promql.functions.function import VECTOR, Build, Call, Function, OfHistograms
+from tsdb.promql.functions.function import VECTOR, Build, Call, Function
 from tsdb.promql.functions.range_call import Evaluated, RangeCall
 from tsdb.promql.kernels import start_time_kernels
 from tsdb.promql.kernels.range_kernels import VALUE, instant
@@ -98,7 +98,7 @@ def _start_timestamp(call: Call) -> Operator:
 
 
 FUNCTIONS: Final = (
-    Function(name="start_timestamp", arg_types=(VECTOR,), experimental=True, histograms=OfHistograms.SEES,
+    Function(name="start_timestamp", arg_types=(VECTOR,), experimental=True,
              build=_start_timestamp,
              doc="Since when each sample of a selector has been counting, in seconds since 1970, 0 where that is not "
                  "known; nothing unless use of start timestamps is switched on."),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import ExecutionError
 from tsdb.promql.ast import ValueType
-from tsdb.promql.functions.function import MATRIX, SCALAR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import MATRIX, SCALAR, Call, Function
 from tsdb.promql.functions.histogram_ranges import ignored
 from tsdb.promql.functions.range_call import OfHistogramTile, RangeCall, Windows
 from tsdb.promql.kernels.rare_range_kernels import (
@@ -71,13 +71,13 @@ class Smoothing(Statistic):
 
 
 def _row(name: str, op: int, doc: str, *arg_types: ValueType, kind: type[Statistic] = Statistic,
-         experimental: bool = False, each_step: bool = False, histograms: OfHistograms = OfHistograms.TAKES,
-         ) -> Function:
+         experimental: bool = False, each_step: bool = False, tiles: OfHistogramTile | None = ignored) -> Function:
+    """`tiles`: what becomes of those with histograms."""
     def build(call: Call) -> Statistic:
-        return kind(call, op, None if histograms == OfHistograms.SEES else ignored)
+        return kind(call, op, tiles)
 
     return Function(name=name, arg_types=arg_types or (MATRIX,), experimental=experimental, each_step=each_step,
-                    histograms=histograms, build=build, doc=doc)
+                    build=build, doc=doc)
 
 
 FUNCTIONS: Final = (
@@ -90,9 +90,9 @@ FUNCTIONS: Final = (
     _row("double_exponential_smoothing", SMOOTH, "Smoothed by a smoothing and a trend factor, both between 0 and 1 "
          "(Holt's linear method).", MATRIX, SCALAR, SCALAR, kind=Smoothing, experimental=True),
     _row("ts_of_first_over_time", TS_FIRST, "When the oldest sample was taken, in seconds since 1970.",
-         experimental=True, histograms=OfHistograms.SEES),
+         experimental=True, tiles=None),
     _row("ts_of_last_over_time", TS_LAST, "When the newest sample was taken, in seconds since 1970.",
-         experimental=True, histograms=OfHistograms.SEES),
+         experimental=True, tiles=None),
     _row("ts_of_min_over_time", TS_MIN, "When the smallest sample was taken, the last of equal ones, in seconds since "
          "1970.", experimental=True),
     _row("ts_of_max_over_time", TS_MAX, "When the largest sample was taken, the last of equal ones, in seconds since "

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from tsdb.promql.functions.function import VECTOR, Call, Function, OfHistograms
+from tsdb.promql.functions.function import VECTOR, Call, Function
 from tsdb.promql.operators.cells import Mapped, unique
 from tsdb.promql.operators.step_invariant import sample_times
 from tsdb.promql.operators.vector import Cells, Operator
@@ -26,6 +26,6 @@ def _timestamp(call: Call) -> Operator:
 
 
 FUNCTIONS: Final = (
-    Function(name="timestamp", arg_types=(VECTOR,), each_step=True, histograms=OfHistograms.SEES, build=_timestamp,
+    Function(name="timestamp", arg_types=(VECTOR,), each_step=True, build=_timestamp,
              doc="When each sample was taken, in seconds since 1970; of what is computed, the evaluation time."),
 )

@@ -38,7 +38,7 @@ class Reading(Protocol):
     """What an explanation tells of a selector."""
 
     series: int | None
-    sources: Sequence[str]
+    sources: Sequence[str] | None
     samples: int
     bytes: int
     decoding: float

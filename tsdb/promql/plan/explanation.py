@@ -36,8 +36,8 @@ class Node:
     """Until its result was there, with all that is below it. A range selector has no result of its own."""
     decoding: float = 0.0
     """Seconds that decoding took, added up over threads."""
-    sources: Sequence[str] = ()
-    """Where a selector's samples lie: ``head``, ``late``, ids of blocks."""
+    sources: Sequence[str] | None = None
+    """Where a selector's samples lie: ``head``, ``late``, ids of blocks. None: it reads none itself."""
     changes: list[str] = field(default_factory=list)
     """What rules of the optimiser made of it."""
     children: list[Node] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Node:
                                     "steps": self.steps}
         if self.series is not None:
             found["series"] = self.series
-        if self.what.startswith(_SELECTOR):
+        if self.sources is not None:
             found |= {"samples": self.samples, "bytes": self.bytes, "tier": "raw", "sources": list(self.sources),
                       "decode_seconds": round(self.decoding, 6)}
         if self.cells is not None:
@@ -60,9 +60,6 @@ class Node:
         if self.children:
             found["children"] = [child.as_dict() for child in self.children]
         return found
-
-
-_SELECTOR = "selector "
 
 
 def new_node(expr: Expr, steps: int) -> Node:
@@ -88,7 +85,7 @@ def describe(expr: Expr) -> str:
             step = ":" if expr.step is None else f":{_duration(expr.step)}"
             return f"subquery [{_duration(expr.range)}{step}]"
         case ast.VectorSelector() | ast.MatrixSelector():
-            return f"{_SELECTOR}{to_promql(expr)}"
+            return f"selector {to_promql(expr)}"
         case _:
             return to_promql(expr)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tsdb.promql import ast
-from tsdb.promql.aggregations import AGGREGATIONS
 from tsdb.promql.ast import Expr
-from tsdb.promql.functions import FUNCTIONS
-from tsdb.promql.functions.function import OfHistograms
 from tsdb.promql.native_histograms import HistogramUse
 
-_SHOWN, _SEEN = HistogramUse(), HistogramUse(values=False)
+_HANDED_ON, _REFUSED = HistogramUse(), HistogramUse(error="should be an info metric")
 
 
 def histogram_uses(expr: Expr) -> dict[int, HistogramUse]:
     """Of each selector (ast.VectorSelector) of a query, by its `id`."""
-    uses: dict[int, HistogramUse] = {}
-    _find_uses(expr, _SHOWN, uses)
+    uses = {id(node): _HANDED_ON for node in ast.walk(expr) if isinstance(node, ast.VectorSelector)}
+    for node in ast.walk(expr):
+        if isinstance(node, ast.Call) and node.function == "info":
+            uses |= {id(arg): _REFUSED for arg in node.args[1:]}
     for selector in _told_of_resets(expr, False, False):
         uses[selector] = replace(uses[selector], finds_resets=True)
     return uses
@@ -41,34 +40,3 @@ def _told_of_resets(expr: Expr, counted: bool, summed: bool) -> list[int]:
         case ast.Subquery():
             counted = False
     return [selector for child in ast.children(expr) for selector in _told_of_resets(child, counted, summed)]
-
-
-def _find_uses(expr: Expr, use: HistogramUse, uses: dict[int, HistogramUse]) -> None:
-    match expr:
-        case ast.VectorSelector():
-            uses[id(expr)] = use
-        case ast.Unary(op="-"):
-            use = _SHOWN
-        case ast.Call(function=name, args=args):
-            match FUNCTIONS[name].histograms:
-                case OfHistograms.TAKES:
-                    use = _SHOWN
-                case OfHistograms.SEES:
-                    use = _SEEN
-                case OfHistograms.REFUSES:
-                    use = HistogramUse(f"{name}()")
-                case OfHistograms.PASSES_FIRST:
-                    for arg in args[1:]:
-                        _find_uses(arg, HistogramUse(f"{name}()", error="should be an info metric"), uses)
-                    _find_uses(args[0], use, uses)
-                    return
-        case ast.Aggregate(op=name):
-            use = _SEEN if AGGREGATIONS[name].counts else _SHOWN
-        case ast.Binary(op="and" | "unless"):
-            _find_uses(expr.left, use, uses)
-            _find_uses(expr.right, _SEEN, uses)
-            return
-        case ast.Binary(op=name) if name != "or":
-            use = _SHOWN
-    for child in ast.children(expr):
-        _find_uses(child, use, uses)
