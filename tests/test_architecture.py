@@ -34,7 +34,7 @@ BELOW: dict[str, set[str]] = {
     "tsdb": {"tsdb.model", "tsdb.embedded", "tsdb.promql", "tsdb.result"},
     "tsdb.server": {
         "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest", "tsdb.config",
-        "tsdb.flags", "tsdb.net", "tsdb.relabel", "scraper",
+        "tsdb.flags", "tsdb.net", "tsdb.relabel", "scraper", "tsdb.imports", "tsdb.exports",
     },
     "tsdb.alerting": {"tsdb.model", "tsdb.net", "tsdb.relabel", "scraper"},
     "tsdb.remote": {"tsdb.model", "tsdb.net", "tsdb.relabel"},
@@ -43,9 +43,20 @@ BELOW: dict[str, set[str]] = {
         "tsdb.remote", "scraper",
     },
     "tsdb.testing": {"tsdb.model", "tsdb.promql"},
+    "tsdb.prometheus_data": {"tsdb.model", "tsdb.kernels", "tsdb.wal"},
+    "tsdb.imports": {
+        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest", "tsdb.net",
+        "tsdb.rules", "tsdb.prometheus_data",
+    },
+    "tsdb.exports": {
+        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.prometheus_data",
+    },
+    "tsdb.backup": {"tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage"},
+    "tsdb.rules": {"tsdb.model", "tsdb.promql"},
     "tsdb.commands": {
         "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.testing", "tsdb.config",
-        "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper",
+        "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper", "tsdb.imports", "tsdb.exports",
+        "tsdb.backup", "tsdb.rules", "tsdb.ingest",
     },
     "tsdb.flags": {"tsdb.model"},
     "tsdb.__main__": {"tsdb.cli"},
@@ -64,7 +75,9 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
     {"blocks"},
     {"appender", "reading", "restart"},
     {"upkeep"},
+    {"tiers", "bulk"},
     {"checking"},
+    {"options", "statistics"},
     {"storage"},
 )
 """Parts of tsdb.storage: each imports only parts in rows above its own."""

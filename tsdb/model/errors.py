@@ -8,7 +8,8 @@
     │   ├── DirectoryLocked    another process has it open                                     exit 1
     │   ├── FormatTooNew       written by a newer tsdb                                         exit 1
     │   ├── Corruption         a checksum or structure on disk is wrong: file, offset, what to do
-    │   └── ReadOnly           a write to a database opened read-only
+    │   ├── ReadOnly           a write to a database opened read-only
+    │   └── TiersChanged       windows with which a query was planned are not as they were: plan anew
     ├── IngestError            a request to write cannot be taken
     │   ├── BadRequest         can never be accepted                                           400
     │   │   └── ScrapeRefused  a scraped body is wrong or over a limit: nothing of it is taken
@@ -59,6 +60,10 @@ class Corruption(StorageError):
 
 class ReadOnly(StorageError):
     """A write to a database that was opened read-only."""
+
+
+class TiersChanged(StorageError):
+    """Windows of downsampling tiers with which a query was planned are not as they were: it is planned anew."""
 
 
 class IngestError(TsdbError):

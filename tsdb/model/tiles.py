@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher
+from tsdb.model.tiers import TierRead, Tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Selection:
     """Whether `Tile.start_ts` is wanted."""
     steps: int = field(default=1, compare=False)
     """At how many times somebody looks at the samples: tiles have fewer rows where it is at many."""
+    tier: TierRead | None = None
+    """Windows of a downsampling tier are wanted instead of samples. None: samples."""
 
 
 class Symbols(Protocol):
@@ -92,6 +95,9 @@ class Tile:
     start_ts: NDArray[np.int64] | None = None
     """i64[] beside `ts`, ms: since when a sample has been counting; 0: not known. None: none is, or nobody asked."""
 
+    fields: NDArray[np.float64] | None = None
+    """f64[fields, samples] of a tier's windows, which `Selection.tier` names; `values` is the first. None: samples."""
+
     @property
     def rows(self) -> int:
         return int(self.begin.size)
@@ -146,7 +152,13 @@ class Capture(Protocol):
 class Queryable(Protocol):
     """What storage offers to queries."""
 
-    def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture: ...
+    def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
+        """Raises TiersChanged where a selection wants windows that `tiers` no longer has: plan anew."""
+        ...
+
+    def tiers(self) -> Tiers:
+        """Which downsampling tiers there are now."""
+        ...
 
     def label_names(
         self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext

@@ -18,7 +18,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,14 @@ from tsdb.model.batch import REASONS, Appended, Batch, Metadata
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import Corruption, ReadOnly, StorageError, TsdbError
 from tsdb.model.matchers import Matcher
-from tsdb.model.summary import Summarized, Summary
+from tsdb.model.summary import Summary
+from tsdb.model.tiers import Tiers
 from tsdb.model.tiles import Capture, Selection, SeriesSet
 from tsdb.storage.appender import Appender, HistogramCounters
 from tsdb.storage.block import Block, BlockMeta
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
 from tsdb.storage.directory import FORMAT_NAME, check_format, refuse_what_is_not_ours
-from tsdb.storage.exemplars.circular import ExemplarStatistics
 from tsdb.storage.exemplars.selecting import SeriesExemplars, select_exemplars
 from tsdb.storage.family_metadata import FamilyMetadata
 from tsdb.storage.head.cardinality import Cardinality, HeadChurn, cardinality, churn
@@ -45,105 +44,24 @@ from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.limits import LimitState, SeriesLimits
 from tsdb.storage.head.payloads import Payloads
 from tsdb.storage.head.windows import Windows
+from tsdb.storage.options import StorageOptions
 from tsdb.storage.reading.analysis import Analysis, analyze_all
 from tsdb.storage.reading.reading import Reading
-from tsdb.storage.restart.opening import Opened, open_head, save_head
+from tsdb.storage.restart.opening import open_head, save_head
 from tsdb.storage.restart.recovery import Report
+from tsdb.storage.statistics import StorageStatistics
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
 from tsdb.storage.upkeep.expiry import Expiry, RetentionStatistics
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.storage.upkeep.reserve import Reserve
-from tsdb.storage.upkeep.retention import Retention, RetentionRule
+from tsdb.storage.upkeep.retention import Retention
 from tsdb.storage.upkeep.snapshots import Snapshots
 from tsdb.storage.upkeep.statistics import UpkeepStatistics
-from tsdb.wal import Sync, Wal, WalOptions, WalStatistics
+from tsdb.wal import Wal, WalOptions
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StorageOptions:
-    """How a storage behaves."""
-
-    wal_sync: Sync = "interval"
-    """When a commit is acknowledged: after fdatasync; after the write, with a timed fdatasync; after the write."""
-    queue_samples: int = 2_000_000
-    """Samples that may wait for the appender before batches are refused."""
-    late_window_ms: int = 0
-    """How much older than the newest sample of all those may be that come out of order; 0: none are taken."""
-    retention_ms: int = 0
-    """How long samples are kept, in whole windows; 0: for ever."""
-    retention_bytes: int = 0
-    """How much blocks, windows and log may take on disk together; 0: no limit."""
-    retention_percentage: float = 0.0
-    """The same as a part of the disk; holds instead of `retention_bytes` where it is not 0."""
-    retention_rules: tuple[RetentionRule, ...] = ()
-    """Series that are kept longer, or not so long. The first one that a series satisfies holds for it."""
-    series_limits: SeriesLimits = field(default_factory=SeriesLimits)
-    """Of new series."""
-    max_exemplars: int = 100_000
-    """How many are kept, of all series together; 0: none."""
-
-
-@dataclass(slots=True)
-class StorageStatistics:
-    """Gauges, and counters since the start."""
-
-    series: int
-    series_made: int
-    """Since the start, those of the log's replay included."""
-    series_removed: int
-    """Since the start."""
-    collections: Summarized
-    """How long they took, s."""
-    symbols: int
-    label_pairs: int
-    windows: int
-    chunks: int
-    """Open and sealed ones."""
-    chunks_opened: int
-    """Since the start, those of the log's replay included."""
-    chunks_removed: int
-    """Since the start."""
-    chunks_bytes: int
-    """Of the sealed ones, and of histograms."""
-    dropped_windows: int
-    """Over the retention."""
-    min_ts: int | None
-    """Oldest sample of the head, about, ms; None: no sample."""
-    max_ts: int | None
-    """Newest one, ms."""
-    lowest_ts: int | None
-    """Oldest sample of all, about, ms."""
-    samples: int
-    """Samples applied since the start, those of the log's replay included."""
-    samples_appended: int
-    commits: int
-    failed_commits: int
-    rejected: dict[str, int]
-    """By reason, `tsdb.model.batch.REASONS`."""
-    wal: WalStatistics = field(repr=False)
-    upkeep: UpkeepStatistics = field(repr=False)
-    late_appended: int = 0
-    """Late samples among `samples_appended`."""
-    histograms: HistogramCounters = field(default_factory=HistogramCounters)
-    late_stored: int = 0
-    """Late samples that are not in blocks yet."""
-    opening: Opened | None = None
-    """How the head came back."""
-    retention: RetentionStatistics = field(default_factory=RetentionStatistics)
-    windows_damaged: int = 0
-    """Of what was found damaged since the start: files of sealed chunks."""
-    damaged: int = 0
-    """Files and folders found damaged since the start."""
-    damaged_known: int = 0
-    """These, and what the folder `damaged` has from before."""
-    mended: int = 0
-    """Files that were damaged and are as they were again, since the start."""
-    limits: list[LimitState] = field(default_factory=list)
-    exemplars: ExemplarStatistics = field(default_factory=ExemplarStatistics)
 
 
 class Storage:
@@ -321,6 +239,10 @@ class Storage:
     def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
         """A consistent view for one query: of a prefix of commits."""
         return self._reading.capture(selections, context)
+
+    def tiers(self) -> Tiers:
+        """Which downsampling tiers there are now."""
+        return self._reading.tiers()
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:

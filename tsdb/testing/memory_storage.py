@@ -15,6 +15,7 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.native_histograms import NativeHistogram, boxed
+from tsdb.model.tiers import Tiers
 from tsdb.model.tiles import Selection, SeriesSet, Symbols, Tile
 
 Labels = tuple[tuple[str, str], ...]
@@ -174,6 +175,9 @@ class MemoryStorage:
             if (not matcher_sets or any(matches(labels, matchers) for matchers in matcher_sets))
             and any(mint <= at <= maxt for at in column)
         )
+
+    def tiers(self) -> Tiers:
+        return Tiers()
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
                     context: RequestContext) -> list[str]:

@@ -21,9 +21,9 @@ from tsdb.model.errors import StorageError, Unavailable
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.native_histograms import BOX, NORMAL_NAN, NativeHistogram, ResetHint, boxed
 from tsdb.model.tiles import Selection
+from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.appender import Waiting
 from tsdb.storage.head.layout import WINDOW_MS
-from tsdb.storage.storage import Storage, StorageOptions
 
 SERIES = [{"__name__": "requests", "n": str(n)} for n in range(4)]
 START = int(NOW_S * 1000) // WINDOW_MS * WINDOW_MS - 8 * WINDOW_MS

@@ -14,11 +14,11 @@ from unittest.mock import patch
 
 from tests.wal.simulated import SimulatedFileSystem
 from tsdb.model.batch import Appended, Batch
+from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.appender import Appender
 from tsdb.storage.block import ulid
 from tsdb.storage.head.payloads import Payloads
 from tsdb.storage.head.windows import Windows
-from tsdb.storage.storage import Storage, StorageOptions
 from tsdb.storage.upkeep.maintenance import Maintenance
 from tsdb.wal import WalOptions
 

@@ -21,7 +21,7 @@ from tsdb.model.context import RequestContext
 from tsdb.model.errors import TsdbError
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.native_histograms import BOX
-from tsdb.storage.storage import Storage, StorageOptions
+from tsdb.storage import Storage, StorageOptions
 from tsdb.wal import Sync
 
 MINUTE = 60_000

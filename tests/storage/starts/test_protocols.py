@@ -17,7 +17,7 @@ from tsdb.ingest.exposition.formats import Format
 from tsdb.ingest.exposition.scrape_series import SeriesLimits, TargetSeries
 from tsdb.ingest.remote_write import MESSAGE_2, decode
 from tsdb.model.batch import Batch
-from tsdb.storage.storage import Storage, StorageOptions
+from tsdb.storage import Storage, StorageOptions
 
 NOW = int(NOW_S * 1000)
 SECONDS = NOW // 1000 - 60

@@ -22,8 +22,8 @@ from tsdb.commands.check import check
 from tsdb.commands.inspect_wal import wal
 from tsdb.model.errors import Corruption, Unavailable
 from tsdb.model.matchers import Matcher, MatchType
+from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.block.layout import OPTIONAL, START_BYTES
-from tsdb.storage.storage import Storage, StorageOptions
 from tsdb.wal import Wal
 
 HOUR, MINUTE = 3_600_000, 60_000

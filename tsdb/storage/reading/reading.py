@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tsdb.model.context import RequestContext
 from tsdb.model.label_order import label_order, take
 from tsdb.model.matchers import Matcher
+from tsdb.model.tiers import Tiers
 from tsdb.model.tiles import Selected, Selection, SeriesSet
 from tsdb.storage.block import Block
 from tsdb.storage.blocks import Blocks, precedence
@@ -132,6 +133,10 @@ class Reading:
             context.select(len(series) - head.slots.size)
             apart, overlapping = block_sources(found, places, len(series), start_times=head.selection.start_times)
         return MergedSelected(series, head, apart, overlapping, late_source or None)
+
+    def tiers(self) -> Tiers:
+        """Which downsampling tiers there are now."""
+        return Tiers()
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:
