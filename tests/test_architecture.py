@@ -23,8 +23,9 @@ BELOW: dict[str, set[str]] = {
     "tsdb.model": set(),
     "tsdb.kernels": set(),
     "tsdb.wal": {"tsdb.model", "tsdb.kernels"},
-    "tsdb.storage": {"tsdb.model", "tsdb.kernels", "tsdb.wal"},
-    "tsdb.promql": {"tsdb.model", "tsdb.kernels"},
+    "tsdb.histograms": {"tsdb.model", "tsdb.kernels"},
+    "tsdb.storage": {"tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.histograms"},
+    "tsdb.promql": {"tsdb.model", "tsdb.kernels", "tsdb.histograms"},
     "tsdb.ingest": {"tsdb.model", "tsdb.kernels"},
     "tsdb.net": {"tsdb.model"},
     "tsdb.relabel": {"tsdb.model"},
@@ -33,8 +34,8 @@ BELOW: dict[str, set[str]] = {
     "tsdb.embedded": {"tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.result"},
     "tsdb": {"tsdb.model", "tsdb.embedded", "tsdb.promql", "tsdb.result"},
     "tsdb.server": {
-        "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest", "tsdb.config",
-        "tsdb.flags", "tsdb.net", "tsdb.relabel", "scraper", "tsdb.imports", "tsdb.exports",
+        "tsdb.model", "tsdb.kernels", "tsdb.histograms", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest",
+        "tsdb.config", "tsdb.flags", "tsdb.net", "tsdb.relabel", "scraper", "tsdb.imports", "tsdb.exports",
     },
     "tsdb.alerting": {"tsdb.model", "tsdb.net", "tsdb.relabel", "scraper"},
     "tsdb.remote": {"tsdb.model", "tsdb.net", "tsdb.relabel"},
@@ -84,8 +85,7 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
 
 WITHIN_PROMQL: tuple[set[str], ...] = (
     {"ast", "literals", "regexes"},
-    {"durations", "kernels", "native_histogram_kernels", "native_histograms", "number_text",
-     "rewriting"},
+    {"durations", "kernels", "native_histograms", "number_text", "rewriting"},
     {"histograms"},
     {"operators"},
     {"functions", "aggregations"},

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tests.server.test_json_values import value_twin
+from tsdb.histograms.payload_kernels import BOUNDS
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, Spans
-from tsdb.promql.native_histogram_kernels import BOUNDS
 
 Bucket = tuple[int, float, float, float]
 

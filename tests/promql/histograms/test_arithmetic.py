@@ -21,6 +21,10 @@ from tests.promql.histograms.float_histogram import (
     trimmed,
     was_reset,
 )
+from tsdb.histograms.row import WIDTH
+from tsdb.histograms.row_kernels import load
+from tsdb.histograms.size_kernels import widest
+from tsdb.histograms.sum_kernels import detect_reset
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, ResetHint, boxed, decode, is_boxed, offsets
 from tsdb.promql.histograms.binary_kernels import (
     BOUNDS_RECONCILED,
@@ -35,10 +39,6 @@ from tsdb.promql.histograms.binary_kernels import (
     SCHEMAS_DIFFER,
     combine_histograms,
 )
-from tsdb.promql.histograms.row import WIDTH
-from tsdb.promql.histograms.row_kernels import load
-from tsdb.promql.histograms.size_kernels import widest
-from tsdb.promql.histograms.sum_kernels import detect_reset
 from tsdb.promql.kernels.binary_kernels import ADD, COMPARE, DIV, EQUAL, MUL, POW, SUB, TRIM_LOWER, TRIM_UPPER
 
 NONE = np.zeros(0, np.uint8)

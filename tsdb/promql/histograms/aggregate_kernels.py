@@ -1,7 +1,7 @@
 # mypy: disable-error-code="call-overload,no-any-return,assignment,arg-type,operator,return-value"
 """Sums and averages of native histograms over rows, step by step.
 
-Each group has a row (`tsdb.promql.histograms.row`) of its own at each step, in one array f64[], the arena: `place`
+Each group has a row (`tsdb.histograms.row`) of its own at each step, in one array f64[], the arena: `place`
 i64[groups, steps] says where it begins (-1: there is none yet), `length` how long it is. Where one becomes too small it
 moves behind the others.
 """
@@ -11,12 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.registry import device, kernel
-from tsdb.model.native_histograms import BOX
-from tsdb.promql.histograms.buckets_kernels import histogram_begin, leads_to_histogram
-from tsdb.promql.histograms.direct_kernels import NOT_DONE, add_directly
-from tsdb.promql.histograms.row import COUNT, CUSTOM, HINT, SUM, WIDTH, ZERO_COUNT
-from tsdb.promql.histograms.row_kernels import (
+from tsdb.histograms.row import COUNT, CUSTOM, HINT, SUM, WIDTH, ZERO_COUNT
+from tsdb.histograms.row_kernels import (
     buckets,
     capacity,
     copy,
@@ -28,8 +24,12 @@ from tsdb.promql.histograms.row_kernels import (
     settle,
     store,
 )
-from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE as OF_ANOTHER_KIND
-from tsdb.promql.histograms.sum_kernels import NO_ROOM, NOT_RESET, RECONCILED, RESET, add
+from tsdb.histograms.sum_kernels import INCOMPATIBLE as OF_ANOTHER_KIND
+from tsdb.histograms.sum_kernels import NO_ROOM, NOT_RESET, RECONCILED, RESET, add
+from tsdb.kernels.registry import device, kernel
+from tsdb.model.native_histograms import BOX
+from tsdb.promql.histograms.buckets_kernels import histogram_begin, leads_to_histogram
+from tsdb.promql.histograms.direct_kernels import NOT_DONE, add_directly
 
 HAS_HISTOGRAM, HAS_FLOAT, INCOMPATIBLE, SAW_RESET, SAW_NO_RESET, INCREMENTAL = 1, 2, 4, 8, 16, 32
 """Bits of `state`: what a group has met at a step; its average has gone over to the incremental mean."""

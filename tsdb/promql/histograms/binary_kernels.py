@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.row import HINT
+from tsdb.histograms.row_kernels import GAUGE, divide, equal, load, room, scale, store
+from tsdb.histograms.sum_kernels import COLLISION, INCOMPATIBLE, NO_ROOM, RECONCILED, add, subtract
 from tsdb.kernels.intrinsics import bits_float, float_bits
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX, OFFSET_MASK
-from tsdb.promql.histograms.row import HINT
-from tsdb.promql.histograms.row_kernels import GAUGE, divide, equal, load, room, scale, store
-from tsdb.promql.histograms.sum_kernels import COLLISION, INCOMPATIBLE, NO_ROOM, RECONCILED, add, subtract
 from tsdb.promql.histograms.trim_kernels import trim_lower, trim_upper
 from tsdb.promql.kernels.binary_kernels import (
     ADD,

@@ -7,16 +7,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import bits_float, load_u64
-from tsdb.kernels.registry import device
-from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, OFFSET_MASK
-from tsdb.promql.native_histogram_kernels import (
+from tsdb.histograms.payload_kernels import (
     NEGATIVE,
     POSITIVE,
     bucket_bound,
     count_value,
     read_buckets,
 )
+from tsdb.kernels.intrinsics import bits_float, load_u64
+from tsdb.kernels.registry import device
+from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, OFFSET_MASK
 
 ZERO_THRESHOLD, SUM, COUNT, ZERO_COUNT = range(4)
 """`numbers` f64[NUMBERS] of a histogram."""

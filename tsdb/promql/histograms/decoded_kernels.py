@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.row import HINT
+from tsdb.histograms.row_kernels import GAUGE, load
+from tsdb.histograms.sum_kernels import UNKNOWN, detect_reset
 from tsdb.kernels.intrinsics import float_bits
 from tsdb.kernels.registry import device
 from tsdb.model.native_histograms import HINT_SHIFT, OFFSET_MASK
 from tsdb.promql.histograms.range_kernels import HISTOGRAMS, kind
-from tsdb.promql.histograms.row import HINT
-from tsdb.promql.histograms.row_kernels import GAUGE, load
-from tsdb.promql.histograms.sum_kernels import UNKNOWN, detect_reset
 
 PLACE, SCHEMA_OF, HINT_OF, WAS_RESET = range(4)
 """Facts: which sample of the tile it is; its schema; its hint; whether the counter was reset since the one before (0 or

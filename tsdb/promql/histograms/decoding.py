@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.row import WIDTH
+from tsdb.histograms.size_kernels import widest
 from tsdb.model.context import RequestContext
 from tsdb.model.tiles import Tile
 from tsdb.promql.histograms.decoded_kernels import DONE, FACTS, OUTPUT_FULL, ROWS_TOO_SMALL, USED
-from tsdb.promql.histograms.row import WIDTH
-from tsdb.promql.histograms.size_kernels import widest
 from tsdb.promql.native_histograms import in_rows
 
 _SLOT_BYTES: Final = 1 << 19

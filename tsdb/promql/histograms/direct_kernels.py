@@ -7,11 +7,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import bits_float, load_u64
-from tsdb.kernels.registry import device
-from tsdb.kernels.varint_kernels import take_varint
-from tsdb.model.native_histograms import CUSTOM_SCHEMA, FLOAT_FLAG, HEADER_BYTES, HINT_SHIFT
-from tsdb.promql.histograms.row import (
+from tsdb.histograms.payload_kernels import exponential_bound, read_signed
+from tsdb.histograms.row import (
     COUNT,
     COUNT_LOST,
     CUSTOM,
@@ -25,9 +22,12 @@ from tsdb.promql.histograms.row import (
     ZERO_LOST,
     ZERO_THRESHOLD,
 )
-from tsdb.promql.histograms.row_kernels import GAUGE, add_lossless, capacity
-from tsdb.promql.histograms.sum_kernels import UNKNOWN
-from tsdb.promql.native_histogram_kernels import exponential_bound, read_signed
+from tsdb.histograms.row_kernels import GAUGE, add_lossless, capacity
+from tsdb.histograms.sum_kernels import UNKNOWN
+from tsdb.kernels.intrinsics import bits_float, load_u64
+from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import take_varint
+from tsdb.model.native_histograms import CUSTOM_SCHEMA, FLOAT_FLAG, HEADER_BYTES, HINT_SHIFT
 
 NOT_DONE = -1
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.row import HINT
+from tsdb.histograms.row_kernels import GAUGE, copy, divide, room, scale, store
+from tsdb.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, UNKNOWN, add, detect_reset, subtract
 from tsdb.kernels.intrinsics import bits_float
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA
@@ -30,9 +33,6 @@ from tsdb.promql.histograms.decoded_kernels import (
     was_reset,
 )
 from tsdb.promql.histograms.range_kernels import ADDED, HISTOGRAMS, MIXED_SCHEMAS, NOT_COUNTER, NOT_GAUGE, SUBTRACTED
-from tsdb.promql.histograms.row import HINT
-from tsdb.promql.histograms.row_kernels import GAUGE, copy, divide, room, scale, store
-from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, UNKNOWN, add, detect_reset, subtract
 from tsdb.promql.kernels.extended_range_kernels import DELTA, RATE
 
 INSTANT = 3

@@ -9,6 +9,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.row_kernels import copy, divide, equal, is_overflowing, room, scale, settle, store
+from tsdb.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, NOT_RESET, RECONCILED, RESET, add
 from tsdb.kernels.intrinsics import bits_float
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX
@@ -31,8 +33,6 @@ from tsdb.promql.histograms.decoded_kernels import (
     was_reset,
 )
 from tsdb.promql.histograms.range_kernels import AGGREGATED, COLLISION, HISTOGRAMS, MIXED_SCHEMAS, kind
-from tsdb.promql.histograms.row_kernels import copy, divide, equal, is_overflowing, room, scale, settle, store
-from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, NOT_RESET, RECONCILED, RESET, add
 from tsdb.promql.kernels.range_kernels import AVG, RESETS
 
 MEETS_RESET, MEETS_NOT_RESET = 1, 2

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.payload_kernels import NEGATIVE, PARTS, POSITIVE, count_buckets
 from tsdb.kernels.registry import device, kernel
 from tsdb.promql.histograms.buckets_kernels import (
     COUNT,
@@ -22,7 +23,6 @@ from tsdb.promql.histograms.buckets_kernels import (
     schema_of,
     uses_custom_buckets,
 )
-from tsdb.promql.native_histogram_kernels import NEGATIVE, PARTS, POSITIVE, count_buckets
 
 QUANTILE, FRACTION = range(2)
 

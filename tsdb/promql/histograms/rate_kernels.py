@@ -7,6 +7,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.payload_kernels import count_value
+from tsdb.histograms.row import (
+    COUNT,
+    COUNT_LOST,
+    HINT,
+    NEGATIVE,
+    POSITIVE,
+    SUM,
+    SUM_LOST,
+    ZERO_COUNT,
+    ZERO_LOST,
+    ZERO_THRESHOLD,
+)
+from tsdb.histograms.row_kernels import GAUGE, copy, divide, reduce_resolution, room, scale, store
+from tsdb.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, add, detect_reset, subtract
 from tsdb.kernels.intrinsics import bits_float
 from tsdb.kernels.registry import device, kernel
 from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA
@@ -39,23 +54,8 @@ from tsdb.promql.histograms.range_kernels import (
     SECOND_HISTOGRAM,
     SUBTRACTED,
 )
-from tsdb.promql.histograms.row import (
-    COUNT,
-    COUNT_LOST,
-    HINT,
-    NEGATIVE,
-    POSITIVE,
-    SUM,
-    SUM_LOST,
-    ZERO_COUNT,
-    ZERO_LOST,
-    ZERO_THRESHOLD,
-)
-from tsdb.promql.histograms.row_kernels import GAUGE, copy, divide, reduce_resolution, room, scale, store
-from tsdb.promql.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, add, detect_reset, subtract
 from tsdb.promql.kernels.range_kernels import DELTA, INCREASE, IRATE, RATE
 from tsdb.promql.kernels.start_time_kernels import OVERLAPPING
-from tsdb.promql.native_histogram_kernels import count_value
 
 COUNT_AT = 24
 """Where the count is in a histogram of a payload."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.sum_kernels import NOT_RESET, RESET, UNKNOWN
 from tsdb.kernels.registry import kernel
 from tsdb.model.native_histograms import HINT_SHIFT
 from tsdb.promql.histograms.decoded_kernels import (
@@ -19,7 +20,6 @@ from tsdb.promql.histograms.decoded_kernels import (
     survey,
     was_reset,
 )
-from tsdb.promql.histograms.sum_kernels import NOT_RESET, RESET, UNKNOWN
 
 
 @kernel("int64(int64[::1], int64[::1], int64[::1], float64[::1], int64[::1], uint8[::1], int64, int64[:, ::1], "

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.payload_kernels import PARTS, count_buckets
 from tsdb.kernels.registry import device, kernel
 from tsdb.promql.histograms.buckets_kernels import (
     COUNT,
@@ -23,7 +24,6 @@ from tsdb.promql.histograms.buckets_kernels import (
     sum_of,
     uses_custom_buckets,
 )
-from tsdb.promql.native_histogram_kernels import PARTS, count_buckets
 
 OF_COUNT, OF_SUM, OF_AVERAGE, OF_VARIANCE, OF_DEVIATION = range(5)
 

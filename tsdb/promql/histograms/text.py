@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from tsdb.histograms.payload_kernels import BOUNDS, LARGEST
 from tsdb.model.native_histograms import CUSTOM_SCHEMA, NativeHistogram, Spans
-from tsdb.promql.native_histogram_kernels import BOUNDS, LARGEST
 from tsdb.promql.number_text import go_g
 
 

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return,assignment,arg-type,operator,return-value,call-overload,index"
-"""The operators ``</`` and ``>/`` on native histograms in rows (`tsdb.promql.histograms.row`): what is left of the
+"""The operators ``</`` and ``>/`` on native histograms in rows (`tsdb.histograms.row`): what is left of the
 observations below or above a value, as Prometheus' FloatHistogram.TrimBuckets estimates it."""
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.registry import device
-from tsdb.model.native_histograms import CUSTOM_SCHEMA
-from tsdb.promql.histograms.row import (
+from tsdb.histograms.row import (
     COUNT,
     COUNT_LOST,
     POSITIVE,
@@ -23,7 +21,9 @@ from tsdb.promql.histograms.row import (
     ZERO_LOST,
     ZERO_THRESHOLD,
 )
-from tsdb.promql.histograms.row_kernels import capacity, compact, upper_bound
+from tsdb.histograms.row_kernels import capacity, compact, upper_bound
+from tsdb.kernels.registry import device
+from tsdb.model.native_histograms import CUSTOM_SCHEMA
 
 
 @device

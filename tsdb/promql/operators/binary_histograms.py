@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.row import WIDTH
 from tsdb.promql import ast
 from tsdb.promql.histograms.binary_kernels import (
     BOUNDS_RECONCILED,
@@ -22,7 +23,6 @@ from tsdb.promql.histograms.binary_kernels import (
     USED,
     combine_histograms,
 )
-from tsdb.promql.histograms.row import WIDTH
 from tsdb.promql.kernels.binary_kernels import COMPARE, TRIM_LOWER, TRIM_UPPER, combine_rows
 from tsdb.promql.literals import quote
 from tsdb.promql.operators.vector import Cells, Environment

@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.payload_kernels import NEGATIVE, POSITIVE, bucket_bound, count_value, read_buckets
 from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64, store_u64
 from tsdb.kernels.registry import device
 from tsdb.model.native_histograms import CUSTOM_SCHEMA
-from tsdb.promql.native_histogram_kernels import NEGATIVE, POSITIVE, bucket_bound, count_value, read_buckets
 from tsdb.server.api.json_number_kernels import write_text, write_value
 
 HISTOGRAM_BYTES = 192

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.histograms.payload_kernels import count_buckets
 from tsdb.kernels.intrinsics import load_u64, store_u64
 from tsdb.kernels.registry import device, kernel
-from tsdb.promql.native_histogram_kernels import count_buckets
 from tsdb.server.api.json_histogram_kernels import BUCKET_BYTES, HISTOGRAM_BYTES, write_histogram
 from tsdb.server.api.json_number_kernels import write_text, write_time, write_value
 

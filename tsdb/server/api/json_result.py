@@ -12,10 +12,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tsdb.histograms.payload_kernels import PARTS
 from tsdb.model.native_histograms import is_boxed, offsets
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
-from tsdb.promql.native_histogram_kernels import PARTS
 from tsdb.server.api.json_kernels import (
     CELL_BYTES,
     FLOAT,

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return,assignment,arg-type,operator,return-value,call-overload,index"
-"""Sums and differences of native histograms in rows (`tsdb.promql.histograms.row`), and resets of their counters.
+"""Sums and differences of native histograms in rows (`tsdb.histograms.row`), and resets of their counters.
 
 As Prometheus' FloatHistogram.KahanAdd, Sub and DetectReset: operands of different resolution, zero buckets or custom
 bounds are brought to what both have in common.
@@ -10,9 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.registry import device
-from tsdb.model.native_histograms import CUSTOM_SCHEMA
-from tsdb.promql.histograms.row import (
+from tsdb.histograms.row import (
     COUNT,
     COUNT_LOST,
     CUSTOM,
@@ -27,7 +25,7 @@ from tsdb.promql.histograms.row import (
     ZERO_LOST,
     ZERO_THRESHOLD,
 )
-from tsdb.promql.histograms.row_kernels import (
+from tsdb.histograms.row_kernels import (
     GAUGE,
     add_lossless,
     buckets,
@@ -39,6 +37,8 @@ from tsdb.promql.histograms.row_kernels import (
     reduced,
     upper_bound,
 )
+from tsdb.kernels.registry import device
+from tsdb.model.native_histograms import CUSTOM_SCHEMA
 
 OK, RECONCILED, COLLISION, INCOMPATIBLE, NO_ROOM = 0, 1, 2, 4, 8
 """What `add` and `subtract` return: a sum of the first three, or one of the others."""

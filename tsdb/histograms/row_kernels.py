@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return,assignment,arg-type,operator,return-value,call-overload,index"
-"""Rows of native histograms (`tsdb.promql.histograms.row`), for kernels: from and to payloads, scaled, at a lower
+"""Rows of native histograms (`tsdb.histograms.row`), for kernels: from and to payloads, scaled, at a lower
 resolution, compared. `sum_kernels` adds rows up, `trim_kernels` cuts them off.
 
 Rows `h` and the like are f64[WIDTH + 4 * capacity]. What is in a payload has been checked when it came in.
@@ -10,11 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64, store_u64
-from tsdb.kernels.registry import device
-from tsdb.kernels.varint_kernels import put_varint, take_varint, zigzag
-from tsdb.model.native_histograms import CUSTOM_SCHEMA, FLOAT_FLAG, HEADER_BYTES, HINT_SHIFT
-from tsdb.promql.histograms.row import (
+from tsdb.histograms.payload_kernels import exponential_bound, read_signed
+from tsdb.histograms.row import (
     COUNT,
     COUNT_LOST,
     CUSTOM,
@@ -29,7 +26,10 @@ from tsdb.promql.histograms.row import (
     ZERO_LOST,
     ZERO_THRESHOLD,
 )
-from tsdb.promql.native_histogram_kernels import exponential_bound, read_signed
+from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64, store_u64
+from tsdb.kernels.registry import device
+from tsdb.kernels.varint_kernels import put_varint, take_varint, zigzag
+from tsdb.model.native_histograms import CUSTOM_SCHEMA, FLOAT_FLAG, HEADER_BYTES, HINT_SHIFT
 
 GAUGE = 3
 """ResetHint.GAUGE"""

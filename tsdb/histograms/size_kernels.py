@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-any-return,assignment,arg-type,operator,return-value,call-overload"
-"""How large the rows (`tsdb.promql.histograms.row`) of native histograms in cells must be."""
+"""How large the rows (`tsdb.histograms.row`) of native histograms in cells must be."""
 
 from __future__ import annotations
 
