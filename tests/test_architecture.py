@@ -44,7 +44,7 @@ BELOW: dict[str, set[str]] = {
         "tsdb.remote", "scraper",
     },
     "tsdb.testing": {"tsdb.model", "tsdb.promql"},
-    "tsdb.prometheus_data": {"tsdb.model", "tsdb.kernels", "tsdb.wal"},
+    "tsdb.prometheus_data": {"tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.ingest"},
     "tsdb.imports": {
         "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.ingest", "tsdb.net",
         "tsdb.rules", "tsdb.prometheus_data",
