@@ -148,7 +148,7 @@ def put_unsigned(out: NDArray[np.uint8], bit: int, number: int) -> int:
 
 @device
 def take_xor(data: NDArray[np.uint8], bit: int, value: int, leading: int, trailing: int) -> tuple[int, int, int, int]:
-    """(value u64, zeros on both sides of what differs from the value before, the bit behind); -1 where there is none."""
+    """(value u64, zeros on both sides of what differs from the value before, the bit behind or -1)."""
     word = window(data, bit)
     if word >> np.uint64(63) == 0:
         return value, leading, trailing, bit + 1

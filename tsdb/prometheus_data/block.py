@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ class Block:
                        if each in self._tombstones}
         segments = chunks[:, chunk.PLACE] >> 32
         borders = [0, *(np.flatnonzero(np.diff(segments)) + 1).tolist(), len(chunks)]
-        for begin, end in zip(borders[:-1], borders[1:], strict=True):
+        for begin, end in pairwise(borders):
             if begin == end:
                 continue
             path = self._folder / CHUNKS_NAME / f"{int(segments[begin]) + 1:06}"
@@ -138,7 +139,7 @@ class Block:
         if not count:
             return
         columns = self._columns
-        row, ts, values = (column[:count].copy() for column in (columns.row, columns.ts, columns.values))
+        row, ts, values = columns.row[:count].copy(), columns.ts[:count].copy(), columns.values[:count].copy()
         starts = None
         if state[chunk.CHUNK_STARTS]:
             starts = columns.starts[:count].copy()
@@ -160,9 +161,9 @@ class Block:
         if size < 5 + CONTENTS_BYTES or data[:4].tobytes() != INDEX_MAGIC:
             raise Corruption(f"{self._index_path} is not the index of a Prometheus block: restore it from a backup")
         if data[4] != 2:
-            raise Corruption(f"{self._index_path}: version {data[4]} of the index is not known, only 2: have Prometheus "
-                             "2 or 3 compact the block, or import with a newer tsdb")
-        if int(checksum(np.uint32(0), data[size - CONTENTS_BYTES : -4])) != _big(data, size - 4, 4):
+            raise Corruption(f"{self._index_path}: version {data[4]} of the index is not known, only 2: have "
+                             "Prometheus 2 or 3 compact the block, or import with a newer tsdb")
+        if int(checksum(0, data[size - CONTENTS_BYTES : -4])) != _big(data, size - 4, 4):
             raise self._corrupt(size - CONTENTS_BYTES, "the checksum of the table of contents does not match")
         symbols_at, series_at, label_indices, _, postings, table = (
             _big(data, size - CONTENTS_BYTES + 8 * k, 8) for k in range(6))
@@ -174,7 +175,7 @@ class Block:
         end = symbols_at + 4 + length
         if end + 4 > size or length < 4 or count > length - 4:
             raise self._corrupt(symbols_at, "the symbols reach beyond the file")
-        if int(checksum(np.uint32(0), data[symbols_at + 4 : end])) != _big(data, end, 4):
+        if int(checksum(0, data[symbols_at + 4 : end])) != _big(data, end, 4):
             raise self._corrupt(symbols_at, "the checksum of the symbols does not match")
         symbols = np.empty((count, 2), np.int64)
         if index.read_symbols(data, symbols_at + 8, end, symbols) != end:

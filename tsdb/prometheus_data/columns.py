@@ -20,10 +20,7 @@ class Columns:
     """Room for the samples of one batch, and scratch for histograms."""
 
     def __init__(self) -> None:
-        self.row = np.empty(SAMPLES, np.uint32)
-        self.ts = np.empty(SAMPLES, np.int64)
-        self.values = np.empty(SAMPLES, np.uint64)
-        self.starts = np.zeros(SAMPLES, np.int64)
+        self.grow_samples(SAMPLES)
         self.payload = np.empty(0, np.uint8)
         self.scratch = np.empty(1 << 12, np.uint8)
         self.fields = np.zeros(FIELDS, np.int64)
@@ -31,6 +28,13 @@ class Columns:
         self.refused = np.zeros((2, HISTOGRAM_PROBLEMS), np.int64)
         """Row 0: histograms that are not valid, by what is wrong."""
         self.grow_lists(512)
+
+    def grow_samples(self, capacity: int) -> None:
+        """Makes room for so many; what there is goes."""
+        self.row = np.empty(capacity, np.uint32)
+        self.ts = np.empty(capacity, np.int64)
+        self.values = np.empty(capacity, np.uint64)
+        self.starts = np.zeros(capacity, np.int64)
 
     def grow_lists(self, capacity: int) -> None:
         """Makes room for so many buckets, spans and custom values of a histogram."""

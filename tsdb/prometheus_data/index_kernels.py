@@ -93,7 +93,7 @@ def read_series(data: NDArray[np.uint8], end: int, symbols: NDArray[np.int64], m
             wrong = np.int64(TOO_MANY_LABELS)
         else:
             sort_labels(data, labels, count)
-            wrong, size = check_labels(data, labels, count, max_key)
+            wrong, _ = check_labels(data, labels, count, max_key)
         if wrong != VALID:
             state[SERIES_REFUSED] += 1
             state[SERIES_REASON] = wrong

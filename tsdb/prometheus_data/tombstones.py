@@ -31,7 +31,7 @@ def read_tombstones(fs: FileSystem, folder: Path) -> dict[int, Intervals]:
         raise Corruption(f"{path}: version {data[4]} of tombstones is not known: import with a newer tsdb")
     body = np.frombuffer(data[5:-4], np.uint8)
     body.flags.writeable = False
-    if int(checksum(np.uint32(0), body)) != int.from_bytes(data[-4:], "big"):
+    if int(checksum(0, body)) != int.from_bytes(data[-4:], "big"):
         raise Corruption(f"{path}: its checksum does not match: restore it; without it, what was deleted would come "
                          "back")
     found: dict[int, Intervals] = {}
