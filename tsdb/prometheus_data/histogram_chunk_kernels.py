@@ -36,7 +36,7 @@ from tsdb.ingest.histogram_kernels import (
 )
 from tsdb.kernels.intrinsics import float_bits
 from tsdb.kernels.registry import device
-from tsdb.model.native_histograms import BOX, MAX_BYTES, ResetHint
+from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA, MAX_BYTES, ResetHint
 from tsdb.prometheus_data.bit_kernels import (
     NO_BORDERS,
     take_bits,
@@ -93,6 +93,8 @@ def read_layout(data: NDArray[np.uint8], start: int, end: int, fields: NDArray[n
             return np.int64(FULL_SCRATCH)
         fields[POSITIVE_SPANS + side] = count
         fields[POSITIVE_BUCKETS + side] = buckets
+    if schema != CUSTOM_SCHEMA:
+        return bit
     number, bit = take_unsigned(data, bit)
     if bit > limit or number > np.uint64(limit - bit):
         return np.int64(NO_CHUNK)

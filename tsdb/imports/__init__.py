@@ -1,0 +1,1 @@
+"""Readers of formats: generators of batches of history."""
