@@ -1,0 +1,1 @@
+"""Writers of formats: samples of a selection to files."""
