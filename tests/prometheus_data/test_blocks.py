@@ -44,7 +44,8 @@ def series(draw: st.DrawFn, values: st.SearchStrategy[int | NativeHistogram], mo
 @FEW
 @given(st.lists(series(BITS), min_size=1, max_size=3))
 def test_floats_come_back_bit_for_bit(lists: list[list[Sample]]) -> None:
-    wanted: dict[Labels, list[Sample]] = {(("__name__", "a"), ("n", str(n))): samples for n, samples in enumerate(lists)}
+    wanted: dict[Labels, list[Sample]] = {
+        (("__name__", "a"), ("n", str(n))): samples for n, samples in enumerate(lists)}
     with tempfile.TemporaryDirectory() as folder:
         meta = write(Path(folder), wanted)
         assert meta is not None and meta.samples == sum(map(len, lists)) and meta.series == len(lists)
