@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tsdb.kernels.intrinsics import float_bits
 from tsdb.kernels.registry import device, kernel
+from tsdb.kernels.sum_kernels import add_compensated
 
 STALE = 0x7FF0000000000002
 
@@ -256,19 +257,6 @@ def rates(op: int, begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray
             add_resets(v, b, e, borders, places, windows)
         extrapolate(counter, windows, out[row])
     return cells
-
-
-@device
-def add_compensated(value: float, total: float, lost: float) -> tuple[float, float]:
-    """One step of Kahan summation as Neumaier improved it: the new (total, lost)."""
-    new = total + value
-    if math.isinf(new):
-        lost = 0.0
-    elif abs(total) >= abs(value):
-        lost += (total - new) + value
-    else:
-        lost += (value - new) + total
-    return new, lost
 
 
 @device

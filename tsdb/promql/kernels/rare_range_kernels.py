@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.kernels.registry import device, kernel
+from tsdb.kernels.sum_kernels import add_compensated
 from tsdb.promql.kernels.aggregate_kernels import quantile_of
-from tsdb.promql.kernels.range_kernels import add_compensated, apart, stale_markers, without_stale
+from tsdb.promql.kernels.range_kernels import apart, stale_markers, without_stale
 
 QUANTILE, MAD, DERIV, PREDICT, TS_FIRST, TS_LAST, TS_MIN, TS_MAX, SMOOTH = range(9)
 """Operations of `over_time_rare`."""

@@ -14,7 +14,7 @@
 
 from tsdb.storage.block.block import Block, ChunkRanges
 from tsdb.storage.block.folders import block_paths
-from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats
+from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats, TierMeta
 from tsdb.storage.block.source import BlockSource, Chunks, SeriesLabels, TimeColumns
 from tsdb.storage.block.ulid import new_ulid
 from tsdb.storage.block.writer import write_block
@@ -29,6 +29,7 @@ __all__ = [
     "Parent",
     "SeriesLabels",
     "Stats",
+    "TierMeta",
     "TimeColumns",
     "block_paths",
     "new_ulid",

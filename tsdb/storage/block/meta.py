@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tsdb.model.matchers import Matcher, MatchType
+
 VERSION = 1
 
 FROM_HEAD = "from-head"
@@ -45,11 +47,25 @@ class Compaction:
     """Names of files of windows that it was cut from: removed, and where they are not yet, nobody reads them."""
     border: int | None = None
     """ms. Samples before it are not taken from the log or into the head's windows any more."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """(mint, maxt) of each of the `sources`, as in `BlockMeta`. Empty: not known, or it is its own source."""
 
     @property
     def out_of_order(self) -> bool:
         """In-order samples of other blocks win where times are equal."""
         return OUT_OF_ORDER in self.hints
+
+
+@dataclass(frozen=True, slots=True)
+class TierMeta:
+    """What a block with windows of a downsampling tier says of them. Its range is mint = after + 1, maxt = through + 1:
+    (after, through] in ms."""
+
+    resolution_ms: int
+    quantiles: tuple[float, ...] = ()
+    matchers: tuple[Matcher, ...] = ()
+    raw: tuple[str, ...] = ()
+    """Level-1 blocks of samples (ULIDs) that overlapped its range when it was built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,16 @@ class BlockMeta:
     maxt: int
     stats: Stats = field(default_factory=Stats)
     compaction: Compaction = field(default_factory=Compaction)
+    tier: TierMeta | None = None
+    """Of a block of a downsampling tier; None: it has samples."""
+
+    @property
+    def source_ranges(self) -> dict[str, tuple[int, int]]:
+        """mint <= ts < maxt (ms) of each level-1 block whose data it has; its own where more is not known."""
+        sources, ranges = self.compaction.sources, self.compaction.ranges
+        if len(ranges) == len(sources):
+            return dict(zip(sources, ranges, strict=True))
+        return dict.fromkeys(sources, (self.mint, self.maxt))
 
     def to_json(self) -> bytes:
         return json.dumps(self.document(), indent="\t").encode() + b"\n"
@@ -79,13 +105,19 @@ class BlockMeta:
             made_of["parents"] = [
                 {"ulid": each.ulid, "minTime": each.mint, "maxTime": each.maxt} for each in compaction.parents
             ]
+        if compaction.ranges:
+            made_of["ranges"] = [list(each) for each in compaction.ranges]
         held = {"numSamples": stats.samples, "numSeries": stats.series, "numChunks": stats.chunks}
         if stats.histograms:
             held |= {"numFloatSamples": stats.samples - stats.histograms, "numHistogramSamples": stats.histograms}
-        return {
+        document = {
             "ulid": self.ulid, "minTime": self.mint, "maxTime": self.maxt, "stats": held,
             "compaction": made_of, "version": VERSION,
         }
+        if self.tier is not None:
+            document["tier"] = {**tier_key(self.tier.resolution_ms, self.tier.matchers, self.tier.quantiles),
+                                "raw": list(self.tier.raw)}
+        return document
 
     @classmethod
     def from_json(cls, data: bytes) -> BlockMeta:
@@ -104,5 +136,23 @@ class BlockMeta:
                 tuple(map(str, made_of.get("hints", ()))),
                 tuple(map(str, made_of.get("windows", ()))),
                 int(made_of["border"]) if "border" in made_of else None,
+                tuple((int(mint), int(maxt)) for mint, maxt in made_of.get("ranges", ())),
             ),
+            _tier(document["tier"]) if "tier" in document else None,
         )
+
+
+def tier_key(resolution_ms: int, matchers: tuple[Matcher, ...], quantiles: tuple[float, ...]) -> dict[str, Any]:
+    """What tells one downsampling tier from others, as JSON has it."""
+    return {"resolution": resolution_ms, "quantiles": list(quantiles),
+            "matchers": [[each.type.value, each.name, each.value] for each in matchers]}
+
+
+def matchers_of(document: dict[str, Any]) -> tuple[Matcher, ...]:
+    """Those of a `tier_key`. Raises ValueError, KeyError or TypeError for what is none."""
+    return tuple(Matcher(MatchType(kind), str(name), str(value)) for kind, name, value in document["matchers"])
+
+
+def _tier(document: dict[str, Any]) -> TierMeta:
+    return TierMeta(int(document["resolution"]), tuple(map(float, document["quantiles"])), matchers_of(document),
+                    tuple(map(str, document["raw"])))

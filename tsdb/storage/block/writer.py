@@ -41,7 +41,7 @@ from tsdb.storage.block.layout import (
     TEMPORARY,
     narrowest,
 )
-from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats
+from tsdb.storage.block.meta import BlockMeta, Compaction, Parent, Stats, TierMeta
 from tsdb.storage.block.sections import checksums_of
 from tsdb.storage.block.source import BlockSource, Chunks, TimeColumns
 from tsdb.storage.block.start_section import StartWriter
@@ -58,13 +58,14 @@ Columns = dict[str, NDArray[Any]]
 
 def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str | None = None, level: int = 1,
                 sources: Sequence[str] | None = None, parents: Sequence[Parent] = (), hints: Sequence[str] = (),
-                windows: Sequence[str] = (), border: int | None = None,
-                beside: Callable[[Path], None] | None = None) -> BlockMeta:
+                windows: Sequence[str] = (), border: int | None = None, ranges: Sequence[tuple[int, int]] = (),
+                tier: TierMeta | None = None, beside: Callable[[Path], None] | None = None) -> BlockMeta:
     """Writes a block to `folder / ulid` and returns what its meta.json says.
 
     The block is there as a whole, durably, or not at all, whenever the process dies. `sources` are by default the block
-    itself; see `Compaction` for the others. `beside` may add files to the folder that it is given, before the block is
-    there. In memory are the labels of all series and 15 to 27 bytes per chunk; chunks stream through 4 MiB.
+    itself; see `Compaction` and `TierMeta` for the others. `beside` may add files to the folder that it is given,
+    before the block is there. In memory are the labels of all series and 15 to 27 bytes per chunk; chunks stream
+    through 4 MiB.
 
     Raises OSError with nothing left but what cannot be removed; ValueError where the source breaks its contract.
     """
@@ -74,10 +75,11 @@ def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str 
     temporary = path.with_name(path.name + TEMPORARY)
     fs.mkdir(temporary)
     compaction = Compaction(level, tuple(sources) if sources is not None else (ulid,), tuple(parents), tuple(hints),
-                            tuple(windows), border)
+                            tuple(windows), border, tuple(ranges))
     left = temporary
     try:
-        meta = _write_files(fs, temporary, source, BlockMeta(ulid, source.mint, source.maxt, compaction=compaction))
+        meta = _write_files(fs, temporary, source, BlockMeta(ulid, source.mint, source.maxt, compaction=compaction,
+                                                             tier=tier))
         if beside is not None:
             beside(temporary)
         fs.sync_directory(temporary)

@@ -8,11 +8,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tsdb.model.errors import Corruption, FormatTooNew, StorageError, Unavailable
 from tsdb.model.histogram import Histogram
-from tsdb.storage.block import Block, BlockMeta, Parent, write_block
+from tsdb.storage.block import Block, BlockMeta, Parent, TierMeta, write_block
 from tsdb.storage.block.folders import remove_block
 from tsdb.storage.block.layout import FLOATS
 from tsdb.storage.block.meta import OUT_OF_ORDER
@@ -158,9 +159,10 @@ def merge_blocks(fs: FileSystem, among: Blocks, blocks: Sequence[Block], pause: 
 
     metas = [block.meta for block in blocks]
     windows = {name for meta in metas for name in meta.compaction.windows}.intersection(among.windows_left)
+    sources = _sources(metas)
     meta = write_block(
         fs, among.folder, CompactionSource(blocks, pause), level=max(meta.compaction.level for meta in metas) + 1,
-        sources=sorted({ulid for meta in metas for ulid in meta.compaction.sources}),
+        sources=list(sources), ranges=list(sources.values()), tier=_tier(metas),
         parents=[Parent(meta.ulid, meta.mint, meta.maxt) for meta in metas], hints=_hints(metas),
         windows=sorted(windows),
         border=max((meta.compaction.border for meta in metas if meta.compaction.border is not None), default=None),
@@ -172,6 +174,21 @@ def merge_blocks(fs: FileSystem, among: Blocks, blocks: Sequence[Block], pause: 
     with contextlib.suppress(OSError):
         remove_block(fs, path)
     return None
+
+
+def _sources(metas: Sequence[BlockMeta]) -> dict[str, tuple[int, int]]:
+    """Level-1 blocks whose data they have, and their ranges, sorted."""
+    found: dict[str, tuple[int, int]] = {}
+    for meta in metas:
+        for ulid, (mint, maxt) in meta.source_ranges.items():
+            before = found.get(ulid, (mint, maxt))
+            found[ulid] = min(mint, before[0]), max(maxt, before[1])
+    return dict(sorted(found.items()))
+
+
+def _tier(metas: Sequence[BlockMeta]) -> TierMeta | None:
+    tiers = [meta.tier for meta in metas if meta.tier is not None]
+    return replace(tiers[0], raw=tuple(sorted({ulid for tier in tiers for ulid in tier.raw}))) if tiers else None
 
 
 def _hints(metas: Sequence[BlockMeta]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ In memory are the labels of all series, four bytes for each series and block, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,9 +84,27 @@ class CompactionSource:
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
         encoder = DenseEncoder(self.mint, self.maxt)
         number = 0
+        for tile in self.tiles(order):
+            begin, end, ts, values = tile.columns
+            if tile.payload is None:
+                own = self._families[order[tile.first : tile.past]]
+                chunks = encoder.encode(begin, end, ts, values, families=own, number=number)
+            else:
+                chunks = encode_kinds(begin, end, ts, values, tile.payload, encoder.encode)
+            number += chunks.mint.size
+            yield chunks
+            if tile.starts is not None:
+                runs = StartRuns.of_samples(begin, end, ts, tile.starts)
+                yield replace(runs, series=runs.series + np.int32(tile.first))
+            self._pause()
+        yield encoder.columns()
+
+    def tiles(self, order: NDArray[np.int32], mint: int = EARLIEST, maxt: int = LATEST) -> Iterator[MergedTile]:
+        """The samples with mint <= ts <= maxt (ms) of `series()` in the given order (rows, i32[n])."""
         for start in range(0, order.size, ROWS):
             part = order[start : start + ROWS]
-            sources = [_Rows(block, rows[part]) for block, rows in zip(self._blocks, self._rows, strict=True)]
+            sources = [_Rows(block, rows[part], mint, maxt)
+                       for block, rows in zip(self._blocks, self._rows, strict=True)]
             ends = np.cumsum(sum((source.weights for source in sources), np.zeros(part.size, np.int64)))
             first = 0
             while first < part.size:
@@ -94,36 +112,40 @@ class CompactionSource:
                 past = max(int(np.searchsorted(ends, before + TILE_SAMPLES, side="right")), first + 1)
                 tiles = [source.tile(first, past) for source in sources]
                 starts = [source.starts(first, tile) for source, tile in zip(sources, tiles, strict=True)]
-                begin, end, ts, values = _merged(tiles)
+                columns = _merged(tiles)
+                begin, end, _, values = columns
                 payload = gathered(begin, end, values) if any(tile.payload is not None for tile in tiles) else None
-                if payload is None:
-                    own = self._families[part[first:past]]
-                    chunks = encoder.encode(begin, end, ts, values, families=own, number=number)
-                else:
-                    chunks = encode_kinds(begin, end, ts, values, payload, encoder.encode)
-                number += chunks.mint.size
-                yield chunks
-                if any(each is not None for each in starts):
-                    runs = StartRuns.of_samples(begin, end, ts, _merged_starts(tiles, starts))
-                    yield replace(runs, series=runs.series + np.int32(start + first))
-                self._pause()
+                merged_starts = _merged_starts(tiles, starts) if any(each is not None for each in starts) else None
+                yield MergedTile(start + first, start + past, columns, payload, merged_starts)
                 first = past
-        yield encoder.columns()
 
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
 """begin i64[rows], end i64[rows], ts i64[] ms, values u64[] bits, boxed ones with addresses."""
 
 
+@dataclass(frozen=True, slots=True)
+class MergedTile:
+    """The samples of the series first:past of an order, merged."""
+
+    first: int
+    past: int
+    columns: Columns
+    payload: NDArray[np.uint8] | None
+    """u8[bytes]: histograms. None: all are floats."""
+    starts: NDArray[np.int64] | None
+    """i64[samples] beside `ts`, ms: start times. None: there are none."""
+
+
 class _Rows:
     """Some series in one of the blocks."""
 
-    def __init__(self, block: Block, rows: NDArray[np.int32]) -> None:
-        """`rows` i32[n]: -1 where the block does not have the series."""
+    def __init__(self, block: Block, rows: NDArray[np.int32], mint: int, maxt: int) -> None:
+        """`rows` i32[n]: -1 where the block does not have the series. Samples with mint <= ts <= maxt (ms) count."""
         self._block = block
         self._there = np.flatnonzero(rows >= 0)
         self._rows = rows[self._there]
-        self._ranges: ChunkRanges = block.chunk_ranges(self._rows, EARLIEST, LATEST)
+        self._ranges: ChunkRanges = block.chunk_ranges(self._rows, mint, maxt)
         self.weights = np.zeros(rows.size, np.int64)
         """i64[n]: samples; where histograms are among them, as many as take the same memory."""
         self.weights[self._there] = self._ranges.samples * np.where(self._some_histograms(), HISTOGRAM_WEIGHT, 1)

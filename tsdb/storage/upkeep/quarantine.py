@@ -96,7 +96,8 @@ class Quarantine:
         made = write_block(
             self._fs, self._blocks.folder, source, level=meta.compaction.level, sources=meta.compaction.sources,
             parents=[Parent(meta.ulid, meta.mint, meta.maxt)], hints=meta.compaction.hints,
-            windows=meta.compaction.windows, border=meta.compaction.border, beside=tombstones,
+            windows=meta.compaction.windows, border=meta.compaction.border, ranges=meta.compaction.ranges,
+            beside=tombstones,
         )
         log.info("block %s has the %d samples of %s that are sound", made.ulid, made.stats.samples, meta.ulid)
         return [Block.open(self._fs, self._blocks.folder / made.ulid)]

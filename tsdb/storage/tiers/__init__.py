@@ -1,0 +1,1 @@
+"""Downsampling tiers (`tsdb.model.tiers`): blocks whose series are fields of windows."""

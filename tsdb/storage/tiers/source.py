@@ -1,0 +1,91 @@
+"""The source of a tier's block: samples of blocks, made into windows, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsdb.model.native_histograms import is_boxed
+from tsdb.storage.block import Block, Chunks, SeriesLabels, TimeColumns
+from tsdb.storage.block.encoding import DenseEncoder
+from tsdb.storage.starts.runs import StartRuns
+from tsdb.storage.tiers.fields import DENSE, FIELDS, SPARSE, field_series, has_room_for_field
+from tsdb.storage.tiers.window_kernels import windows
+from tsdb.storage.upkeep.compaction_source import CompactionSource, MergedTile
+
+
+class TierSource:
+    """Windows of a resolution within (after, through], of the samples that blocks have there.
+
+    In memory are the labels of all series once for each field, and a tile of samples with its windows.
+    """
+
+    def __init__(self, blocks: Sequence[Block], resolution_ms: int, after: int, through: int,
+                 pause: Callable[[], None] = lambda: None) -> None:
+        """`after` and `through` (ms) are multiples of the resolution; `blocks` may overlap. `pause` is called between
+        tiles and may raise."""
+        self.mint, self.maxt = after + 1, through + 1
+        self._samples = CompactionSource(blocks, pause)
+        self._resolution, self._after, self._through, self._pause = resolution_ms, after, through, pause
+        self._fits = np.zeros(0, np.bool_)
+        self.samples = 0
+        """That were read so far."""
+        self.left_out = 0
+        """Series that are in no tier: with native histograms within the times, or a label where `FIELD_LABEL` is."""
+
+    def series(self) -> SeriesLabels:
+        series = self._samples.series()
+        self._fits = has_room_for_field(series)
+        self.left_out = int(np.count_nonzero(~self._fits))
+        return field_series(series)
+
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
+        by_series = order.reshape(-1, len(FIELDS))
+        rows, numbers = by_series[:, 0] // len(FIELDS), by_series[:1] % len(FIELDS)
+        if (by_series != rows[:, None] * len(FIELDS) + numbers).any():
+            raise ValueError("the fields of a series are not neighbours: a label sorts behind theirs")
+        encoder = DenseEncoder(self.mint, self.maxt)
+        for tile in self._samples.tiles(rows, self._after + 1, self._through):
+            yield self._encode(encoder, tile, self._fits[rows[tile.first : tile.past]], numbers[0].tolist())
+            self._pause()
+        yield encoder.columns()
+
+    def _encode(self, encoder: DenseEncoder, tile: MergedTile, fits: NDArray[np.bool_], order: list[int]) -> Chunks:
+        """The chunks of a tile, the fields of each series in their `order`."""
+        begin, end, ts, values = tile.columns
+        self.samples += int((end - begin).sum())
+        if tile.payload is not None:
+            boxes = np.concatenate(([0], np.cumsum(is_boxed(values))))
+            floats = boxes[end] == boxes[begin]
+            self.left_out += int(np.count_nonzero(fits & ~floats))
+            fits = fits & floats
+        end = np.where(fits, end, begin)
+        room = ts.size
+        starts, stops = np.empty(begin.size, np.int64), np.empty(begin.size, np.int64)
+        ends, out = np.empty(room, np.int64), np.empty((len(FIELDS), room))
+        made = windows(begin, end, ts, values.view(np.float64), self._after, self._through, self._resolution, starts,
+                       stops, ends, out)
+        return encode_windows(encoder, starts, stops, ends[:made], out[:, :made], order)
+
+
+def encode_windows(encoder: DenseEncoder, begin: NDArray[np.int64], end: NDArray[np.int64], ends: NDArray[np.int64],
+                   out: NDArray[np.float64], order: Sequence[int]) -> Chunks:
+    """Chunks of the fields in their `order`, series by series; windows of series i are begin[i]:end[i] (i64[n]) of
+    `ends` (i64[w], ms) and of `out` (f64[fields, w])."""
+    times, columns = [np.tile(ends, len(DENSE))], [np.ascontiguousarray(out[: len(DENSE)]).ravel()]
+    first = [begin + number * ends.size for number in range(len(DENSE))]
+    past = [end + number * ends.size for number in range(len(DENSE))]
+    at = len(DENSE) * ends.size
+    for number in range(len(DENSE), len(DENSE) + len(SPARSE)):
+        kept = np.flatnonzero(out[number])
+        times.append(ends[kept])
+        columns.append(out[number][kept])
+        first.append(at + np.searchsorted(kept, begin))
+        past.append(at + np.searchsorted(kept, end))
+        at += kept.size
+    return encoder.encode(
+        np.stack([first[number] for number in order], axis=1).ravel(),
+        np.stack([past[number] for number in order], axis=1).ravel(),
+        np.concatenate(times), np.concatenate(columns).view(np.uint64))
