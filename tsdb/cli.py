@@ -11,6 +11,7 @@ import click
 
 from tsdb import flags
 from tsdb.commands.analyze import analyze
+from tsdb.commands.backup import backup
 from tsdb.commands.check import check
 from tsdb.commands.inspect import inspect
 from tsdb.commands.query import query
@@ -152,6 +153,7 @@ cli.add_command(check)
 cli.add_command(inspect)
 cli.add_command(analyze)
 cli.add_command(snapshot)
+cli.add_command(backup)
 cli.add_command(restore)
 cli.add_command(test)
 cli.add_command(query)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -33,31 +31,71 @@ def snapshot(url: str | None, data: Path | None, skip_head: bool) -> None:
     """
     if (url is None) == (data is None):
         raise click.UsageError("give --url of a server that runs, or --data of one that does not")
-    click.echo(_of_server(url, skip_head) if url is not None else _of_directory(data or Path(), skip_head))
+    click.echo(snapshot_of_server(url, skip_head=skip_head) if url is not None
+               else snapshot_of_directory(data or Path(), skip_head=skip_head))
 
 
 @click.command()
-@click.argument("snapshot", type=click.Path(path_type=Path), metavar="SNAPSHOT")
+@click.argument("source", metavar="SOURCE")
 @click.argument("target", type=click.Path(path_type=Path), metavar="DIR")
-def restore(snapshot: Path, target: Path) -> None:
-    """Makes the data directory DIR of a snapshot.
+@click.option("--backup", "name", metavar="NAME", help="Which backup.  [default: the newest]")
+@click.option("--endpoint", metavar="URL", help="Of a store that is not Amazon's.  [default: $AWS_ENDPOINT_URL]")
+@click.option("--region", metavar="REGION", help="[default: $AWS_REGION, or us-east-1]")
+def restore(source: str, target: Path, name: str | None, endpoint: str | None, region: str | None) -> None:
+    """Makes the data directory DIR of a snapshot, or of a backup in a folder or a bucket.
 
-    Every byte of the snapshot is verified before anything is written; the snapshot stays as it is. DIR must be new, or
-    empty. Then start a server on it: tsdb serve --data DIR
+    Every byte is verified before DIR is a data directory; SOURCE stays as it is. DIR must be new, or empty; a
+    restore of a backup that was interrupted goes on from where it was. Then start a server on it: tsdb serve --data DIR
+
+    \b
+      tsdb restore /var/lib/tsdb/snapshots/20261123T120000Z-2be650b6d019eb54 /var/lib/other
+      tsdb restore /mnt/backup /var/lib/tsdb
+      tsdb restore s3://metrics/tsdb /var/lib/tsdb --backup 20261124T120000.123Z
     """
     from tsdb import kernels
+    from tsdb.backup.manifest import BACKUPS
+
+    kernels.warm_up(None)
+    if "://" in source or (Path(source) / BACKUPS).is_dir():
+        _restore_backup(source, target, name, endpoint, region)
+    elif name is not None:
+        raise StorageError(f"{source} has no backups, of which --backup could name one")
+    else:
+        _restore_snapshot(Path(source), target)
+
+
+def _restore_backup(source: str, target: Path, name: str | None, endpoint: str | None, region: str | None) -> None:
+    from tsdb.backup import newest, read_manifest
+    from tsdb.backup import restore as restore_files
+    from tsdb.commands.backup import progress_bar, store_of
+    from tsdb.model.times import time_text
+    from tsdb.wal.files import LocalFileSystem
+
+    store = store_of(source, endpoint, region)
+    manifest = read_manifest(store, newest(store, name))
+    try:
+        with progress_bar(f"restoring {manifest.name}") as progress:
+            restore_files(LocalFileSystem(), store, manifest, target, progress)
+    except OSError as problem:
+        raise StorageError(f"{source} could not be restored: {problem}: {target} is no data directory yet; run it "
+                           "again to go on") from problem
+    of = "no samples" if manifest.mint is None or manifest.maxt is None else (
+        f"{manifest.samples} samples in {manifest.blocks} blocks, from {time_text(manifest.mint)} to "
+        f"{time_text(manifest.maxt)}")
+    click.echo(f"{target}: restored the backup {manifest.name}: {of}")
+
+
+def _restore_snapshot(snapshot: Path, target: Path) -> None:
+    from tsdb.commands.backup import progress_bar
     from tsdb.model.times import time_text
     from tsdb.storage.upkeep.restoring import restore as restore_snapshot
     from tsdb.wal.files import LocalFileSystem
 
-    kernels.warm_up(None)
-    progress, finish = _progress(f"restoring {snapshot.name}")
     try:
-        blocks = restore_snapshot(LocalFileSystem(), snapshot, target, progress)
+        with progress_bar(f"restoring {snapshot.name}") as progress:
+            blocks = restore_snapshot(LocalFileSystem(), snapshot, target, progress)
     except OSError as problem:
         raise StorageError(f"{snapshot} could not be restored: {problem}: nothing was left in {target}") from problem
-    finally:
-        finish()
     if not blocks:
         click.echo(f"{target}: restored; the snapshot has no samples")
         return
@@ -66,7 +104,8 @@ def restore(snapshot: Path, target: Path) -> None:
     click.echo(f"{target}: restored {samples} samples in {len(blocks)} blocks, from {mint} to {maxt}")
 
 
-def _of_directory(data: Path, skip_head: bool) -> str:
+def snapshot_of_directory(data: Path, *, skip_head: bool) -> Path:
+    """The folder of a new snapshot. Raises StorageError, DirectoryLocked."""
     from tsdb import kernels
     from tsdb.storage import Storage
     from tsdb.storage.directory import FORMAT_NAME
@@ -80,14 +119,15 @@ def _of_directory(data: Path, skip_head: bool) -> str:
     except DirectoryLocked as problem:
         raise DirectoryLocked(f"{problem}; of a server that runs: tsdb snapshot --url URL") from None
     try:
-        return str(data / FOLDER / storage.snapshot(skip_head=skip_head))
+        return data / FOLDER / storage.snapshot(skip_head=skip_head)
     except OSError as problem:
         raise StorageError(f"no snapshot could be taken: {problem}: look at the disk, nothing was left on it") from None
     finally:
         storage.close()
 
 
-def _of_server(url: str, skip_head: bool) -> str:
+def snapshot_of_server(url: str, *, skip_head: bool) -> str:
+    """The name of a new snapshot, in the server's folder of snapshots. Raises TsdbError."""
     from tsdb.commands.ask import ask
 
     wanted = {"skip_head": [str(skip_head).lower()]}
@@ -98,16 +138,3 @@ def _of_server(url: str, skip_head: bool) -> str:
             raise TsdbError(f"{problem}: start it with --web.enable-admin-api") from None
         raise
 
-
-def _progress(what: str) -> tuple[Callable[[int, int], None], Callable[[], None]]:
-    """(progress, finish): a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda *_: None, lambda: None
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True),
-                   transient=True)
-    task = bar.add_task("", total=None)
-    bar.start()
-    return lambda done, total: bar.update(task, completed=done, total=total), bar.stop
