@@ -12,7 +12,9 @@ from tests.storage.batches import bits, make_batch, read
 from tsdb.cli import cli
 from tsdb.model.errors import Corruption, DirectoryLocked, StorageError, TsdbError
 from tsdb.storage import Storage
+from tsdb.storage.block import Block
 from tsdb.storage.upkeep.snapshots import FOLDER
+from tsdb.wal.files import LocalFileSystem
 
 HOUR = 3_600_000
 START = 490_000 * HOUR
@@ -85,6 +87,31 @@ def test_damage_is_found_before_anything_is_written(tmp_path: Path, file: str) -
     path.write_bytes(content)
     fails(Corruption, str(path.parent), "restore", snapshot, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_an_index_that_can_be_mended_is_mended_in_the_copy(tmp_path: Path) -> None:
+    wanted = filled(tmp_path / "data")
+    snapshot = taken(tmp_path / "data")
+    path = next((snapshot / "blocks").iterdir()) / "index"
+    block = Block.open(LocalFileSystem(), path.parent)
+    fingerprints = block.index["fingerprint"].raw.tobytes()
+    block.release()
+    content = bytearray(path.read_bytes())
+    content[content.index(fingerprints)] ^= 4
+    path.unlink()  # the original shares it
+    path.write_bytes(content)
+    assert run("restore", snapshot, tmp_path / "new").exit_code == 0
+    assert path.read_bytes() == content, "the snapshot stays as it is"
+    for name in ("index", "chunks", "meta.json"):
+        at = Path("blocks") / path.parent.name / name
+        assert not (tmp_path / "data" / at).exists() or (
+            (tmp_path / "new" / at).read_bytes() == (tmp_path / "data" / at).read_bytes())
+    restored = Block.open(LocalFileSystem(), tmp_path / "new" / "blocks" / path.parent.name)
+    assert not list(restored.problems())
+    restored.release()
+    opened = Storage.open(tmp_path / "new")
+    assert read(opened) == wanted
+    opened.close()
 
 
 def test_what_was_begun_can_be_begun_again(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from tsdb.model.errors import Corruption, FormatTooNew, StorageError
 from tsdb.storage.block import Block, BlockMeta, block_paths
 from tsdb.storage.block.folders import remove_files
+from tsdb.storage.block.layout import CHUNKS_NAME
+from tsdb.storage.block.sections import damaged
 from tsdb.storage.directory import FORMAT, FORMAT_NAME, format_file, format_version
 from tsdb.storage.upkeep.snapshots import BLOCKS, copy_block
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
@@ -33,9 +35,12 @@ def restore(fs: FileSystem, snapshot: Path, target: Path, progress: Progress = l
     sizes = [sum(_size(fs, path / name) for name in fs.listdir(path)) for path in paths]
     total, done = 2 * sum(sizes), 0
     progress(done, total)
-    metas = []
+    metas, mendable = [], set()
     for path, size in zip(paths, sizes, strict=True):
-        metas.append(_verified(fs, path))
+        meta, sound = _verified(fs, path)
+        metas.append(meta)
+        if not sound:
+            mendable.add(path)
         done += size
         progress(done, total)
     fs.mkdir(target)
@@ -46,6 +51,8 @@ def restore(fs: FileSystem, snapshot: Path, target: Path, progress: Progress = l
     try:
         for path, size in zip(paths, sizes, strict=True):
             copy_block(fs, path, target / COPYING / path.name, link=False)
+            if path in mendable:
+                _mend(fs, target / COPYING / path.name)
             done += size
             progress(done, total)
         if paths:
@@ -74,13 +81,30 @@ def _blocks_of(fs: FileSystem, snapshot: Path) -> Sequence[Path]:
     return block_paths(fs, snapshot / BLOCKS, read_only=True)
 
 
-def _verified(fs: FileSystem, path: Path) -> BlockMeta:
+def _verified(fs: FileSystem, path: Path) -> tuple[BlockMeta, bool]:
+    """(meta, whether its index is sound, rather than mendable). Raises Corruption for all other damage."""
     block = Block.open(fs, path)
     try:
         for _, problem in block.left_out:
             raise problem
-        block.verify()
-        return block.meta
+        mended = block.index.mended
+        for problem in block.index.problems():
+            if problem not in mended.values():
+                raise problem
+        for chunk in block.damaged_chunks(1):
+            raise damaged(path / CHUNKS_NAME, f"chunk {chunk} is damaged, or the column of its times is")
+        return block.meta, not mended
+    finally:
+        block.release()
+
+
+def _mend(fs: FileSystem, path: Path) -> None:
+    """Writes the index of a copy as it was."""
+    block = Block.open(fs, path)
+    try:
+        for _ in block.index.problems():  # finds what can be mended
+            pass
+        block.write_mended()
     finally:
         block.release()
 
