@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tsdb.storage.head.limits import SeriesLimits
+from tsdb.storage.tiers.rule import TierRule
 from tsdb.storage.upkeep.retention import RetentionRule
 from tsdb.wal import Sync
 
@@ -27,6 +28,8 @@ class StorageOptions:
     """The same as a part of the disk; holds instead of `retention_bytes` where it is not 0."""
     retention_rules: tuple[RetentionRule, ...] = ()
     """Series that are kept longer, or not so long. The first one that a series satisfies holds for it."""
+    tiers: tuple[TierRule, ...] = ()
+    """Downsampling tiers that are kept. Others that there are, are read, and kept for the retention that they had."""
     series_limits: SeriesLimits = field(default_factory=SeriesLimits)
     """Of new series."""
     max_exemplars: int = 100_000

@@ -8,6 +8,7 @@
     <data>/chunks/           sealed chunks of the head, a file for every two hours
     <data>/histograms/       histograms of the head
     <data>/blocks/           immutable blocks
+    <data>/tiers/            downsampling tiers: blocks of windows
     <data>/damaged/          what was found damaged and is left out, with a note about each
 """
 
@@ -50,10 +51,14 @@ from tsdb.storage.reading.reading import Reading
 from tsdb.storage.restart.opening import open_head, save_head
 from tsdb.storage.restart.recovery import Report
 from tsdb.storage.statistics import StorageStatistics
+from tsdb.storage.tiers.reading import TierReading
+from tsdb.storage.tiers.rule import TierRule
+from tsdb.storage.tiers.store import TierStore
+from tsdb.storage.tiers.upkeep import TierUpkeep
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.deletes import Deletes
 from tsdb.storage.upkeep.expiry import Expiry, RetentionStatistics
-from tsdb.storage.upkeep.maintenance import Maintenance
+from tsdb.storage.upkeep.maintenance import Maintenance, log_failure
 from tsdb.storage.upkeep.reserve import Reserve
 from tsdb.storage.upkeep.retention import Retention
 from tsdb.storage.upkeep.snapshots import Snapshots
@@ -80,7 +85,9 @@ class Storage:
         self._head.exemplars.resize(options.max_exemplars)
         self._index = Index(self._head.table)
         self._blocks = Blocks.open(fs, path / "blocks", self._head.lock, damage, read_only=self._read_only)
+        self._tiers = TierStore(fs, path, self._head.lock, damage, read_only=self._read_only)
         self._reading = Reading(self._head, self._index, self._blocks, damage, self._block_is_damaged)
+        self._reading.windows = TierReading(self._tiers, self._blocks, self._head, self._block_is_damaged)
         self._wal = Wal.open(fs, path / "wal", WalOptions(sync=options.wal_sync), read_only=self._read_only)
         self._closing = threading.Lock()
         self._closed = False
@@ -108,6 +115,10 @@ class Storage:
                                                              self._deletes)
             self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
                                          options.retention_rules))
+            self._downsampling = TierUpkeep(fs, self._tiers, self._blocks, self._head, self._deletes,
+                                            self._maintenance.pause)
+            self._maintenance.tiers = self._expiry.tiers = self._deletes.tiers = self._downsampling
+            self._downsampling.follow(options.tiers)
             self._cleaning = self._maintenance.cleaning = Cleaning(
                 fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged,
                 self._expiry.more_goes)
@@ -156,7 +167,7 @@ class Storage:
                 if problem.errno in (errno.ENOENT, errno.ESTALE):
                     continue  # the writer has removed a file of which we knew the name, or cut one
                 raise
-            if storage.opened.consistent and storage._blocks.unchanged():
+            if storage.opened.consistent and storage._blocks.unchanged() and storage._tiers.unchanged():
                 return storage
             storage.close()  # the writer has moved samples from the log to other files in between
         raise StorageError(f"{path} changes faster than it can be read: open it again")
@@ -187,6 +198,11 @@ class Storage:
         """As in `StorageOptions`; from now on."""
         if not self._read_only:
             self._expiry.retention = retention
+
+    def set_tiers(self, rules: Sequence[TierRule]) -> None:
+        """As in `StorageOptions`; soon."""
+        if self._maintenance is not None:
+            self._maintenance.do(lambda: self._downsampling.follow(rules)).add_done_callback(log_failure)
 
     def set_series_limits(self, limits: SeriesLimits) -> None:
         """As in `StorageOptions`; from now on."""
@@ -406,6 +422,7 @@ class Storage:
             with self._head.lock:
                 self._head.close()
             self._blocks.close()
+            self._tiers.close()
             if self._lock is not None:
                 self._lock.release()
 

@@ -64,12 +64,12 @@ class MergedSelected:
                 parts.append(part)
         if late is not None:
             parts.append(late)
-        whole = whole or _merged(parts, past - first)
+        whole = whole or merged(parts, past - first)
         return tile_of(first, whole)
 
 
-def _merged(parts: Sequence[Columns], rows: int) -> Columns:
-    """Where times are equal the first part's sample counts."""
+def merged(parts: Sequence[Columns], rows: int) -> Columns:
+    """The samples of several sources. Where times are equal the first part's sample counts."""
     if len(parts) == 1:
         return parts[0]
     k = len(parts)

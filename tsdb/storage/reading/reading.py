@@ -29,6 +29,7 @@ from tsdb.storage.reading.lookups import Lookup
 from tsdb.storage.reading.merged import MergedSelected, block_sources, with_blocks
 from tsdb.storage.reading.sources import BlockRows, BlockSource, Damaged, LateSource
 from tsdb.storage.reading.view import View, Views
+from tsdb.storage.reading.windows import WindowReading, WindowsView
 from tsdb.storage.tombstones import Tombstones
 
 R = TypeVar("R")
@@ -54,6 +55,8 @@ class Reading:
         self._blocks = blocks
         self._damage = damage
         self._damaged = damaged
+        self.windows: WindowReading | None = None
+        """None: there are no downsampling tiers."""
         self._names = Names(head, index)
         self._views = Views(head, blocks)
         self._joins = Joins(head)
@@ -61,21 +64,29 @@ class Reading:
     def capture(self, selections: Sequence[Selection], context: RequestContext) -> Capture:
         mint = min([selection.mint for selection in selections], default=GREATEST)
         maxt = max([selection.maxt for selection in selections], default=-GREATEST)
+        of_tiers = self.windows is not None and any(selection.tier is not None for selection in selections)
         while True:
+            windows = self.windows.take(selections) if self.windows is not None and of_tiers else None
             view = self._views.take(mint, maxt)
             try:
-                found = self._captured(view, selections, mint, maxt, context)
+                found = self._captured(view, windows, selections, mint, maxt, context)
             except BaseException:
                 view.release()
+                if windows is not None:
+                    windows.release()
                 raise
             if found is not None:
                 return found
             view.release()
+            if windows is not None:
+                windows.release()
 
-    def _captured(self, view: View, selections: Sequence[Selection], mint: int, maxt: int, context: RequestContext,
-                  ) -> Capture | None:
+    def _captured(self, view: View, windows: WindowsView | None, selections: Sequence[Selection], mint: int, maxt: int,
+                  context: RequestContext) -> Capture | None:
         """None: the view is stale."""
-        head, total = self._head, 0
+        head, total, every = self._head, 0, selections
+        if windows is not None:
+            selections = [selection for selection in every if selection.tier is None]
         heads = []
         for selection in selections:
             context.check()
@@ -84,10 +95,10 @@ class Reading:
             context.select(slots.size)
             context.reserve(slots.size * (SLOT_BYTES + LABEL_BYTES))
             heads.append(HeadSelected(selection, slots, head))
-        texts = BlockTexts(head.table) if view.blocks else None
+        texts = BlockTexts(head.table) if view.blocks or windows is not None else None
         symbols = QuerySymbols(head.table, texts, view.alive)  # after all slots are found: it has all of their symbols
         with head.lock:
-            if view.is_stale(self._blocks):
+            if view.is_stale(self._blocks) or (windows is not None and not windows.freeze()):
                 context.reserve(-total * (SLOT_BYTES + LABEL_BYTES))
                 context.select(-total)
                 return None
@@ -100,7 +111,13 @@ class Reading:
         if blocks or late is not None:
             blocks.sort(key=lambda each: precedence(each[0]))
             selected = [self._merged(each, blocks, late, payloads, symbols, texts, context) for each in heads]
-        return Capture(selected, symbols, view.blocks, lambda: self._warnings(mint, maxt))
+        acquired: Sequence[Block] = view.blocks
+        if windows is not None and texts is not None:
+            raw = iter(selected)
+            selected = [next(raw) if selection.tier is None
+                        else windows.select(selection, symbols, texts, self._joins, context) for selection in every]
+            acquired = [*acquired, *windows.blocks]
+        return Capture(selected, symbols, acquired, lambda: self._warnings(mint, maxt))
 
     def _warnings(self, mint: int, maxt: int) -> Sequence[str]:
         return () if self._damage is None or not self._damage.known else self._damage.warnings(mint, maxt)
@@ -136,7 +153,7 @@ class Reading:
 
     def tiers(self) -> Tiers:
         """Which downsampling tiers there are now."""
-        return Tiers()
+        return Tiers() if self.windows is None else self.windows.tiers()
 
     def label_names(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int, context: RequestContext,
                     ) -> list[str]:
@@ -151,7 +168,7 @@ class Reading:
     def names_at_hand(self, label: str | None, mint: int, maxt: int) -> list[str] | None:
         """What `label_values` (None: `label_names`) gives without matchers, where it is known from the last time and
         takes no work; else None."""
-        if self._views.touches_blocks(mint) or len(self._head.tombstones):
+        if self._views.touches_blocks(mint) or len(self._head.tombstones) or self._reaching(mint) is not None:
             return None
         names = self._names.at_hand(label, mint, maxt)
         return None if names is None else list(names)
@@ -166,7 +183,7 @@ class Reading:
             slots = self._slots(lookup, view)
             if slots is None:
                 return None
-            found = lookup.blocks(view, context, self._damaged)
+            found, windows = lookup.blocks(view, context, self._damaged), self._reaching(mint)
             context.reserve(LABEL_BYTES * (slots.size + sum(rows.rows.size for rows in found)))
             texts = BlockTexts(table)
             symbols = QuerySymbols(table, texts, view.alive)
@@ -174,6 +191,8 @@ class Reading:
             if found:
                 _, fresh = self._joins.of(slots, found)
                 series = with_blocks(series, found, fresh, symbols, texts)
+            if windows is not None:
+                series = windows.with_series(series, matcher_sets, mint, maxt, symbols, texts, self._joins, context)
             return take(series, label_order(series, first))
 
         return self._viewing(mint, maxt, find)
@@ -192,14 +211,21 @@ class Reading:
                 if slots is None:
                     return None
                 texts = self._texts_of(label, slots)
-            if not view.blocks:
+            windows = self._reaching(mint)
+            if not view.blocks and windows is None:
                 return list(texts)
             every = set(texts)
+            if windows is not None:
+                every |= windows.texts(label, matcher_sets, mint, maxt, context)
             for part in lookup.texts_of_blocks(label, view, context, self._damaged):
                 every.update(part)
             return sorted(every)
 
         return self._viewing(mint, maxt, find)
+
+    def _reaching(self, mint: int) -> WindowReading | None:
+        """Where there may be series at `mint` (ms) or later that only downsampling tiers have: who reads them."""
+        return self.windows if self.windows is not None and self.windows.reaches(mint) else None
 
     def _texts_of(self, label: str | None, slots: NDArray[np.int32]) -> list[str]:
         table = self._head.table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,6 +177,15 @@ class BlockRows:
         self.deleted: Deleted | None = None
         with told(block, damaged):
             self.rows, self.ranges = self._found(tombstones, matcher_sets, mint, maxt)
+
+    @classmethod
+    def of(cls, block: Block, rows: NDArray[np.int32], ranges: ChunkRanges, tombstones: Tombstones,
+           damaged: Damaged | None) -> Self:
+        """Given rows (i32[n]) of a block and their chunks."""
+        found = cls.__new__(cls)
+        found.block, found.damaged, found.rows, found.ranges = block, damaged, rows, ranges
+        found.deleted = Deleted.of(tombstones, rows)
+        return found
 
     def fingerprints(self) -> NDArray[np.uint64]:
         """u64[n, 2]. Corruption."""

@@ -24,6 +24,7 @@ from tsdb.storage.head.head import Head
 from tsdb.storage.head.index import Index
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.tombstones import Tombstones
+from tsdb.storage.upkeep.downsampling import Downsampling
 from tsdb.storage.upkeep.reserve import Reserve, is_full
 from tsdb.wal import TombstoneColumns, Wal
 from tsdb.wal.files import FileSystem
@@ -52,6 +53,7 @@ class Deletes:
         self._wal = wal
         self._appender = appender
         self._reserve = reserve
+        self.tiers: Downsampling | None = None
 
     def delete(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int) -> None:
         """Deletes the samples with mint <= ts <= maxt (ms) of series that satisfy any of the matcher sets: of the head
@@ -63,6 +65,8 @@ class Deletes:
         if mint > maxt:
             return
         self._blocks.remove_unknown()
+        if self.tiers is not None:
+            self.tiers.hide(matcher_sets, mint, maxt)  # before: as long as there are samples they can be built again
         plan = self._plan(matcher_sets, mint, maxt)
         if plan.gone:
             self._blocks.publish((), plan.gone)  # frees room for what follows
@@ -90,12 +94,12 @@ class Deletes:
                 plan.marked.append((block, tombstones))
         return plan
 
-    def mark(self, marked: list[tuple[Block, Tombstones]]) -> None:
-        """Gives blocks other tombstones, durably. Raises OSError."""
+    def mark(self, marked: list[tuple[Block, Tombstones]], among: Blocks | None = None) -> None:
+        """Gives blocks (`among` those of a tier; None: of samples) other tombstones, durably. Raises OSError."""
         if marked:
-            self._with_room(self._here, lambda: self._mark(marked))
+            self._with_room(self._here, lambda: self._mark(marked, among or self._blocks))
 
-    def _mark(self, marked: list[tuple[Block, Tombstones]]) -> None:
+    def _mark(self, marked: list[tuple[Block, Tombstones]], among: Blocks) -> None:
         done: list[tuple[Block, Tombstones]] = []
 
         def show() -> None:
@@ -108,7 +112,7 @@ class Deletes:
                 done.append((block, tombstones))
         finally:
             if done:  # what is on disk counts, even where another file could not be written
-                self._blocks.publish((), (), show)
+                among.publish((), (), show)
 
     def delete_from_head(self, matcher_sets: Sequence[Sequence[Matcher]], mint: int, maxt: int,
                          but: Sequence[Sequence[Matcher]] = ()) -> None:

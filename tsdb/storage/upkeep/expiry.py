@@ -22,6 +22,7 @@ from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep.deletes import Deletes, covers
+from tsdb.storage.upkeep.downsampling import Downsampling
 from tsdb.storage.upkeep.retention import Piece, Retention, too_many, too_old
 from tsdb.wal import Wal
 from tsdb.wal.files import FileSystem
@@ -70,6 +71,7 @@ class Expiry:
         self._newest = NO_TS
         self.retention = Retention()
         """May be replaced at any time."""
+        self.tiers: Downsampling | None = None
         self.time_retentions = 0
         """Times that something was too old; and too much."""
         self.size_retentions = 0
@@ -106,9 +108,24 @@ class Expiry:
         if retention.rules:
             gone, marked, looked = self._by_rule(blocks, newest)
             old = {i for i in old if i >= len(blocks)} | gone
+        tiers, most_bytes = self.tiers, self.most_bytes
+        aged = {i for i, block in enumerate(blocks) if retention.is_old(block.meta.maxt, newest)}
+        if tiers is not None:
+            for i in aged & (old | marked.keys()):
+                if tiers.holds(blocks[i]):
+                    aged.discard(i)
+                    old.discard(i)
+                    marked.pop(i, None)
+                    looked.pop(blocks[i].meta.ulid, None)
         rest = [i for i in range(len(pieces)) if i not in old]
         beside = self._wal.statistics().size_bytes + head.payloads.used
-        large = {rest[i] for i in too_many([pieces[i] for i in rest], beside, self.most_bytes)}
+        beside += 0 if tiers is None else tiers.bytes
+        large = {rest[i] for i in too_many([pieces[i] for i in rest], beside, most_bytes)}
+        if tiers is not None:
+            large = {i for i in large if i >= len(blocks) or not tiers.holds(blocks[i])}
+            lost = aged & (old | marked.keys()) | {i for i in large if i < len(blocks)}
+            if lost:
+                tiers.let_go(max(blocks[i].meta.maxt for i in lost))
         self.time_retentions += bool(old)
         self.size_retentions += bool(large)
         gone = old | large
@@ -126,6 +143,8 @@ class Expiry:
         self._deletes.mark([(blocks[i], tombstones) for i, tombstones in marked.items() if i not in large])
         self._looked = looked
         self._expire_head()
+        if tiers is not None and newest != NO_TS:
+            tiers.expire(newest, most_bytes)
 
     def more_goes(self, block: Block) -> bool:
         """Whether rules will take more of a block than they have."""

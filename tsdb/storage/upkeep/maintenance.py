@@ -26,6 +26,7 @@ from tsdb.storage.head.index import Index
 from tsdb.storage.upkeep.cleaning import Cleaning
 from tsdb.storage.upkeep.compaction import Compaction
 from tsdb.storage.upkeep.cutting import Cutting
+from tsdb.storage.upkeep.downsampling import Downsampling
 from tsdb.storage.upkeep.expiry import Expiry
 from tsdb.storage.upkeep.late_blocks import LateBlocks
 from tsdb.storage.upkeep.quarantine import Quarantine
@@ -66,6 +67,8 @@ class Maintenance:
         self.expiry: Expiry | None = None
         """None: all is kept."""
         self.cleaning: Cleaning | None = None
+        self.tiers: Downsampling | None = None
+        """None: there are none."""
         self.cleaning_seconds = Histogram((), [0])
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -118,6 +121,8 @@ class Maintenance:
         while self._compact_once(everything=True):
             pass
         self.compaction.tell()
+        if self.tiers is not None:
+            self.tiers.run(everything=True)
 
     def clean_all(self, cleaning: Cleaning) -> None:
         """Frees the room of what was deleted. For `do`. Raises OSError, StorageError, Unavailable."""
@@ -131,7 +136,7 @@ class Maintenance:
         """Called by whoever reads a block; returns at once. The block is replaced by what is sound in it."""
         if self.quarantine.is_news(block):
             with contextlib.suppress(Unavailable):
-                self.do(lambda: self.quarantine.take_out(block, problem)).add_done_callback(_log_failure)
+                self.do(lambda: self.quarantine.take_out(block, problem)).add_done_callback(log_failure)
 
     def statistics(self) -> UpkeepStatistics:
         """Without the blocks that there are."""
@@ -189,7 +194,8 @@ class Maintenance:
             self._wake.wait(pause)
             self._wake.clear()
             self._do_work()
-            steps = (self._refresh, self._truncate, self._mend, self._expire, self._clean, self.collect, self._compact)
+            steps = (self._refresh, self._truncate, self._mend, self._downsample, self._expire, self._clean,
+                     self.collect, self._compact)
             done = [self._stop.is_set() or self._try(step, appender) for step in steps]
             pause = PAUSE_S if all(done) else RETRY_S
         self._refuse_work()
@@ -217,6 +223,10 @@ class Maintenance:
 
     def _mend(self, _: Appender) -> None:
         self.quarantine.mend()
+
+    def _downsample(self, _: Appender) -> None:
+        if self.tiers is not None:
+            self.tiers.run()
 
     def _expire(self, appender: Appender) -> None:
         if self.expiry is not None:
@@ -262,7 +272,8 @@ class Maintenance:
                                             everything=everything)
 
 
-def _log_failure(done: Future[Any]) -> None:
+def log_failure(done: Future[Any]) -> None:
+    """For who does not wait for it."""
     problem = done.exception()
     if problem is not None and not isinstance(problem, Unavailable):
-        log.error("a damaged block could not be replaced", exc_info=problem)
+        log.error("maintenance: what was asked for could not be done", exc_info=problem)

@@ -56,11 +56,15 @@ class Retention:
         every = (self.time_ms, *(rule.keep_ms for rule in self.rules))
         return 0 if 0 in every else max(every)
 
+    def is_old(self, maxt: int, newest: int) -> bool:
+        """Whether samples before `maxt` (ms) of series without a rule go."""
+        return self.time_ms > 0 and newest - maxt >= self.time_ms
+
     def limits(self, mint: int, maxt: int, newest: int) -> tuple[int, ...]:
         """Before which times (ms) samples of a block with mint <= ts < maxt go: of series without a rule, then by rule.
         `mint`: none, `maxt`: all of them. Only rules reach into a block."""
-        old = self.time_ms > 0 and newest - maxt >= self.time_ms
-        return (maxt if old else mint, *(max(mint, min(rule.limit(newest), maxt)) for rule in self.rules))
+        return (maxt if self.is_old(maxt, newest) else mint,
+                *(max(mint, min(rule.limit(newest), maxt)) for rule in self.rules))
 
     def by_series(self, block: Block, limits: Sequence[int]) -> NDArray[np.int64]:
         """Which of `limits` holds for each series of a block: i64[series], ms. BadData, Corruption."""
