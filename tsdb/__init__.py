@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdb import promql
-    from tsdb.embedded import Database, SeriesExemplars, SeriesLimits, StoredExemplar, open
+    from tsdb.embedded import Database, DownsamplingTier, SeriesExemplars, SeriesLimits, StoredExemplar, open
     from tsdb.model.batch import Metadata
     from tsdb.model.native_histograms import NativeHistogram
     from tsdb.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["Database", "Metadata", "NativeHistogram", "Result", "SeriesExemplars", "SeriesLimits", "StoredExemplar",
-           "__version__", "open", "promql"]
+__all__ = ["Database", "DownsamplingTier", "Metadata", "NativeHistogram", "Result", "SeriesExemplars", "SeriesLimits",
+           "StoredExemplar", "__version__", "open", "promql"]
 
 _HOME = {"Database": "tsdb.embedded", "open": "tsdb.embedded", "Metadata": "tsdb.model.batch",
          "NativeHistogram": "tsdb.model.native_histograms", "Result": "tsdb.result",
-         "SeriesExemplars": "tsdb.embedded", "SeriesLimits": "tsdb.embedded",
+         "SeriesExemplars": "tsdb.embedded", "DownsamplingTier": "tsdb.embedded", "SeriesLimits": "tsdb.embedded",
          "StoredExemplar": "tsdb.embedded"}
 
 

@@ -22,7 +22,15 @@ from tsdb.model.key_table import Key, keys
 from tsdb.model.settings import Section, Unbuilt, key
 from tsdb.model.shown import tree, yaml_text
 from tsdb.remote.config import RemoteReadConfig, RemoteWriteConfig
-from tsdb.server.config import QueryConfig, RuntimeConfig, ServerConfig, StorageConfig, TracingConfig
+from tsdb.server.config import (
+    DEFAULT_TIERS,
+    QueryConfig,
+    RuntimeConfig,
+    ServerConfig,
+    StorageConfig,
+    TierConfig,
+    TracingConfig,
+)
 
 _FILE_PATTERN = re.compile(r"[^*]*(\*[^/]*)?", re.DOTALL)
 _MAX_SIZE = 64 << 20
@@ -53,6 +61,13 @@ class Config(Section, frozen=True, rename={"global_": "global"}):
         tuple[ScrapeConfig, ...], key("What is scraped: one entry per job.", reloadable=True)
     ] = ()
     storage: Annotated[StorageConfig, key("Where and how samples are kept.")] = StorageConfig()
+    downsampling: Annotated[
+        tuple[TierConfig, ...],
+        key("Downsampling tiers: what is kept of samples beyond their own retention, at a coarser resolution, and what "
+            "queries over long times read instead of them. `default`: windows of 1h for 30d and of 1d for 1y, and "
+            "samples are kept for 7d unless `storage.tsdb.retention` says otherwise.",
+            reloadable=True, words={"default": DEFAULT_TIERS}),
+    ] = ()
     tracing: Annotated[
         TracingConfig | None, key("Where traces of our own requests are sent.", reloadable=True, built=False)
     ] = None
@@ -76,6 +91,12 @@ class Config(Section, frozen=True, rename={"global_": "global"}):
             for index, file in enumerate(getattr(self, name)):
                 if not _FILE_PATTERN.fullmatch(file):
                     raise place.error(f'invalid {what} file path "{file}"', name, index)
+        known = set()
+        for index, tier in enumerate(self.downsampling):
+            if (tier.resolution, tier.match, tier.quantiles) in known:
+                raise place.error(f"there is another tier with the resolution {tier.resolution} and the same match and "
+                                  "quantiles: give it once", "downsampling", index)
+            known.add((tier.resolution, tier.match, tier.quantiles))
         _check_names("scrape configs with job name", [job.job_name for job in self.scrape_configs],
                      place.at("scrape_configs"), "job_name")
         _check_names("remote write configs with job name", [remote.name for remote in self.remote_write],

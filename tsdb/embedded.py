@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,9 +27,10 @@ from tsdb.result import Result
 from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.exemplars.selecting import SeriesExemplars, StoredExemplar
 from tsdb.storage.head.limits import SeriesLimits
+from tsdb.storage.tiers.rule import TierRule
 from tsdb.wal import Sync
 
-__all__ = ["Database", "SeriesExemplars", "SeriesLimits", "StoredExemplar", "open"]
+__all__ = ["Database", "DownsamplingTier", "SeriesExemplars", "SeriesLimits", "StoredExemplar", "open"]
 
 APPEND_AT_ONCE = 100_000
 HOUR_MS = 3_600_000
@@ -175,15 +177,43 @@ class Database:
         return RequestContext.with_timeout(self._timeout_s if timeout is None else timeout, threads=self._threads)
 
 
+@dataclass(frozen=True, slots=True)
+class DownsamplingTier:
+    """Aggregates of all samples within windows of a length, which queries over long times read instead of samples."""
+
+    resolution: str
+    """How long the windows are: ``5m``, ``1h``."""
+    retention: str = "0"
+    """How long they are kept; ``0``: for ever."""
+    match: str = ""
+    """Selector of the series; without: all of them."""
+    quantiles: Sequence[float] = ()
+    """0 to 1, that are kept beside count, sum, min, max and the like."""
+
+    def rule(self) -> TierRule:
+        """As storage takes it. ConfigError, ParseError."""
+        try:
+            resolution, retention = parse_duration(self.resolution), parse_duration(self.retention)
+        except ValueError as problem:
+            raise ConfigError(f"downsampling: {problem}") from None
+        if resolution <= 0 or 0 < retention <= resolution or not all(0 <= each <= 1 for each in self.quantiles):
+            raise ConfigError(f"{self}: the resolution is more than 0, the retention longer or 0 (for ever), quantiles "
+                              "are from 0 to 1")
+        matchers = parse_selector(self.match) if self.match else ()
+        return TierRule(resolution, retention, matchers, tuple(self.quantiles))
+
+
 def open(path: str | Path, *, read_only: bool = False, sync: Sync = "interval", timeout: float = 120.0,
-         threads: int = 2, limits: SeriesLimits | None = None, max_exemplars: int = 100_000) -> Database:
+         threads: int = 2, limits: SeriesLimits | None = None, max_exemplars: int = 100_000,
+         downsampling: Sequence[DownsamplingTier] = ()) -> Database:
     """Opens a data directory, made where there is none.
 
     `read_only` shows what was committed when it was opened, beside a running server if need be. `sync` says when an
     append returns: "commit" after it is on the disk, "interval" (about a second later it is), "os". `timeout` (seconds)
     is for queries, which use up to `threads` threads. `limits` are on new series, as `storage.limits` of the server's
     config: ``tsdb.SeriesLimits(max_series_per_metric=10_000, max_label_values={"user": 100})``. Of exemplars the newest
-    `max_exemplars` are kept.
+    `max_exemplars` are kept. `downsampling` are tiers, as in the server's config:
+    ``[tsdb.DownsamplingTier("5m", "90d"), tsdb.DownsamplingTier("1h", match='{job="node"}', quantiles=(0.99,))]``.
 
     Raises DirectoryLocked, FormatTooNew, StorageError. The first use on a machine compiles kernels (half a minute).
     """
@@ -191,7 +221,8 @@ def open(path: str | Path, *, read_only: bool = False, sync: Sync = "interval", 
         raise ConfigError(f"threads is {threads}: at least 1")
     folder = Path(path)
     warm_up(None if read_only else folder)
-    options = StorageOptions(wal_sync=sync, series_limits=limits or SeriesLimits(), max_exemplars=max_exemplars)
+    options = StorageOptions(wal_sync=sync, series_limits=limits or SeriesLimits(), max_exemplars=max_exemplars,
+                             tiers=tuple(tier.rule() for tier in downsampling))
     return Database(Storage.open(folder, options, read_only=read_only), timeout_s=timeout, threads=threads)
 
 

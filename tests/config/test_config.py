@@ -55,7 +55,7 @@ server: {max_body_size: 32MiB}
     [
         ("global: {scrape_intervall: 5s}",
          '1:10: unknown key "global.scrape_intervall": did you mean "scrape_interval"?'),
-        ("foo: 1", '1:1: unknown key "foo": known here: alerting, global, otlp, query, remote_read, remote_write,'),
+        ("foo: 1", '1:1: unknown key "foo": known here: alerting, downsampling, global, otlp, query, remote_read,'),
         ("global:\n  scrape_interval: 5", '2:3: global.scrape_interval: not a valid duration string: "5"'),
         ("global:\n  scrape_interval: 5 s", '2:3: global.scrape_interval: not a valid duration string: "5 s"'),
         ("query: {}\nquery: {}", '2:1: the key "query" stands twice in the same mapping: remove one'),

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -116,6 +116,7 @@ def key(
     filled: bool = False,
     always: bool = False,
     flow: bool = False,
+    words: Mapping[str, Any] = MappingProxyType({}),
 ) -> msgspec.Meta:
     """Annotation of a field: ``interval: Annotated[Duration, key("How often …")] = Duration.of("1m")``.
 
@@ -123,11 +124,11 @@ def key(
     use is an error instead. `least` and `most`: of an integer. `fold`: a choice in any case. `file`: the name of a
     file, relative to the folder of the config. `empty`: what the key without a value means, where that is not its
     default. `filled`: the list may be left out, but not be empty. `always`: shown even where it is zero, `flow`: shown
-    on one line, both as in Prometheus.
+    on one line, both as in Prometheus. `words`: texts that stand for a value of another type.
     """
     extra = {"unit": unit, "reloadable": reloadable, "built": built, "protects": protects, "without": without,
              "least": least, "most": most, "fold": fold,
-             "file": file, "empty": empty, "filled": filled, "always": always, "flow": flow}
+             "file": file, "empty": empty, "filled": filled, "always": always, "flow": flow, "words": words}
     return msgspec.Meta(description=doc, extra=extra)
 
 
@@ -241,6 +242,9 @@ class _Reader:
             if item is None and at not in self._document.texts:
                 if field.more["empty"] is not None:
                     made[field.attribute] = field.more["empty"]
+                continue
+            if isinstance(item, str) and item in field.more["words"]:
+                made[field.attribute] = field.more["words"][item]
                 continue
             self._skipped += not field.more["built"]
             made[field.attribute] = self.value(item, field.type, at, field)

@@ -168,6 +168,47 @@ class RetentionRuleConfig(Section, frozen=True):
         return self
 
 
+class TierConfig(Section, frozen=True):
+    """A downsampling tier: aggregates of all samples within windows of a length."""
+
+    resolution: Annotated[Duration, key("How long its windows are: `5m`, `1h`, `1d`.")]
+    retention: Annotated[Duration, key("How long they are kept, longer than `resolution`. 0: for ever.")]
+    match: Annotated[
+        str, key('Selector of the series that it is for, as in queries: `{job="node"}`. Without it: all series.')
+    ] = ""
+    quantiles: Annotated[
+        tuple[float, ...],
+        key("Quantiles of the samples of each window that are kept beside count, sum, min, max and the like, 0 to 1: "
+            "`[0.5, 0.95, 0.99]`."),
+    ] = ()
+
+    def checked(self, place: Place) -> TierConfig:
+        from tsdb.promql.syntax.parser import parse_selector
+
+        if self.resolution <= 0:
+            raise place.error("resolution must be greater than 0, as in 5m or 1h", "resolution")
+        if 0 < self.retention <= self.resolution:
+            raise place.error(f"retention must be longer than the resolution ({self.resolution}), or 0: for ever",
+                              "retention")
+        for index, quantile in enumerate(self.quantiles):
+            if not 0 <= quantile <= 1:
+                raise place.error("a quantile must be a number from 0 to 1", "quantiles", index)
+        if self.match:
+            try:
+                parse_selector(self.match)
+            except ParseError as problem:
+                raise place.error(f"match: {problem}", "match") from None
+        return self
+
+
+DEFAULT_TIERS = (
+    TierConfig(resolution=Duration.of("1h"), retention=Duration.of("30d")),
+    TierConfig(resolution=Duration.of("1d"), retention=Duration.of("1y")),
+)
+"""`downsampling: default`."""
+DEFAULT_TIERS_RETENTION = Duration.of("7d")
+"""How long samples are kept with these, where nothing else says so."""
+
 DEFAULT_MAX_EXEMPLARS = 100_000
 """Prometheus', where its exemplar storage is enabled."""
 

@@ -10,10 +10,12 @@ from tsdb import flags as flag_table
 from tsdb.config import Config
 from tsdb.flags import Flags
 from tsdb.model.settings import Bytes, Duration, Section
+from tsdb.server.config import DEFAULT_TIERS, DEFAULT_TIERS_RETENTION
 
 if TYPE_CHECKING:
     from tsdb.server.config import StorageConfig
     from tsdb.storage.head.limits import SeriesLimits
+    from tsdb.storage.tiers.rule import TierRule
     from tsdb.storage.upkeep.retention import Retention
 
 S = TypeVar("S", bound=Section)
@@ -25,6 +27,9 @@ def effective(config: Config, flags: Flags) -> Config:
     retention = _with(
         tsdb.retention, time=_if_given(Duration, flags.retention_ms), size=_if_given(Bytes, flags.retention_bytes)
     )
+    explicit = retention.time or retention.size or retention.percentage
+    if config.downsampling is DEFAULT_TIERS and not explicit:
+        retention = _with(retention, time=DEFAULT_TIERS_RETENTION)
     tsdb = _with(tsdb, path=_if_given(str, flags.storage_path), retention=retention)
     query = _with(
         config.query,
@@ -49,6 +54,15 @@ def retention(storage: StorageConfig) -> Retention:
     limits = storage.tsdb.retention
     rules = tuple(RetentionRule(parse_selector(rule.match), int(rule.keep)) for rule in storage.retention_rules)
     return Retention(limits.time_ms, int(limits.size), limits.percentage, rules)
+
+
+def tiers(config: Config) -> tuple[TierRule, ...]:
+    """Downsampling tiers, as storage takes them."""
+    from tsdb.promql.syntax.parser import parse_selector
+    from tsdb.storage.tiers.rule import TierRule
+
+    return tuple(TierRule(int(tier.resolution), int(tier.retention), parse_selector(tier.match) if tier.match else (),
+                          tier.quantiles) for tier in config.downsampling)
 
 
 def series_limits(storage: StorageConfig) -> SeriesLimits:

@@ -20,7 +20,7 @@ from tsdb.model.errors import ConfigError, TsdbError
 from tsdb.model.threads import in_thread, lower_priority
 from tsdb.server.api.json_result import encode_result
 from tsdb.server.api.routes import PAGES, ROUTES
-from tsdb.server.effective import addresses, effective, retention, series_limits, shown
+from tsdb.server.effective import addresses, effective, retention, series_limits, shown, tiers
 from tsdb.server.http.access import Access
 from tsdb.server.http.bodies import Memory
 from tsdb.server.http.connections import Acceptor
@@ -189,6 +189,7 @@ class Server:
             services.storage.set_late_window(config.storage.tsdb.late_window_ms)
             await in_thread("exemplars", lambda: services.storage.set_max_exemplars(config.storage.max_exemplars))
             services.storage.set_retention(retention(config.storage))
+            services.storage.set_tiers(tiers(config))
             services.storage.set_series_limits(series_limits(config.storage))
             services.flags = shown(config, services.options, self._concurrency)
 
@@ -304,6 +305,7 @@ def open_storage(data: Path, report: Report | None) -> Open:
                 max_exemplars=config.max_exemplars,
                 wal_sync=config.wal.sync, retention_ms=wanted.time_ms, retention_bytes=wanted.size_bytes,
                 retention_percentage=wanted.percentage, retention_rules=wanted.rules,
+                tiers=tiers(services.config),
             )
             storage = Storage.open(data, storage_options, report=opening)
             try:

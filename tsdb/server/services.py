@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tsdb.storage.exemplars.selecting import SeriesExemplars
     from tsdb.storage.head.cardinality import Cardinality, HeadChurn
     from tsdb.storage.head.limits import SeriesLimits
+    from tsdb.storage.tiers.rule import TierRule
     from tsdb.storage.upkeep.retention import Retention
     from tsdb.wal.replay import ReplayProgress
 
@@ -68,6 +69,8 @@ class Database(Queryable, Protocol):
                   ) -> list[SeriesExemplars]: ...
 
     def set_max_exemplars(self, most: int) -> None: ...
+
+    def set_tiers(self, rules: Sequence[TierRule]) -> None: ...
 
     def set_series_limits(self, limits: SeriesLimits) -> None: ...
 
