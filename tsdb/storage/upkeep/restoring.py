@@ -11,10 +11,10 @@ from tsdb.storage.block.folders import remove_files
 from tsdb.storage.block.layout import CHUNKS_NAME
 from tsdb.storage.block.sections import damaged
 from tsdb.storage.directory import FORMAT, FORMAT_NAME, format_file, format_version
-from tsdb.storage.upkeep.snapshots import BLOCKS, copy_block
+from tsdb.storage.upkeep.snapshots import BLOCKS, TIERS, copy_block, copy_tiers, remove_tiers, tier_blocks
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
 
-COPYING = f"{BLOCKS}.tmp"
+COPYING, COPYING_TIERS = f"{BLOCKS}.tmp", f"{TIERS}.tmp"
 SPARE_BYTES = 16 << 20
 """That is left free on the disk."""
 
@@ -29,14 +29,15 @@ def restore(fs: FileSystem, snapshot: Path, target: Path, progress: Progress = l
     Where it fails, or the process dies, `target` is no data directory, and it can be tried again. Raises StorageError
     (Corruption and FormatTooNew, too), OSError.
     """
-    paths = _blocks_of(fs, snapshot)
-    if set(fs.listdir(target)) - {COPYING}:
+    paths, windows = _blocks_of(fs, snapshot), tier_blocks(fs, snapshot / TIERS)
+    there = set(fs.listdir(target))
+    if there - {COPYING, COPYING_TIERS, *((TIERS,) if COPYING in there else ())}:
         raise StorageError(f"{target} is not empty: give a new folder, nothing in it was changed")
-    sizes = [sum(_size(fs, path / name) for name in fs.listdir(path)) for path in paths]
+    sizes = [sum(_size(fs, path / name) for name in fs.listdir(path)) for path in (*paths, *windows)]
     total, done = 2 * sum(sizes), 0
     progress(done, total)
     metas, mendable = [], set()
-    for path, size in zip(paths, sizes, strict=True):
+    for path, size in zip((*paths, *windows), sizes, strict=True):
         meta, sound = _verified(fs, path)
         metas.append(meta)
         if not sound:
@@ -49,20 +50,26 @@ def restore(fs: FileSystem, snapshot: Path, target: Path, progress: Progress = l
     if free < sum(sizes) + SPARE_BYTES:
         raise StorageError(f"{target}: {free} bytes are free on this disk, the snapshot has {sum(sizes)}")
     try:
-        for path, size in zip(paths, sizes, strict=True):
+        for path, size in zip(paths, sizes, strict=False):
             copy_block(fs, path, target / COPYING / path.name, link=False)
             if path in mendable:
                 _mend(fs, target / COPYING / path.name)
             done += size
             progress(done, total)
-        if paths:
-            fs.sync_directory(target / COPYING)
-            fs.rename(target / COPYING, target / BLOCKS)
+        copy_tiers(fs, snapshot / TIERS, target / COPYING_TIERS, link=False)
+        for path in windows:
+            if path in mendable:
+                _mend(fs, target / COPYING_TIERS / path.relative_to(snapshot / TIERS))
+        progress(total, total)
+        for copying, name in ((COPYING_TIERS, TIERS), (COPYING, BLOCKS)):
+            if fs.listdir(target / copying):
+                fs.sync_directory(target / copying)
+                fs.rename(target / copying, target / name)
         write_file_atomically(fs, target / FORMAT_NAME, format_file())
     except OSError:
         _remove_left(fs, target)
         raise
-    return metas
+    return metas[: len(paths)]
 
 
 def _blocks_of(fs: FileSystem, snapshot: Path) -> Sequence[Path]:
@@ -118,6 +125,9 @@ def _size(fs: FileSystem, path: Path) -> int:
 
 
 def _remove_left(fs: FileSystem, target: Path) -> None:
+    if fs.exists(target / COPYING):
+        remove_tiers(fs, target / TIERS)
     for name in fs.listdir(target / COPYING):
         remove_files(fs, target / COPYING / name)
     fs.rmdir(target / COPYING)
+    remove_tiers(fs, target / COPYING_TIERS)

@@ -4,6 +4,7 @@
 
     <data>/snapshots/<time>-<random>/FORMAT
                                     /blocks/<ulid>/…     blocks share their files with the originals
+                                    /tiers/…             downsampling tiers, likewise
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tsdb.storage.block.layout import FILES, TEMPORARY
 from tsdb.storage.block.meta import FROM_HEAD, OUT_OF_ORDER
 from tsdb.storage.block.tombstones_file import NAME as TOMBSTONES_NAME
 from tsdb.storage.block.tombstones_file import write_tombstones
+from tsdb.storage.block.ulid import is_ulid
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.directory import FORMAT_NAME, format_file
 from tsdb.storage.head.head import Head
@@ -38,12 +40,15 @@ from tsdb.storage.tombstones import Tombstones
 from tsdb.storage.upkeep.cutting import GoOn, WindowSource, tombstones_of_rows
 from tsdb.storage.upkeep.late_blocks import LateSource, ranges
 from tsdb.storage.upkeep.reserve import to_spare
-from tsdb.wal.files import FileSystem, write_all, write_file_atomically
+from tsdb.wal.files import FileSystem, read_file, write_all, write_file_atomically
 
 log = logging.getLogger(__name__)
 
 FOLDER = "snapshots"
 BLOCKS = "blocks"
+TIERS = "tiers"
+"""Folders of blocks, and small files whose names end in DOCUMENT. Only the maintenance changes it."""
+DOCUMENT = ".json"
 COPY_BYTES = 4 << 20
 LATE_BYTES = 16
 """Of a late sample in a block, at most."""
@@ -141,6 +146,7 @@ class Snapshots:
         for block in self._blocks.every:
             self._go_on()
             copy_block(self._fs, block.path, blocks / block.path.name, link=True)
+        copy_tiers(self._fs, self._folder.parent / TIERS, folder / TIERS, link=True, go_on=self._go_on)
         write_file_atomically(self._fs, folder / FORMAT_NAME, format_file())
 
     def _freeze(self) -> FrozenHead:
@@ -192,12 +198,49 @@ def copy_block(fs: FileSystem, source: Path, target: Path, *, link: bool) -> Non
     fs.sync_directory(target)
 
 
+def tier_blocks(fs: FileSystem, tiers: Path) -> list[Path]:
+    """The blocks of all downsampling tiers. OSError."""
+    return [tiers / name / ulid for name in _tiers(fs, tiers) for ulid in fs.listdir(tiers / name) if is_ulid(ulid)]
+
+
+def copy_tiers(fs: FileSystem, source: Path, target: Path, *, link: bool, go_on: GoOn = lambda: None) -> None:
+    """Copies the folder of downsampling tiers, where there is one, as `copy_block` does. OSError."""
+    if not fs.exists(source):
+        return
+    names = _tiers(fs, source)
+    for folder in (".", *names):
+        fs.mkdir(target / folder)
+        for name in fs.listdir(source / folder):
+            if name.endswith(DOCUMENT):
+                write_file_atomically(fs, target / folder / name, read_file(fs, source / folder / name))
+    for path in tier_blocks(fs, source):
+        go_on()
+        copy_block(fs, path, target / path.relative_to(source), link=link)
+    for folder in names:
+        fs.sync_directory(target / folder)
+
+
 def remove_snapshot(fs: FileSystem, folder: Path) -> None:
     """OSError."""
+    remove_tiers(fs, folder / TIERS)
     for name in fs.listdir(folder / BLOCKS):
         remove_files(fs, folder / BLOCKS / name)
     fs.rmdir(folder / BLOCKS)
     remove_files(fs, folder)
+
+
+def remove_tiers(fs: FileSystem, folder: Path) -> None:
+    """Removes a copied folder of downsampling tiers, if there is one. OSError."""
+    for tier in _tiers(fs, folder):
+        for name in fs.listdir(folder / tier):
+            if "." not in name:
+                remove_files(fs, folder / tier / name)
+        remove_files(fs, folder / tier)
+    remove_files(fs, folder)
+
+
+def _tiers(fs: FileSystem, folder: Path) -> list[str]:
+    return [name for name in fs.listdir(folder) if "." not in name]
 
 
 def _copy_file(fs: FileSystem, source: Path, target: Path, *, link: bool) -> None:
