@@ -9,6 +9,7 @@ from tsdb.storage.appender import HistogramCounters
 from tsdb.storage.exemplars.circular import ExemplarStatistics
 from tsdb.storage.head.limits import LimitState
 from tsdb.storage.restart.opening import Opened
+from tsdb.storage.tiers.upkeep import TierStatistics
 from tsdb.storage.upkeep.expiry import RetentionStatistics
 from tsdb.storage.upkeep.statistics import UpkeepStatistics
 from tsdb.wal import WalStatistics
@@ -69,5 +70,6 @@ class StorageStatistics:
     """These, and what the folder `damaged` has from before."""
     mended: int = 0
     """Files that were damaged and are as they were again, since the start."""
+    tiers: list[TierStatistics] = field(default_factory=list)
     limits: list[LimitState] = field(default_factory=list)
     exemplars: ExemplarStatistics = field(default_factory=ExemplarStatistics)

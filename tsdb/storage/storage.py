@@ -368,6 +368,7 @@ class Storage:
             damaged=len(self._damage.found),
             damaged_known=len(self._damage.known),
             mended=len(self._damage.mended),
+            tiers=[] if self._read_only else self._downsampling.statistics(),
             limits=self._limit_states(),
             exemplars=head.exemplars.statistics(),
         )

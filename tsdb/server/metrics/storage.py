@@ -10,10 +10,12 @@ from tsdb.server.metrics.table import Row, Value
 
 if TYPE_CHECKING:
     from tsdb.storage import StorageStatistics
+    from tsdb.storage.tiers.upkeep import TierStatistics
 
 _FLOAT, _HISTOGRAM = ("float",), ("histogram",)
 """Types of samples."""
 _LIMIT = ("limit", "label")
+_TIER = ("tier",)
 
 
 def _seconds(ms: int | None) -> float | None:
@@ -29,6 +31,10 @@ def _by_type(samples: Callable[[StorageStatistics], int], histograms: Callable[[
 def _rejected(code: int) -> Callable[[StorageStatistics], dict[tuple[str, ...], Value]]:
     reason = REASONS[code]
     return _by_type(lambda s: s.rejected[reason], lambda s: int(s.histograms.rejected[code]))
+
+
+def _by_tier(what: Callable[[TierStatistics], Value]) -> Callable[[StorageStatistics], dict[tuple[str, ...], Value]]:
+    return lambda s: {(tier.name,): what(tier) for tier in s.tiers}
 
 
 STORAGE: tuple[Row[StorageStatistics], ...] = (
@@ -172,4 +178,24 @@ STORAGE: tuple[Row[StorageStatistics], ...] = (
     Row("tsdb_chunk_windows", "gauge", "Two-hour files of sealed chunks.", lambda s: s.windows),
     Row("tsdb_chunk_windows_dropped_total", "counter", "Two-hour files that were over the retention.",
         lambda s: s.dropped_windows),
+    Row("tsdb_downsampling_blocks", "gauge", "Blocks of a downsampling tier.",
+        _by_tier(lambda tier: tier.blocks), _TIER),
+    Row("tsdb_downsampling_blocks_bytes", "gauge", "Bytes of these.",
+        _by_tier(lambda tier: tier.bytes), _TIER),
+    Row("tsdb_downsampling_lag_seconds", "gauge",
+        "How much later samples are in blocks than the windows of a tier: two days at the most, as a rule.",
+        _by_tier(lambda tier: tier.lag_ms / 1000), _TIER),
+    Row("tsdb_downsampling_built_spans_total", "counter", "Spans of a day or more whose windows were built.",
+        _by_tier(lambda tier: tier.built), _TIER),
+    Row("tsdb_downsampling_rebuilt_spans_total", "counter",
+        "Those that were built anew, for late samples or deletes.",
+        _by_tier(lambda tier: tier.built_anew), _TIER),
+    Row("tsdb_downsampling_built_values_total", "counter", "Values of fields of windows that were built.",
+        _by_tier(lambda tier: tier.values), _TIER),
+    Row("tsdb_downsampling_build_seconds_total", "counter", "How long building took.",
+        _by_tier(lambda tier: tier.seconds), _TIER),
+    Row("tsdb_downsampling_failures_total", "counter", "Times that a span could not be built.",
+        _by_tier(lambda tier: tier.failed), _TIER),
+    Row("tsdb_downsampling_compactions_total", "counter", "Times that blocks of a tier became one.",
+        _by_tier(lambda tier: tier.merged), _TIER),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,19 +33,25 @@ SPARE_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
-class TierCounters:
-    """Since the start."""
+class TierStatistics:
+    """Gauges, and counters since the start, of one tier."""
 
+    name: str
+    blocks: int = 0
+    bytes: int = 0
+    lag_ms: int = 0
+    """How much later samples are in blocks than its windows."""
     built: int = 0
-    """Spans; of which anew:"""
+    """Spans of windows; of which anew:"""
     built_anew: int = 0
+    values: int = 0
+    """Of fields, in these."""
     merged: int = 0
     """Times that blocks became one."""
     failed: int = 0
+    """Times that a span could not be built."""
     seconds: float = 0.0
     """That building took."""
-    windows: int = 0
-    """Stored values of fields that were built."""
 
 
 class TierUpkeep:
@@ -69,11 +75,16 @@ class TierUpkeep:
         self._unmergeable: set[str] = set()
         self._pressed = False
         """Samples are to go for their size that no tier has taken: these are not waited for until a day is over."""
-        self.counters = TierCounters()
+        self._counters: dict[str, TierStatistics] = {}
 
     @property
     def bytes(self) -> int:
         return self._store.bytes
+
+    def statistics(self) -> list[TierStatistics]:
+        """Any thread may ask."""
+        return [replace(self._counted(tier), blocks=len(tier.blocks.every), lag_ms=self.lag(tier) if tier.wanted else 0,
+                        bytes=sum(block.bytes for block in tier.blocks.every)) for tier in self._store.tiers]
 
     def follow(self, rules: Sequence[TierRule]) -> None:
         """Which tiers there are to be, from now on. OSError."""
@@ -163,6 +174,9 @@ class TierUpkeep:
         blocks = tier.blocks.every
         return max(0, self.complete() - span_of(blocks[-1])[1]) if blocks else 0
 
+    def _counted(self, tier: StoredTier) -> TierStatistics:
+        return self._counters.setdefault(tier.rule.name, TierStatistics(tier.rule.name))
+
     def _all_samples(self) -> Samples:
         if self._samples.blocks is not self._blocks.every:
             self._samples = Samples(self._blocks.every)
@@ -217,7 +231,7 @@ class TierUpkeep:
             log.info("tier %s: building begins anew: its samples have changed meanwhile", tier.rule.name)
             return
         except (OSError, Corruption, FormatTooNew, ValueError) as problem:
-            self.counters.failed += 1
+            self._counted(tier).failed += 1
             self._failed[key] = time.monotonic() + RETRY_S
             log.error("tier %s: windows could not be built: %s", tier.rule.name, problem)
             if isinstance(problem, OSError):
@@ -230,12 +244,12 @@ class TierUpkeep:
             tier.blocks.publish(made, piece.replaces)
         if not made:
             self._nothing[key] = samples.sources(piece.after, piece.through)
-        counters, seconds = self.counters, time.perf_counter() - began
+        counters, seconds = self._counted(tier), time.perf_counter() - began
         counters.built += 1
         counters.built_anew += bool(piece.replaces)
         counters.seconds += seconds
         if made:
-            counters.windows += made[0].meta.stats.samples
+            counters.values += made[0].meta.stats.samples
             log.info("tier %s: block %s has the windows of %.1f days%s: %d values of %d series, %d bytes, in %.2f s",
                      tier.rule.name, made[0].meta.ulid, (piece.through - piece.after) / 86_400_000,
                      " anew" if piece.replaces else "", made[0].meta.stats.samples, made[0].meta.stats.series,
@@ -262,7 +276,7 @@ class TierUpkeep:
                 for block in group:
                     block.release()
             tier.blocks.publish([] if made is None else [made], group)
-            self.counters.merged += 1
+            self._counted(tier).merged += 1
             log.info("tier %s: %d blocks became %s", tier.rule.name, len(group),
                      "none" if made is None else f"{made.meta.ulid}, {made.bytes} bytes instead of {size}")
             return True
