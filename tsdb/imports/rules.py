@@ -27,7 +27,7 @@ FIRST_STEPS = 128
 """Of the first query of a rule; later ones have as many as its series allow."""
 MOST_STEPS = 10_000
 """Prometheus answers 11,000."""
-CELLS = 250_000
+CELLS = 100_000
 """Samples that a query should give at most."""
 
 
@@ -131,10 +131,9 @@ def _reads(rule: Recording, name: str) -> bool:
 
 
 def evaluate(source: Source, rule: Recording, start: int, end: int, secret: NDArray[np.uint64],
-             progress: Callable[[int], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None,
-             ) -> Iterator[Batch]:
-    """The samples of a rule from start to end (ms, inclusive), in pieces; keys are hashed with `secret` u64[2].
-    `progress` is told up to when (ms) it is evaluated. Raises QueryError with the name of the rule."""
+             warn: Callable[[str], None] = lambda _: None) -> Iterator[Batch]:
+    """The samples of a rule from start to end (ms, inclusive), a piece of the time after the other; keys are hashed
+    with `secret` u64[2]. Raises QueryError with the name of the rule."""
     times = evaluation_times(rule.file, rule.group.name, rule.interval_ms, start, end)
     at, steps, warned = 0, FIRST_STEPS, set[str]()
     while at < times.size:
@@ -157,7 +156,6 @@ def evaluate(source: Source, rule: Recording, start: int, end: int, secret: NDAr
             yield batch
         at += part.size
         steps = max(min(CELLS // max(len(found.labels), 1), steps * 8, MOST_STEPS), 1)
-        progress(int(part[-1]))
 
 
 def _batch(rule: Recording, found: Results, secret: NDArray[np.uint64]) -> Batch | None:
