@@ -36,14 +36,23 @@ def windows(samples: Samples, resolution: int, fields: Sequence[str] = ALL) -> W
 
 def _window(start: int, samples: Samples, fields: Sequence[str]) -> tuple[float, ...]:
     live = [(ts, number(bits)) for ts, bits in samples if bits != STALE_NAN]
-    found = dict.fromkeys(ALL, 0.0) | {Field.STALE: float(samples[-1][1] == STALE_NAN)}
+    found: dict[str, float] = {**dict.fromkeys(ALL, 0.0), Field.STALE: float(samples[-1][1] == STALE_NAN)}
     if live:
         values = [value for _, value in live]
         drops = [before for before, after in pairwise(values) if after < before]
         found |= {Field.COUNT: len(live), Field.SUM: math.fsum(values), Field.MIN: min(values), Field.MAX: max(values),
                   Field.FIRST: values[0], Field.FIRST_TS: live[0][0] - start, Field.LAST: values[-1],
                   Field.LAST_TS: live[-1][0] - start, Field.RESETS: len(drops), Field.LOST: math.fsum(drops)}
-    return tuple(float(found[Field(field)]) for field in fields)
+    return tuple(_quantile(values, float(field.split()[1])) if field.startswith("quantile") and live else
+                 float(found.get(field, 0.0)) for field in fields)
+
+
+def _quantile(values: Sequence[float], quantile: float) -> float:
+    ordered = sorted(values)
+    rank = quantile * (len(ordered) - 1)
+    lower = math.floor(rank)
+    upper = min(len(ordered) - 1, lower + 1)
+    return ordered[lower] * (1 - (rank - lower)) + ordered[upper] * (rank - lower)
 
 
 def read_tier(storage: Queryable, resolution: int, fields: Sequence[str] = ALL, mint: int = -FOREVER,

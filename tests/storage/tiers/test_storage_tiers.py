@@ -15,7 +15,7 @@ from tsdb.model.batch import STALE_NAN
 from tsdb.model.context import RequestContext
 from tsdb.model.errors import TiersChanged
 from tsdb.model.matchers import Matcher, MatchType
-from tsdb.model.tiers import Field, TierRead
+from tsdb.model.tiers import Field, TierRead, quantile_field
 from tsdb.model.tiles import Selection
 from tsdb.storage import Storage, StorageOptions
 from tsdb.storage.tiers.rule import TierRule
@@ -153,3 +153,24 @@ def test_samples_go_once_every_tier_has_them() -> None:
         two = tuple(sorted(SERIES[2].items()))
         assert min(left[two]) == START + DAY + HOUR
         assert storage.tiers().tiers[0].spans == found.tiers[0].spans, "nothing can be built anew"
+
+
+def test_quantiles_of_some_series() -> None:
+    with stepped(4):
+        rule = TierRule(6 * HOUR, 0, (n_is("0"),), (0.0, 0.5, 0.99))
+        storage = open_storage(SimulatedFileSystem(), StorageOptions(tiers=(rule, RULE)))
+        fill(storage, 2.5)
+        step(storage)
+        fields = [quantile_field(0.5), Field.MAX, quantile_field(0.99), Field.STALE, quantile_field(0.0), Field.SUM]
+        wanted = expected({labels: own for labels, own in read(storage).items() if ("n", "0") in labels}, 6 * HOUR,
+                          START + 2 * DAY, fields)
+        assert len(wanted) == 2
+        assert read_tier(storage, 6 * HOUR, fields) == wanted
+        fill(storage, 4, START + 4 * DAY)
+        storage.compact()
+        found = read_tier(storage, 6 * HOUR, fields, START + 4 * DAY, START + 7 * DAY)
+        samples = {labels: own for labels, own in read(storage).items() if ("n", "0") in labels}
+        assert found == {labels: {end: window for end, window in own.items() if end >= START + 4 * DAY}
+                         for labels, own in expected(samples, 6 * HOUR, START + 7 * DAY, fields).items()}
+        assert [tier.matchers for tier in storage.tiers().tiers] == [(), (n_is("0"),)]
+        assert read_tier(storage, HOUR, [quantile_field(0.5)]) == {}, "that tier has none"

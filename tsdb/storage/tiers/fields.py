@@ -6,12 +6,13 @@ names the field. A sample there is a window: its time is the window's end, its v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.model.tiers import Field
+from tsdb.model.tiers import Field, quantile_field
 from tsdb.storage.block import SeriesLabels
 
 FIELD_LABEL: Final = "\U0010ffff"
@@ -26,10 +27,15 @@ SPARSE: Final = (Field.STALE, Field.HISTOGRAMS)
 FIELDS: Final = (*DENSE, *SPARSE)
 
 
-def field_series(series: SeriesLabels) -> SeriesLabels:
-    """The series of all `FIELDS`: those of row i of `series` are the rows i * len(FIELDS) + number of the field."""
-    texts = [FIELD_LABEL.encode(), *(field.value.encode() for field in FIELDS)]
-    fields, n = len(FIELDS), len(series)
+def field_names(quantiles: Sequence[float] = ()) -> tuple[str, ...]:
+    """`FIELDS`, and behind them those of quantiles, which are dense, too."""
+    return (*FIELDS, *map(quantile_field, quantiles))
+
+
+def field_series(series: SeriesLabels, names: Sequence[str] = FIELDS) -> SeriesLabels:
+    """The series of all fields: those of row i of `series` are the rows i * len(names) + number of the field."""
+    texts = [FIELD_LABEL.encode(), *(name.encode() for name in names)]
+    fields, n = len(names), len(series)
     lengths = np.array([len(text) for text in texts], np.int64)
     data = np.concatenate((series.symbol_bytes, np.frombuffer(b"".join(texts), np.uint8), np.zeros(8, np.uint8)))
     offsets = series.symbol_bytes.size + np.concatenate(([0], np.cumsum(lengths)[:-1]))

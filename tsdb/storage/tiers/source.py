@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdb.model.matchers import Matcher
 from tsdb.model.native_histograms import is_boxed
 from tsdb.storage.block import Block, Chunks, SeriesLabels, TimeColumns
+from tsdb.storage.block.dictionary import take_series
 from tsdb.storage.block.encoding import DenseEncoder
 from tsdb.storage.starts.runs import StartRuns
-from tsdb.storage.tiers.fields import DENSE, FIELDS, SPARSE, field_series, has_room_for_field
+from tsdb.storage.tiers.fields import DENSE, FIELDS, field_names, field_series, has_room_for_field
 from tsdb.storage.tiers.window_kernels import windows
+from tsdb.storage.tiers.window_quantiles import window_quantiles
 from tsdb.storage.upkeep.compaction_source import CompactionSource, MergedTile
 
 
@@ -23,12 +26,17 @@ class TierSource:
     """
 
     def __init__(self, blocks: Sequence[Block], resolution_ms: int, after: int, through: int,
-                 pause: Callable[[], None] = lambda: None) -> None:
+                 pause: Callable[[], None] = lambda: None, *, matchers: Sequence[Matcher] = (),
+                 quantiles: Sequence[float] = ()) -> None:
         """`after` and `through` (ms) are multiples of the resolution; `blocks` may overlap. `pause` is called between
-        tiles and may raise."""
+        tiles and may raise. Of series that satisfy all `matchers`; with `quantiles` (0 … 1) beside the other fields."""
         self.mint, self.maxt = after + 1, through + 1
         self._samples = CompactionSource(blocks, pause)
         self._resolution, self._after, self._through, self._pause = resolution_ms, after, through, pause
+        self._matchers, self._quantiles = matchers, quantiles
+        self._names = field_names(quantiles)
+        self._kept: NDArray[np.int32] | None = None
+        """Which series of the blocks; None: all."""
         self._fits = np.zeros(0, np.bool_)
         self.samples = 0
         """That were read so far."""
@@ -37,17 +45,22 @@ class TierSource:
 
     def series(self) -> SeriesLabels:
         series = self._samples.series()
+        if self._matchers:
+            self._kept = self._samples.matching(self._matchers)
+            series = take_series(series, self._kept)
         self._fits = has_room_for_field(series)
         self.left_out = int(np.count_nonzero(~self._fits))
-        return field_series(series)
+        return field_series(series, self._names)
 
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
-        by_series = order.reshape(-1, len(FIELDS))
-        rows, numbers = by_series[:, 0] // len(FIELDS), by_series[:1] % len(FIELDS)
-        if (by_series != rows[:, None] * len(FIELDS) + numbers).any():
+        fields = len(self._names)
+        by_series = order.reshape(-1, fields)
+        rows, numbers = by_series[:, 0] // fields, by_series[:1] % fields
+        if (by_series != rows[:, None] * fields + numbers).any():
             raise ValueError("the fields of a series are not neighbours: a label sorts behind theirs")
         encoder = DenseEncoder(self.mint, self.maxt)
-        for tile in self._samples.tiles(rows, self._after + 1, self._through):
+        read = rows if self._kept is None else self._kept[rows]
+        for tile in self._samples.tiles(read, self._after + 1, self._through):
             yield self._encode(encoder, tile, self._fits[rows[tile.first : tile.past]], numbers[0].tolist())
             self._pause()
         yield encoder.columns()
@@ -64,9 +77,12 @@ class TierSource:
         end = np.where(fits, end, begin)
         room = ts.size
         starts, stops = np.empty(begin.size, np.int64), np.empty(begin.size, np.int64)
-        ends, out = np.empty(room, np.int64), np.empty((len(FIELDS), room))
+        ends, out = np.empty(room, np.int64), np.empty((len(self._names), room))
         made = windows(begin, end, ts, values.view(np.float64), self._after, self._through, self._resolution, starts,
                        stops, ends, out)
+        if self._quantiles:
+            window_quantiles(begin, end, ts, values, self._resolution, ends[:made], starts, self._quantiles,
+                             out[len(FIELDS) :, :made])
         return encode_windows(encoder, starts, stops, ends[:made], out[:, :made], order)
 
 
@@ -74,17 +90,14 @@ def encode_windows(encoder: DenseEncoder, begin: NDArray[np.int64], end: NDArray
                    out: NDArray[np.float64], order: Sequence[int]) -> Chunks:
     """Chunks of the fields in their `order`, series by series; windows of series i are begin[i]:end[i] (i64[n]) of
     `ends` (i64[w], ms) and of `out` (f64[fields, w])."""
-    times, columns = [np.tile(ends, len(DENSE))], [np.ascontiguousarray(out[: len(DENSE)]).ravel()]
-    first = [begin + number * ends.size for number in range(len(DENSE))]
-    past = [end + number * ends.size for number in range(len(DENSE))]
-    at = len(DENSE) * ends.size
-    for number in range(len(DENSE), len(DENSE) + len(SPARSE)):
-        kept = np.flatnonzero(out[number])
-        times.append(ends[kept])
-        columns.append(out[number][kept])
-        first.append(at + np.searchsorted(kept, begin))
-        past.append(at + np.searchsorted(kept, end))
-        at += kept.size
+    times, columns, first, past, at = [], [], [], [], 0
+    for number in range(len(order)):
+        kept = np.flatnonzero(out[number]) if len(DENSE) <= number < len(FIELDS) else None
+        times.append(ends if kept is None else ends[kept])
+        columns.append(out[number] if kept is None else out[number][kept])
+        first.append(at + (begin if kept is None else np.searchsorted(kept, begin)))
+        past.append(at + (end if kept is None else np.searchsorted(kept, end)))
+        at += times[-1].size
     return encoder.encode(
         np.stack([first[number] for number in order], axis=1).ravel(),
         np.stack([past[number] for number in order], axis=1).ravel(),

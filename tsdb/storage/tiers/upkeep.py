@@ -225,7 +225,8 @@ class TierUpkeep:
             block.acquire()
         try:
             meta = build_tier_block(self._fs, tier.blocks.folder, blocks, tier.rule.resolution_ms, piece.after,
-                                    piece.through, parents=[block.meta for block in piece.replaces], pause=pause)
+                                    piece.through, parents=[block.meta for block in piece.replaces],
+                                    matchers=tier.rule.matchers, quantiles=tier.rule.quantiles, pause=pause)
             made = [] if meta is None else [Block.open(self._fs, tier.blocks.folder / meta.ulid)]
         except Superseded:
             log.info("tier %s: building begins anew: its samples have changed meanwhile", tier.rule.name)
