@@ -174,3 +174,35 @@ def test_quantiles_of_some_series() -> None:
                          for labels, own in expected(samples, 6 * HOUR, START + 7 * DAY, fields).items()}
         assert [tier.matchers for tier in storage.tiers().tiers] == [(), (n_is("0"),)]
         assert read_tier(storage, HOUR, [quantile_field(0.5)]) == {}, "that tier has none"
+
+
+def test_old_samples_come_when_theirs_are_gone() -> None:
+    """What there was stays; windows that were not there are added, and later ones are built of all their samples."""
+    with stepped(5):
+        storage = open_storage(SimulatedFileSystem(), OPTIONS)
+        fill(storage, 9)
+        samples = read(storage)
+        storage.set_retention(Retention(3 * DAY))
+        fill(storage, 0.2, START + 9 * DAY, SERIES[:1])
+        step(storage)
+        step(storage)
+        raw_from = storage.tiers().raw_from
+        rest = read(storage)
+        assert START + 4 * DAY < raw_from < min(ts for own in rest.values() for ts, _ in own) + 2 * HOUR
+        spans = storage.tiers().tiers[0].spans
+        assert len(storage._tiers.tiers[0].blocks.every) <= 4
+        assert read_tier(storage, HOUR, maxt=START + 9 * DAY) == expected(samples, HOUR, START + 9 * DAY)
+        storage.set_late_window(20 * DAY)
+        storage.set_retention(Retention(0))
+        new = [(0, START + 4 * DAY + 1, bits(1e6)), (0, raw_from + 3 * HOUR, bits(1e6))]
+        fresh = {"__name__": "m", "n": "new"}
+        new += [(6, START + hour * HOUR - 1, bits(float(hour))) for hour in range(2, 200, 3)]
+        assert storage.submit(make_batch(storage.secret, [*SERIES, fresh], new)).result(0).accepted == len(new)
+        storage.compact()
+        step(storage)
+        assert storage.tiers().tiers[0].spans[0][0] == spans[0][0]
+        zero = tuple(sorted(SERIES[0].items()))
+        everything = dict(samples)
+        everything[zero] = sorted([*samples[zero], (raw_from + 3 * HOUR, bits(1e6))])
+        everything[tuple(sorted(fresh.items()))] = [(ts, value) for row, ts, value in new if row == 6]
+        assert read_tier(storage, HOUR, maxt=START + 9 * DAY) == expected(everything, HOUR, START + 9 * DAY)

@@ -53,22 +53,21 @@ def span_of(block: Block) -> Span:
 
 
 def is_fresh(block: Block, samples: Samples, raw_from: int) -> bool:
-    """Whether a tier's block is as the samples are. Where some of these are gone, it is all there is."""
+    """Whether a tier's block is as the samples are, as far as these are there."""
     after, through = span_of(block)
-    if after + 1 < raw_from:
-        return True
-    if len(block.tombstones) and samples.touching(after, through):
+    if len(block.tombstones) and through >= raw_from and samples.touching(max(after, raw_from - 1), through):
         return False
     return block.meta.tier is not None and samples.sources(after, through) <= set(block.meta.tier.raw)
 
 
 def spans(blocks: Sequence[Block], samples: Samples, raw_from: int, before: int) -> tuple[Span, ...]:
-    """Times of which all windows are there and up to date; those joined between which nobody has samples. `before`
-    (ms): there may be samples from then on that are in no block."""
+    """Times of which all windows are there and up to date; those joined between which nobody has samples. Where some
+    of the samples are gone, what there is is all there is. `before` (ms): there may be samples from then on that are in
+    no block."""
     found: list[Span] = []
     for block in blocks:
         after, through = span_of(block)
-        if through >= before or not is_fresh(block, samples, raw_from):
+        if after + 1 >= raw_from and (through >= before or not is_fresh(block, samples, raw_from)):
             continue
         if found and (found[-1][1] == after
                       or (found[-1][1] + 1 >= raw_from and not samples.touching(found[-1][1], after))):

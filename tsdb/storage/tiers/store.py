@@ -22,6 +22,7 @@ from tsdb.storage.block.meta import matchers_of, tier_key
 from tsdb.storage.block.ulid import is_ulid
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.damage import Damage
+from tsdb.storage.tiers.rebuilding import clear
 from tsdb.storage.tiers.rule import TierRule
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
 
@@ -119,6 +120,8 @@ class TierStore:
                 self.tiers = _sorted(found)
 
     def _opened(self, rule: TierRule) -> StoredTier:
+        if not self._read_only:
+            clear(self._fs, self.folder / rule.name)
         blocks = Blocks.open(self._fs, self.folder / rule.name, self._lock, self._damage, read_only=self._read_only)
         return StoredTier(rule, blocks)
 

@@ -17,6 +17,7 @@ from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.tiers.building import build_tier_block
 from tsdb.storage.tiers.coverage import Piece, Samples, Span, is_fresh, span_of, to_build, to_merge
+from tsdb.storage.tiers.rebuilding import rebuild_tier_block
 from tsdb.storage.tiers.rule import TierRule
 from tsdb.storage.tiers.store import StoredTier, TierStore
 from tsdb.storage.tombstones import Tombstones
@@ -224,9 +225,13 @@ class TierUpkeep:
         for block in blocks:
             block.acquire()
         try:
-            meta = build_tier_block(self._fs, tier.blocks.folder, blocks, tier.rule.resolution_ms, piece.after,
-                                    piece.through, parents=[block.meta for block in piece.replaces],
-                                    matchers=tier.rule.matchers, quantiles=tier.rule.quantiles, pause=pause)
+            if piece.replaces and piece.after + 1 < self._store.raw_from:
+                meta = rebuild_tier_block(self._fs, tier.blocks.folder, piece.replaces[0], blocks, tier.rule,
+                                          self._store.raw_from, pause)
+            else:
+                meta = build_tier_block(self._fs, tier.blocks.folder, blocks, tier.rule.resolution_ms, piece.after,
+                                        piece.through, parents=[block.meta for block in piece.replaces],
+                                        matchers=tier.rule.matchers, quantiles=tier.rule.quantiles, pause=pause)
             made = [] if meta is None else [Block.open(self._fs, tier.blocks.folder / meta.ulid)]
         except Superseded:
             log.info("tier %s: building begins anew: its samples have changed meanwhile", tier.rule.name)
