@@ -1,7 +1,8 @@
 """Downsampling: samples per second of CPU to build a tier's block, and the bytes that it adds.
 
 `python -m bench.tiers` (`--hosts 20 --hours 24`): the peer benchmark's data in a block with dense chunks, of which
-blocks with windows of each resolution are built, one by one, in one thread.
+blocks with windows of each resolution are built, one by one, in one thread. With `--histograms 50` the same of so many
+series of native histograms, those of 60 buckets of `bench.histograms`.
 """
 
 from __future__ import annotations
@@ -9,29 +10,57 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.codecs import FS, START, Source, peers
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import histograms
+from bench.codecs import FS, START, STEP_MS, Source, peers
+from tests.storage.block.plain import series_labels
+from tests.storage.histograms.payload import with_payload
 from tsdb.kernels import warm_up
 from tsdb.server import malloc
-from tsdb.storage.block import Block, write_block
-from tsdb.storage.block.encoding import DENSE_SAMPLES
+from tsdb.storage.block import Block, Chunks, SeriesLabels, write_block
+from tsdb.storage.block.encoding import DENSE_SAMPLES, encode
+from tsdb.storage.block.histogram_encoding import encode_kinds
 from tsdb.storage.tiers.building import build_tier_block
 
 RESOLUTIONS_S = (60, 300, 3600)
+
+
+class OfHistograms:
+    def __init__(self, series: int, hours: float) -> None:
+        self.mint, self.maxt = START, START + int(hours * 3_600_000) + 1
+        samples = int(hours * 3_600_000) // STEP_MS
+        self._labels = [(("__name__", "durations"), ("instance", f"host-{number:03d}")) for number in range(series)]
+        self._columns = [with_payload(histograms.series(histograms.KINDS[2], number, samples))
+                         for number in range(series)]
+        self._ts = START + 1 + np.arange(samples, dtype=np.int64) * STEP_MS
+
+    def series(self) -> SeriesLabels:
+        return series_labels(self._labels)
+
+    def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks]:
+        for number in order.tolist():
+            values, payload = self._columns[number]
+            yield encode_kinds(np.zeros(1, np.int64), np.array([values.size]), self._ts, values, payload, encode)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=20)
     parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--histograms", type=int, default=0, metavar="SERIES")
     options = parser.parse_args()
     malloc.tune()
     warm_up(None)
-    data = peers(options.hosts, options.hours)
+    source = (OfHistograms(options.histograms, options.hours) if options.histograms else
+              Source(peers(options.hosts, options.hours), DENSE_SAMPLES))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        meta = write_block(FS, folder, Source(data, DENSE_SAMPLES))
+        meta = write_block(FS, folder, source)
         raw = Block.open(FS, folder / meta.ulid)
         samples = meta.stats.samples
         print(f"{meta.stats.series} series, {samples} samples, {raw.bytes / samples:.3f} bytes per sample")

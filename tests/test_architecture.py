@@ -57,7 +57,7 @@ BELOW: dict[str, set[str]] = {
     "tsdb.commands": {
         "tsdb.model", "tsdb.kernels", "tsdb.wal", "tsdb.storage", "tsdb.promql", "tsdb.testing", "tsdb.config",
         "tsdb.server", "tsdb.net", "tsdb.relabel", "tsdb.alerting", "scraper", "tsdb.imports", "tsdb.exports",
-        "tsdb.backup", "tsdb.rules", "tsdb.ingest",
+        "tsdb.backup", "tsdb.rules", "tsdb.ingest", "tsdb.prometheus_data",
     },
     "tsdb.flags": {"tsdb.model"},
     "tsdb.__main__": {"tsdb.cli"},
@@ -78,6 +78,7 @@ WITHIN_STORAGE: tuple[set[str], ...] = (
     {"upkeep"},
     {"tiers", "bulk"},
     {"checking"},
+    {"uploads"},
     {"options", "statistics"},
     {"storage"},
 )

@@ -115,6 +115,14 @@ sends samples gets a line of text instead of the envelope: 204 is taken; 400 can
 and samples, the valid rest is kept); 413 and 415 are too large and of an unknown type; 503 with `Retry-After` may be
 sent again. What contradicts nothing but other samples of the same request is dropped with 204, as by Prometheus.
 
+Blocks of history are uploaded by Mimir's API, `/api/v1/upload/block/…`, as `tsdb import --url` does it: start with the
+block's meta.json, its files `index` and `chunks`, in parts if they are large, finish, and then check until the answer
+is no longer `validating`: now the block is shown to queries, or refused with a reason, as a whole. Each of these is
+answered with 200, or a line of text: 400 for what can never be taken, blocks of Prometheus among it; 404 where the
+upload was not started, or is forgotten after a restart or a day: start again; 409 where the block is there already; 413
+above `server.max_upload_size`, or where a part is above `server.max_body_size`; 422 where its samples would go at once,
+for their age; 503 where the disk is full or `server.max_uploads` are under way.
+
 {routes}
 
 ## Metrics

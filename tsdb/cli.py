@@ -13,6 +13,7 @@ from tsdb import flags
 from tsdb.commands.analyze import analyze
 from tsdb.commands.backup import backup
 from tsdb.commands.check import check
+from tsdb.commands.export import export
 from tsdb.commands.import_data import import_data
 from tsdb.commands.inspect import inspect
 from tsdb.commands.query import query
@@ -159,6 +160,7 @@ cli.add_command(restore)
 cli.add_command(test)
 cli.add_command(query)
 cli.add_command(import_data)
+cli.add_command(export)
 
 
 @cli.command()

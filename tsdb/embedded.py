@@ -133,14 +133,19 @@ class Database:
         """What families of metrics are, by name: one, if it is known, or all."""
         return {name: found[0] for name, found in self._storage.metadata(family).items()}
 
-    def query(self, expr: str, time: Time | None = None, *, timeout: float | None = None) -> Result:
-        """Evaluates PromQL at one time (default: now). Raises QueryError, such as ParseError."""
+    def query(self, expr: str, time: Time | None = None, *, timeout: float | None = None,
+              max_source_resolution: float | str | None = None) -> Result:
+        """Evaluates PromQL at one time (default: now). `max_source_resolution` in seconds or as a duration
+        (``"1h"``): the coarsest downsampling tier of at most this resolution is read, exact or not; 0: samples alone.
+        Raises QueryError, such as ParseError."""
         at = round(clock.time() * 1000) if time is None else to_ms(time)
-        return _result(self._engine.query(expr, at, self._context(timeout)))
+        return _result(self._engine.query(expr, at, self._context(timeout),
+                                          max_source_resolution_ms=_resolution(max_source_resolution)))
 
     def query_range(self, expr: str, start: Time, end: Time, step: float | str, *, timeout: float | None = None,
-                    ) -> Result:
-        """Evaluates PromQL at start, start + step, … <= end; `step` in seconds or as a duration (``"1m"``).
+                    max_source_resolution: float | str | None = None) -> Result:
+        """Evaluates PromQL at start, start + step, … <= end; `step` in seconds or as a duration (``"1m"``);
+        `max_source_resolution` as in `query`.
 
         Raises QueryError.
         """
@@ -150,7 +155,8 @@ class Database:
             raise BadData(f"a step of {step} is not positive")
         if last < first:
             raise BadData("the end is before the start")
-        return _result(self._engine.query_range(expr, first, last, step_ms, self._context(timeout)))
+        return _result(self._engine.query_range(expr, first, last, step_ms, self._context(timeout),
+                                                max_source_resolution_ms=_resolution(max_source_resolution)))
 
     def close(self) -> None:
         """Makes everything durable and lets go of the directory. May be called twice."""
@@ -175,6 +181,16 @@ class Database:
 
     def _context(self, timeout: float | None) -> RequestContext:
         return RequestContext.with_timeout(self._timeout_s if timeout is None else timeout, threads=self._threads)
+
+
+def _resolution(wanted: float | str | None) -> int | None:
+    """Milliseconds. Raises BadData."""
+    if wanted is None:
+        return None
+    found = round(wanted * 1000) if isinstance(wanted, (int, float)) else parse_step(wanted)
+    if found < 0:
+        raise BadData(f"a resolution of {wanted} is negative")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

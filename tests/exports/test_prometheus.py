@@ -17,7 +17,9 @@ from tests.conftest import Start, StartTsdb
 from tests.peers.test_agreement import QUERIES, ask, differences, live
 from tests.processes import Process, free_port
 from tsdb.exports.prometheus import HOUR, block_range, export
-from tsdb.imports.prometheus import read
+from tsdb.imports.prometheus import inputs
+from tsdb.imports.session import run
+from tsdb.imports.targets import data_directory
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.prometheus_data.notes import Notes
 from tsdb.storage.storage import Storage
@@ -55,15 +57,12 @@ def dump(promtool: Path, data: Path) -> list[str]:
 
 def into(data: Path, source: Path) -> tuple[int, int, int]:
     """Imports a data directory of Prometheus: (samples, first, last ms)."""
-    storage = Storage.open(data)
-    first, last, count = 1 << 62, 0, 0
     notes = Notes()
-    for batch in read(source, storage.secret, notes=notes):
-        assert storage.submit(batch).result(60).accepted == batch.samples
-        first, last, count = min(first, int(batch.ts.min())), max(last, int(batch.ts.max())), count + batch.samples
-    assert not [text for text in notes.messages() if "exemplars" not in text]
-    storage.close()
-    return count, first, last
+    found = inputs(source, notes)
+    with data_directory(data) as target:
+        outcome = run(found, target, format="prometheus")
+    assert not [text for text in notes.messages() if "exemplars" not in text] and not outcome.left_out.messages()
+    return outcome.samples, outcome.mint, outcome.maxt
 
 
 def test_ranges_are_short_where_there_are_few() -> None:

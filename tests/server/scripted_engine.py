@@ -32,11 +32,12 @@ class ScriptedEngine:
         self.rows = 1
 
     def query(self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None, *,
-              explain: bool = False) -> QueryResult:
+              explain: bool = False, max_source_resolution_ms: int | None = None) -> QueryResult:
         return self._answer(ValueType.VECTOR, (expr, time, lookback_delta_ms), [time], context, explain)
 
     def query_range(self, expr: str, start: int, end: int, step: int, context: RequestContext,
-                    lookback_delta_ms: int | None = None, *, explain: bool = False) -> QueryResult:
+                    lookback_delta_ms: int | None = None, *, explain: bool = False,
+                    max_source_resolution_ms: int | None = None) -> QueryResult:
         asked = (expr, start, end, step, lookback_delta_ms)
         return self._answer(ValueType.MATRIX, asked, list(range(start, end + 1, step)), context, explain)
 

@@ -112,7 +112,7 @@ def threads_of(running: Running, engine: ScriptedEngine, times: int, script: Any
 
 
 def known_as_small(running: Running) -> None:
-    running.server.services.small.took(("q", 0, 300_000, 0), 7000, 7000, 0.0)
+    running.server.services.small.took(("q", 0, (300_000, None, 0)), 7000, 7000, 0.0)
 
 
 def test_a_query_that_was_quick_is_answered_on_the_loop(running: Running, engine: ScriptedEngine) -> None:

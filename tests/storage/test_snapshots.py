@@ -88,7 +88,8 @@ def test_without_the_head(storage: Storage) -> None:
     filled(storage)
     name = storage.snapshot(skip_head=True)
     copy = opened(cast(SimulatedFileSystem, storage._fs), name)
-    assert contents(copy) == expected([(n, ts) for n, ts in BLOCK if n != 0 or ts < START + 3000])
+    in_blocks = [(n, ts) for n, ts in BLOCK if n != 0 or ts < START + 3000]
+    assert contents(copy) in (expected(in_blocks), expected(in_blocks + LATE)), "late samples may be in a block by now"
     copy.close()
 
 

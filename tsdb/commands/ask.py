@@ -7,7 +7,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPResponse
 from typing import Any
 
 import click
@@ -24,21 +26,29 @@ def document(url: str, path: str, parameters: Mapping[str, Sequence[str]], wait_
              ) -> Any:
     """The answer of the server at `url`, in which name and password may stand; it has `data`. Raises TsdbError where it
     cannot be had, UsageError where the URL is none."""
+    with opened(url, path, parameters, wait_s, method=method) as (answer, _):
+        found = json.load(answer)
+        found["data"]
+        return found
+
+
+@contextmanager
+def opened(url: str, path: str, parameters: Mapping[str, Sequence[str]], wait_s: float, *, method: str = "GET",
+           form: bool = False) -> Iterator[tuple[HTTPResponse, str]]:
+    """(the answer, to be read; the server's address). `form`: parameters are sent in the body. Raises as `document`."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.UsageError(f'--url: "{url}" is no URL of a server, as in http://127.0.0.1:9090')
     place = parts.netloc.rpartition("@")[2]
-    asked = parts._replace(netloc=place, path=parts.path.rstrip("/") + path, fragment="",
-                           query=urllib.parse.urlencode(parameters, doseq=True)).geturl()
-    request = urllib.request.Request(asked, method=method)
+    encoded = urllib.parse.urlencode(parameters, doseq=True)
+    asked = parts._replace(netloc=place, path=parts.path.rstrip("/") + path, fragment="", query="" if form else encoded)
+    request = urllib.request.Request(asked.geturl(), encoded.encode() if form else None, method=method)
     if parts.username:
         user = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
         request.add_header("Authorization", f"Basic {b64encode(user.encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=wait_s) as answer:
-            found = json.load(answer)
-            found["data"]
-            return found
+            yield answer, place
     except urllib.error.HTTPError as problem:
         raise TsdbError(f"{place} answered {problem.code}: {reason(problem.read())}") from None
     except (OSError, ValueError, KeyError, TypeError) as problem:

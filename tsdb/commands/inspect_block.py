@@ -50,6 +50,8 @@ def block(block: str, data: Path, matches: tuple[str, ...], samples: bool, limit
     from tsdb.wal.files import LocalFileSystem
 
     path = data / "blocks" / block if is_ulid(block) else Path(block)
+    if is_ulid(block) and not path.exists():
+        path = next((data / "tiers").glob(f"*/{block}"), path)
     if not (path / "index").exists():
         raise ConfigError(f"{path} is no block: give its folder, or its ULID and --data DIR")
     if samples and not matches:
@@ -83,7 +85,10 @@ def summary(block: Block) -> dict[str, Any]:
         "samples": stats.samples, "histograms": stats.histograms, "series": stats.series, "chunks": stats.chunks,
         "level": made.level, "sources": list(made.sources), "parents": [each.ulid for each in made.parents],
         "hints": list(made.hints), "windows": list(made.windows), "border": made.border,
-        "tombstones": len(block.tombstones),
+        "tombstones": len(block.tombstones), **({} if meta.tier is None else {"tier": {
+            "resolution": meta.tier.resolution_ms, "quantiles": list(meta.tier.quantiles),
+            "matchers": [f"{each.name}{each.type.value}{json.dumps(each.value)}" for each in meta.tier.matchers],
+            "raw": len(meta.tier.raw), "leftOut": meta.tier.left_out}}),
         "bytes": {"index": size, "chunks": chunks, "perSample": (size + chunks) / max(stats.samples, 1),
                   "chunksPerSample": chunks / max(stats.samples, 1), "indexPerSeries": size / max(stats.series, 1)},
         "sections": sections, **_largest(block), "forms": _forms(block), "schemas": _schemas(block),
@@ -187,6 +192,16 @@ def _histogram(samples: NDArray[np.uint16]) -> list[dict[str, int]]:
     return out
 
 
+def _tier(found: dict[str, Any]) -> str:
+    from tsdb.model.durations import format_duration
+
+    parts = [f"windows of {format_duration(found['resolution'])}, of the samples of {found['raw']} blocks",
+             *([f"of {{{', '.join(found['matchers'])}}}"] if found["matchers"] else []),
+             *([f"quantiles {', '.join(map(str, found['quantiles']))}"] if found["quantiles"] else []),
+             *([f"{found['leftOut']} series left out"] if found["leftOut"] else [])]
+    return "; ".join(parts)
+
+
 def text(found: dict[str, Any]) -> str:
     """For people."""
     from tsdb.commands.tables import amount, bars, size, table
@@ -206,6 +221,7 @@ def text(found: dict[str, Any]) -> str:
         ("", f"{sizes['perSample']:.2f} bytes per sample, {sizes['chunksPerSample']:.2f} of them in chunks; "
              f"{sizes['indexPerSeries']:.0f} bytes of index per series"),
         ("level", f"{found['level']}{' ' + ', '.join(found['hints']) if found['hints'] else ''}"),
+        *([("tier", _tier(found["tier"]))] if "tier" in found else []),
         *([("sources", ", ".join(found["sources"]))] if len(found["sources"]) > 1 else []),
         *([("parents", ", ".join(found["parents"]))] if found["parents"] else []),
         *([("cut from", ", ".join(found["windows"]))] if found["windows"] else []),

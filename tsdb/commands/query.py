@@ -50,6 +50,10 @@ _NAMES = _options(
 _EXPLAIN = click.option("--explain", is_flag=True, help="Show what the query did, instead of its answer: each part "
                         "with what it read, gave and took.")
 
+_RESOLUTION = click.option("--max-source-resolution", "resolution", default="auto", show_default=True,
+                           metavar="DURATION", help="Read the coarsest downsampling tier of at most this resolution; "
+                           "0s: samples alone.")
+
 
 @click.group()
 def query() -> None:
@@ -70,13 +74,14 @@ def query() -> None:
 @query.command()
 @click.argument("expr")
 @click.option("--time", default="now", show_default=True, metavar="TIME", help="When.")
+@_RESOLUTION
 @_EXPLAIN
 @_ANSWER
-def instant(expr: str, time: str, explain: bool, url: str | None, data: Path | None, timeout: str, limit: int,
-            form: str) -> None:
+def instant(expr: str, time: str, resolution: str, explain: bool, url: str | None, data: Path | None, timeout: str,
+            limit: int, form: str) -> None:
     """Evaluates EXPR at one time."""
     at = _moment(time, "--time")
-    _show(_source(url, data).instant(expr, at, _seconds(timeout), limit, explain), form)
+    _show(_source(url, data).instant(expr, at, _seconds(timeout), limit, explain, resolution), form)
 
 
 @query.command("range")
@@ -84,16 +89,17 @@ def instant(expr: str, time: str, explain: bool, url: str | None, data: Path | N
 @click.option("--start", default="-1h", show_default=True, metavar="TIME", help="The first time.")
 @click.option("--end", default="now", show_default=True, metavar="TIME", help="The last time.")
 @click.option("--step", metavar="DURATION", help="From one time to the next.  [default: about 120 steps]")
+@_RESOLUTION
 @_EXPLAIN
 @_ANSWER
-def range_(expr: str, start: str, end: str, step: str | None, explain: bool, url: str | None, data: Path | None,
-           timeout: str, limit: int, form: str) -> None:
+def range_(expr: str, start: str, end: str, step: str | None, resolution: str, explain: bool, url: str | None,
+           data: Path | None, timeout: str, limit: int, form: str) -> None:
     """Evaluates EXPR at start, start + step, … up to end."""
     from tsdb.commands.query_times import step_of
 
     first, last = _range(start, end)
     width = step_of(step, first, last)
-    _show(_source(url, data).range(expr, first, last, width, _seconds(timeout), limit, explain), form)
+    _show(_source(url, data).range(expr, first, last, width, _seconds(timeout), limit, explain, resolution), form)
 
 
 @query.command()

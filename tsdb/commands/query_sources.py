@@ -23,10 +23,11 @@ Document = Mapping[str, Any]
 class Source(Protocol):
     """Times in ms; `limit` 0: all; `timeout` in seconds."""
 
-    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool) -> Document: ...
+    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool, resolution: str,
+                ) -> Document: ...
 
     def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int, explain: bool,
-              ) -> Document: ...
+              resolution: str) -> Document: ...
 
     def series(self, matches: Sequence[str], start: int, end: int, timeout: float, limit: int) -> Document: ...
 
@@ -42,13 +43,14 @@ class Server:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool) -> Document:
-        return self._ask("query", timeout, limit, query=expr, time=_seconds(time), **_explained(explain))
+    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool, resolution: str,
+                ) -> Document:
+        return self._ask("query", timeout, limit, query=expr, time=_seconds(time), **_wanted(explain, resolution))
 
     def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int, explain: bool,
-              ) -> Document:
+              resolution: str) -> Document:
         return self._ask("query_range", timeout, limit, query=expr, start=_seconds(start), end=_seconds(end),
-                         step=_seconds(step), **_explained(explain))
+                         step=_seconds(step), **_wanted(explain, resolution))
 
     def series(self, matches: Sequence[str], start: int, end: int, timeout: float, limit: int) -> Document:
         return self._ask("series", timeout, limit, matches, start=_seconds(start), end=_seconds(end))
@@ -82,22 +84,25 @@ class Directory:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool) -> Document:
+    def instant(self, expr: str, time: int, timeout: float, limit: int, explain: bool, resolution: str,
+                ) -> Document:
         from tsdb.promql import Engine
 
         def work(storage: Storage, context: RequestContext) -> Document:
             with Engine(storage) as engine:
-                return _document(engine.query(expr, time, context, explain=explain), limit)
+                return _document(engine.query(expr, time, context, explain=explain,
+                                              max_source_resolution_ms=_ms(resolution)), limit)
 
         return self._read(work, timeout)
 
     def range(self, expr: str, start: int, end: int, step: int, timeout: float, limit: int, explain: bool,
-              ) -> Document:
+              resolution: str) -> Document:
         from tsdb.promql import Engine
 
         def work(storage: Storage, context: RequestContext) -> Document:
             with Engine(storage) as engine:
-                return _document(engine.query_range(expr, start, end, step, context, explain=explain), limit)
+                return _document(engine.query_range(expr, start, end, step, context, explain=explain,
+                                                    max_source_resolution_ms=_ms(resolution)), limit)
 
         return self._read(work, timeout)
 
@@ -167,8 +172,18 @@ def _truncated(cut: bool) -> list[str]:
     return [TRUNCATED] if cut else []
 
 
-def _explained(explain: bool) -> dict[str, str]:
-    return {"explain": "true"} if explain else {}
+def _wanted(explain: bool, resolution: str) -> dict[str, str]:
+    """Parameters; those that a server does not need are left out, which may be a Prometheus."""
+    found = {"explain": "true"} if explain else {}
+    return found if resolution == "auto" else {**found, "max_source_resolution": resolution}
+
+
+def _ms(resolution: str) -> int | None:
+    from tsdb.commands.query_times import duration
+
+    if resolution in ("0", "0s"):
+        return 0
+    return None if resolution == "auto" else duration(resolution, "--max-source-resolution")
 
 
 def _seconds(ms: int) -> str:

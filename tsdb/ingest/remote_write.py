@@ -56,7 +56,13 @@ def decode(body: bytes, secret: NDArray[np.uint64], limits: IngestLimits | None 
     `Decoded`; the rest is in the batch.
     """
     limits = limits or IngestLimits()
-    data, size = _decompress(body, limits.max_body_bytes)
+    data, size = decompress(body, limits.max_body_bytes)
+    return decode_message(data, size, secret, limits, message)
+
+
+def decode_message(data: NDArray[np.uint8], size: int, secret: NDArray[np.uint64], limits: IngestLimits, message: str,
+                   ) -> Decoded:
+    """Decodes a message, data[:size] of u8[size + 16]; raises as `decode`."""
     return (decode_request_message if message == MESSAGE_2 else decode_write_request)(data, size, secret, limits)
 
 
@@ -77,8 +83,9 @@ def declared_size(body: bytes, max_bytes: int) -> int:
     return declared
 
 
-def _decompress(body: bytes, max_bytes: int) -> tuple[NDArray[np.uint8], int]:
-    """(u8[size + 16], size): the kernels read words. The declared length is judged before a byte is allocated."""
+def decompress(body: bytes, max_bytes: int) -> tuple[NDArray[np.uint8], int]:
+    """(u8[size + 16], size): the kernels read words. The declared length is judged before a byte is allocated. Raises
+    TooLarge, BadRequest."""
     declared = declared_size(body, max_bytes)
     data = np.empty(declared + 16, np.uint8)
     try:

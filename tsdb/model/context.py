@@ -102,11 +102,12 @@ class RequestContext:
         finally:
             self.reserve(-size)
 
-    def count_samples(self, samples: NDArray[np.int64]) -> None:
-        """Adds samples i64[steps] that the steps saw to `statistics.by_step`; of one step, that all of them see."""
+    def count_samples(self, samples: NDArray[np.int64], steps: slice = slice(None)) -> None:
+        """Adds samples i64[steps] that these steps of the query saw to `statistics.by_step`; of one step, that all of
+        them see."""
         with self._lock:
             if self.statistics.by_step is not None:
-                self.statistics.by_step += samples
+                self.statistics.by_step[steps] += samples
 
     def select(self, series: int) -> None:
         """Counts series that a selector has found, before anything is made for each. Raises LimitExceeded over

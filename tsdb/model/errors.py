@@ -13,7 +13,9 @@
     ├── IngestError            a request to write cannot be taken
     │   ├── BadRequest         can never be accepted                                           400
     │   │   └── ScrapeRefused  a scraped body is wrong or over a limit: nothing of it is taken
+    │   ├── WrongInput         a file to import is wrong: file, line, column                   exit 1
     │   ├── TooLarge           over a size limit                                               413
+    │   ├── UploadRefused      a block that is uploaded is not taken                           400, 404, 409, 422
     │   ├── UnsupportedMedia   content type or encoding not known here                         415
     │   ├── OutOfBounds        samples older or newer than the head takes (embedded API)       400
     │   ├── ForgottenSeries    a series the sender remembers has left the head: send its key
@@ -90,10 +92,23 @@ class ScrapeRefused(BadRequest):
         """Series that the last scrape had not."""
 
 
+class WrongInput(IngestError):
+    """A file to import cannot be read: which one, and where it is wrong."""
+
+
 class TooLarge(IngestError):
     """Over a size limit."""
 
     status = 413
+
+
+class UploadRefused(IngestError):
+    """A block that is uploaded is not taken. `status`: 400; 404 where its upload was not started, 409 where it is there
+    already, 422 where its samples would go at once."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class UnsupportedMedia(IngestError):

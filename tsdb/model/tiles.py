@@ -96,7 +96,8 @@ class Tile:
     """i64[] beside `ts`, ms: since when a sample has been counting; 0: not known. None: none is, or nobody asked."""
 
     fields: NDArray[np.float64] | None = None
-    """f64[fields, samples] of a tier's windows, which `Selection.tier` names; `values` is the first. None: samples."""
+    """f64[fields, samples] of a tier's windows, which `Selection.tier` names; `values` is the first. Any of them may
+    have boxed values (`payload` is of all). None: samples."""
 
     @property
     def rows(self) -> int:

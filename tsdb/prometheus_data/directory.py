@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,11 @@ from numpy.typing import NDArray
 
 from tsdb.model.batch import Batch
 from tsdb.model.errors import ConfigError, Corruption
-from tsdb.prometheus_data.block import INDEX_NAME, Block
+from tsdb.prometheus_data.block import CHUNKS_NAME, INDEX_NAME, Block
 from tsdb.prometheus_data.log import LATE_LOG_NAME, LOG_NAME, Log
 from tsdb.prometheus_data.meta import META_NAME, PrometheusMeta, read_meta
 from tsdb.prometheus_data.notes import Notes
+from tsdb.prometheus_data.tombstones import TOMBSTONES_NAME
 from tsdb.wal.files import FileSystem
 
 Progress = Callable[[int, int], None]
@@ -42,56 +45,73 @@ def blocks(fs: FileSystem, folder: Path, notes: Notes) -> list[tuple[Path, Prome
                   key=lambda each: (each[1].mint, each[1].maxt, each[1].ulid))
 
 
-def read_directory(fs: FileSystem, folder: Path, secret: NDArray[np.uint64], notes: Notes,
-                   progress: Progress | None = None) -> Iterator[Batch]:
-    """All samples that a Prometheus with this data directory would answer queries from. Nobody may have it open: else
-    samples of the newest minutes may be missing.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a data directory: a block, or the log."""
 
-    Batches come block by block, the oldest first, in the order of series, then the log's in the order of its records;
-    memory is bounded but for the labels of the log's series. Raises ConfigError where there is neither block nor log,
-    and Corruption, but where `notes.skip_damaged`.
+    path: Path
+    files: tuple[Path, ...]
+    """All there is to it, sorted."""
+    size: int
+    """Bytes of these."""
+    read: Callable[[NDArray[np.uint64], Progress], Iterator[Batch]]
+    """Its samples: (secret u64[2] that keys are hashed with, progress in bytes)."""
+
+
+def parts(fs: FileSystem, folder: Path, notes: Notes) -> list[Part]:
+    """All samples that a Prometheus with this data directory would answer queries from: the blocks, the oldest first,
+    each in the order of series, then the log, in the order of its records. Nobody may have it open: else samples of
+    the newest minutes may be missing.
+
+    Memory is bounded but for the labels of the log's series. Raises ConfigError where there is neither block nor log,
+    and, as reading does, Corruption, but where `notes.skip_damaged`.
     """
     own = blocks(fs, folder, notes)
     log = Log(fs, folder, notes)
     if not own and not log.bytes and not fs.exists(folder / LOG_NAME):
         raise ConfigError(f"{folder} is no data directory of Prometheus: it has neither blocks nor a folder "
                           f"{LOG_NAME} or {LATE_LOG_NAME}")
-    total = log.bytes + sum(_bytes(fs, place) for place, _ in own)
-    done = 0
-    in_order = [meta.maxt for _, meta in own if not meta.out_of_order]
+    found = []
     for place, _ in own:
-        size = _bytes(fs, place)
-        try:
-            block = Block(fs, place, notes)
-        except (Corruption, FileNotFoundError) as problem:
-            if not notes.skip_damaged:
-                raise
-            notes.damaged.append(str(problem))
-            continue
-        try:
-            for batch in block.read(secret):
-                yield batch
-                if progress is not None:
-                    progress(done + size * block.done // max(block.bytes, 1), total)
-        finally:
-            block.close()
-        done += size
-    for batch in log.read(secret, max(in_order, default=OLDEST)):
+        files = tuple(path for path in (place / META_NAME, place / TOMBSTONES_NAME, place / INDEX_NAME,
+                                        *(place / CHUNKS_NAME / name for name in fs.listdir(place / CHUNKS_NAME)))
+                      if fs.exists(path))
+        found.append(Part(place, files, _bytes(fs, files), partial(_read_block, fs, place, notes)))
+    if log.bytes:
+        in_order = max((meta.maxt for _, meta in own if not meta.out_of_order), default=OLDEST)
+        found.append(Part(folder, log.files, log.bytes, partial(_read_log, log, in_order)))
+    return found
+
+
+def _read_block(fs: FileSystem, place: Path, notes: Notes, secret: NDArray[np.uint64], progress: Progress,
+                ) -> Iterator[Batch]:
+    try:
+        block = Block(fs, place, notes)
+    except (Corruption, FileNotFoundError) as problem:
+        if not notes.skip_damaged:
+            raise
+        notes.damaged.append(str(problem))
+        return
+    try:
+        for batch in block.read(secret):
+            yield batch
+            progress(block.done, max(block.bytes, 1))
+    finally:
+        block.close()
+
+
+def _read_log(log: Log, in_order: int, secret: NDArray[np.uint64], progress: Progress) -> Iterator[Batch]:
+    for batch in log.read(secret, in_order):
         yield batch
-        if progress is not None:
-            progress(done + log.done, total)
-    if progress is not None:
-        progress(total, total)
+        progress(log.done, log.bytes)
 
 
-def _bytes(fs: FileSystem, place: Path) -> int:
-    """Of the files of a block."""
+def _bytes(fs: FileSystem, files: Sequence[Path]) -> int:
     total = 0
-    for path in (place / INDEX_NAME, *(place / "chunks" / name for name in fs.listdir(place / "chunks"))):
-        if fs.exists(path):
-            file = fs.open(path)
-            try:
-                total += file.size()
-            finally:
-                file.close()
+    for path in files:
+        file = fs.open(path)
+        try:
+            total += file.size()
+        finally:
+            file.close()
     return total

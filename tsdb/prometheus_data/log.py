@@ -67,6 +67,7 @@ class Log:
         self._sizes = {path: _size(fs, path) for path in (*self._segments, *self._late)}
         self.bytes = sum(self._sizes.values())
         """Of all segments, by which `done` tells how far a reader is."""
+        self.files = (*self._segments, *self._late)
         self.done = 0
 
     def read(self, secret: NDArray[np.uint64], min_time: int) -> Iterator[Batch]:

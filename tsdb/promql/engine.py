@@ -8,22 +8,23 @@ from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
 from tsdb.model.context import RequestContext
-from tsdb.model.errors import BadData, NotSupported
+from tsdb.model.errors import BadData, NotSupported, TiersChanged
 from tsdb.model.label_order import label_order
 from tsdb.model.threads import lower_priority
-from tsdb.model.tiles import Queryable
+from tsdb.model.tiles import Capture, Queryable
 from tsdb.promql.ast import Expr, ValueType
 from tsdb.promql.operators.cells import Matrix, Unique, finish_names
 from tsdb.promql.operators.extended_selectors import with_borders
 from tsdb.promql.operators.groups import no_labels, take
 from tsdb.promql.operators.selectors import RangeVector, SampleBudget, raw_samples
+from tsdb.promql.operators.tier_fields import NeedsSamples
 from tsdb.promql.operators.vector import Annotations, Environment, Operator, Steps
 from tsdb.promql.plan.build import build
 from tsdb.promql.plan.explanation import Explanation
@@ -38,6 +39,9 @@ R = TypeVar("R")
 
 SORT_BYTES = 64
 """Needed for each row to sort the result, about."""
+
+_ATTEMPTS = 5
+"""To plan, where tiers change between a plan and its capture."""
 
 _NO_VALUES = np.zeros((0, 0))
 _NO_CELLS = np.zeros((0, 0), np.bool_)
@@ -81,14 +85,19 @@ class Engine:
         self._executor = ThreadPoolExecutor(threads, "promql", lower_priority, (nice,)) if threads > 1 else None
 
     def query(self, expr: str, time: int, context: RequestContext | None = None,
-              lookback_delta_ms: int | None = None, *, explain: bool = False) -> QueryResult:
-        """Evaluates at one time (ms). `explain`: the result tells what was done. Raises QueryError: ParseError,
+              lookback_delta_ms: int | None = None, *, explain: bool = False,
+              max_source_resolution_ms: int | None = None) -> QueryResult:
+        """Evaluates at one time (ms). `explain`: the result tells what was done. `max_source_resolution_ms`: of the
+        downsampling tiers, the coarsest of at most this resolution is read wherever it has something, exact or not;
+        0: none is; None: what gives the exact result, as long as there is such. Raises QueryError: ParseError,
         ExecutionError, LimitExceeded, NotSupported, QueryTimeout, QueryCanceled."""
         tree = self._parse(expr)
-        return self._evaluate(expr, tree, Steps(time, time, 0), context, lookback_delta_ms, explain)
+        return self._evaluate(expr, tree, Steps(time, time, 0), context, lookback_delta_ms, explain,
+                              max_source_resolution_ms)
 
     def query_range(self, expr: str, start: int, end: int, step: int, context: RequestContext | None = None,
-                    lookback_delta_ms: int | None = None, *, explain: bool = False) -> QueryResult:
+                    lookback_delta_ms: int | None = None, *, explain: bool = False,
+                    max_source_resolution_ms: int | None = None) -> QueryResult:
         """Evaluates at start, start + step, … <= end (ms). Raises as `query`, and BadData for wrong times or types."""
         if step <= 0:
             raise BadData("zero or negative query resolution step widths are not accepted. Try a positive integer")
@@ -99,7 +108,8 @@ class Engine:
         if kind not in (ValueType.SCALAR, ValueType.VECTOR):
             raise BadData(f'invalid expression type "{TYPE_NAMES[kind]}" for range query, '
                           "must be Scalar or instant Vector")
-        return self._evaluate(expr, tree, Steps(start, end, step), context, lookback_delta_ms, explain)
+        return self._evaluate(expr, tree, Steps(start, end, step), context, lookback_delta_ms, explain,
+                              max_source_resolution_ms)
 
     def close(self) -> None:
         """Ends the engine's threads when their work is done. May be called twice."""
@@ -117,7 +127,7 @@ class Engine:
         return nullcontext() if self._executor is None else _Tasks(self._executor)
 
     def _evaluate(self, text: str, tree: Expr, steps: Steps, context: RequestContext | None,
-                  lookback_delta_ms: int | None, explain: bool) -> QueryResult:
+                  lookback_delta_ms: int | None, explain: bool, max_source_resolution_ms: int | None) -> QueryResult:
         options = self._options
         if context is None:
             context = RequestContext(threads=options.threads)
@@ -125,21 +135,49 @@ class Engine:
             context.timeout_s = options.timeout_s
             context.deadline = clock.monotonic() + options.timeout_s
         context.check()
-        began = clock.perf_counter()
-        plan = Plan(tree, steps, PlanOptions(
+        plan_options = PlanOptions(
             options.lookback_delta_ms if lookback_delta_ms is None else lookback_delta_ms,
-            self.default_step_ms, options.delayed_name_removal, options.use_start_timestamps))
+            self.default_step_ms, options.delayed_name_removal, options.use_start_timestamps, max_source_resolution_ms)
+        held, selected = context.bytes_reserved, context.statistics.series_selected
+        while True:
+            try:
+                return self._planned(text, tree, steps, plan_options, context, explain)
+            except NeedsSamples as where:
+                plan_options = replace(plan_options, samples_at=(*plan_options.samples_at, where.span))
+                context.reserve(held - context.bytes_reserved)
+                context.statistics.series_selected = selected
+                if context.statistics.by_step is not None:
+                    context.statistics.by_step[:] = 0
+
+    def _planned(self, text: str, tree: Expr, steps: Steps, plan_options: PlanOptions, context: RequestContext,
+                 explain: bool) -> QueryResult:
+        """Raises NeedsSamples."""
+        began = clock.perf_counter()
         annotations, explanation = Annotations(query=text), Explanation() if explain else None
-        with self._queryable.capture(plan.selections, context) as capture, self._tasks() as tasks:
+        plan, captured = self._captured(tree, steps, plan_options, context)
+        with captured as capture, self._tasks() as tasks:
             root = build(plan, capture, context, annotations, tasks, explanation)
             context.statistics.prepare_seconds += clock.perf_counter() - began
             env = Environment(steps, context, capture.symbols, annotations, tasks,
-                              options.delayed_name_removal)
+                              self._options.delayed_name_removal)
             result = _result(root, env, sort=steps.step > 0)
             result.warnings = [*capture.warnings, *annotations.warnings]
         result.infos = list(annotations.infos)
+        result.tiers_used = plan.resolutions
         result.explanation = None if explanation is None else explanation.root
         return result
+
+    def _captured(self, tree: Expr, steps: Steps, options: PlanOptions, context: RequestContext,
+                  ) -> tuple[Plan, Capture]:
+        """Raises TiersChanged where tiers change each time."""
+        for attempt in range(_ATTEMPTS):
+            plan = Plan(tree, steps, options, self._queryable.tiers())
+            try:
+                return plan, self._queryable.capture(plan.selections, context)
+            except TiersChanged:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError
 
 
 class _Tasks(Executor):

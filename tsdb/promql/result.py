@@ -38,6 +38,9 @@ class QueryResult:
     """The value of a scalar or string."""
     explanation: Node | None = None
     """What the query did, where it was asked to tell."""
+    tiers_used: tuple[int, ...] = ()
+    """Resolutions (ms) of the downsampling tiers that were read, the finest first; 0 stands for samples. Empty: nothing
+    was read."""
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
 

@@ -39,6 +39,13 @@ class ServerConfig(Section, frozen=True):
     read_timeout: Annotated[
         Duration, key("How long a client may take to send a request. 0: no limit.", reloadable=True)
     ] = Duration.of("5m")
+    max_uploads: Annotated[
+        int, key("How many blocks may be uploaded at a time, as `tsdb import --url` does. 0: none are taken.",
+                 reloadable=True)
+    ] = 4
+    max_upload_size: Annotated[
+        Bytes, key("Largest block that is uploaded.", unit="bytes", reloadable=True)
+    ] = Bytes.of("8GiB")
     shutdown_timeout: Annotated[Duration, key("How long requests under way may go on when the server stops.")] = (
         Duration.of("10s")
     )
@@ -78,6 +85,12 @@ class QueryConfig(Section, frozen=True):
             unit="bytes"),
     ] = Bytes.of("32MiB")
     max_concurrency: Annotated[int, key("How many queries run at once; others wait. 0: by the number of cores.")] = 0
+    max_concurrent_exports: Annotated[
+        int, key("How many exports run at once; others are answered with 503. 0: no limit.", reloadable=True)
+    ] = 2
+    export_timeout: Annotated[
+        Duration, key("How long an export may take. 0: no limit.", reloadable=True)
+    ] = Duration.of("1d")
     lookback_delta: Annotated[
         Duration, key("How far a selector looks back for the newest sample.", reloadable=True)
     ] = Duration.of("5m")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tsdb.storage.head.limits import SeriesLimits
     from tsdb.storage.tiers.rule import TierRule
     from tsdb.storage.upkeep.retention import Retention
+    from tsdb.storage.uploads import Uploads
     from tsdb.wal.replay import ReplayProgress
 
 
@@ -44,6 +45,9 @@ class Database(Queryable, Protocol):
 
     @property
     def secret(self) -> NDArray[Any]: ...
+
+    @property
+    def uploads(self) -> Uploads: ...
 
     def submit(self, batch: Batch, *, patient: bool = False) -> Future[Appended]: ...
 
@@ -94,12 +98,13 @@ class QueryEngine(Protocol):
 
     def query(
         self, expr: str, time: int, context: RequestContext, lookback_delta_ms: int | None = None, *,
-        explain: bool = False,
+        explain: bool = False, max_source_resolution_ms: int | None = None,
     ) -> QueryResult: ...
 
     def query_range(
         self, expr: str, start: int, end: int, step: int, context: RequestContext,
         lookback_delta_ms: int | None = None, *, explain: bool = False,
+        max_source_resolution_ms: int | None = None,
     ) -> QueryResult: ...
 
     def close(self) -> None: ...
@@ -165,6 +170,8 @@ class Services:
     """Decodes what is written."""
     chores: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     """Self-metrics, compression and the like: short, never behind a query."""
+    exporting: set[str] = field(default_factory=set)
+    """Ids of the exports that run now."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("tsdb.server"))
     running: Queries = field(init=False)
     """Queries that wait or run."""

@@ -17,7 +17,7 @@ from tsdb.storage.block.folders import remove_block
 from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME, META_NAME
 from tsdb.storage.block.sections import Index, without_remedy
 from tsdb.storage.block.ulid import is_ulid, made_at
-from tsdb.storage.damage import BACK, Damage
+from tsdb.storage.damage import BACK, SetsAside
 from tsdb.storage.head.layout import NO_TS
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
 
@@ -45,7 +45,7 @@ class Blocks:
         """Files of windows that are in blocks and are still to be removed. The maintenance's."""
 
     @classmethod
-    def open(cls, fs: FileSystem, folder: Path, lock: threading.Lock, damage: Damage, *, read_only: bool) -> Self:
+    def open(cls, fs: FileSystem, folder: Path, lock: threading.Lock, damage: SetsAside, *, read_only: bool) -> Self:
         """Opens the blocks that are there. What is damaged is set aside, what is in other blocks as well is removed.
 
         Raises FormatTooNew; OSError.
@@ -184,7 +184,7 @@ def _remove(block: Block) -> None:
         log.error("%s could not be removed: %s; it is tried again at the next start", block.path, problem)
 
 
-def _do_without(fs: FileSystem, block: Block, damage: Damage, *, read_only: bool) -> None:
+def _do_without(fs: FileSystem, block: Block, damage: SetsAside, *, read_only: bool) -> None:
     """Sets aside files that are damaged and not needed; meta.json is written anew. Damaged chunks are `damaged`'s."""
     for path, problem in block.left_out:
         if path.name == META_NAME:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tsdb.model.times import time_text
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
@@ -30,6 +31,7 @@ NAMED = 3
 
 BLOCK, META, TOMBSTONES, FORMAT = "block", "meta.json", "file of deletes", "file FORMAT"
 CHUNKS, HISTOGRAMS = "file of sealed chunks", "file of histograms"
+WINDOWS, TIER = "block of a downsampling tier", "file about downsampling tiers"
 """What may be damaged."""
 FOLDERS = {"blocks": BLOCK, "histograms": HISTOGRAMS}
 NOTHING_LOST = {
@@ -39,12 +41,15 @@ NOTHING_LOST = {
     FORMAT: "nothing is lost, the other files say their versions, too",
     CHUNKS: "nothing is lost as long as the log is whole, a start reads the samples there",
     HISTOGRAMS: "nothing is lost as long as the log is whole, a start reads the samples there",
+    WINDOWS: "nothing is lost, its windows are built anew of the samples",
+    TIER: "nothing is lost, it is made anew as far as it can be",
 }
 """What it means where no times are concerned."""
 REMEDY = {
     BLOCK: "`tsdb check data {data}` says what to do: a copy of this folder from a snapshot can take its place in "
            "{data}/blocks",
     TOMBSTONES: "Delete them once more",
+    WINDOWS: "`tsdb check data {data}` says more: a copy of this folder from a snapshot can take its place",
 }
 
 
@@ -69,7 +74,9 @@ class Damaged:
     def kind(self) -> str:
         if self.path.parent.name in FOLDERS:
             return FOLDERS[self.path.parent.name]
-        names = {"meta.json": META, "tombstones": TOMBSTONES, "FORMAT": FORMAT}
+        if self.path.parent.parent.name == "tiers" and self.path.suffix != ".json":
+            return WINDOWS
+        names = {"meta.json": META, "tombstones": TOMBSTONES, "FORMAT": FORMAT, "tier.json": TIER, "raw.json": TIER}
         return names.get(self.path.name, CHUNKS)
 
     @property
@@ -86,6 +93,13 @@ class Damaged:
         if self.passing:
             return what + "where it cannot be read (a restart takes samples of the last hours from the log)"
         return f"{what}(the reason is in {self.kept.name}{NOTE} in the folder {FOLDER} of the data directory)"
+
+
+class SetsAside(Protocol):
+    def set_aside(self, path: Path, problem: Exception, mint: int = 0, maxt: int = 0,
+                  effect: str = MISSING) -> Damaged:
+        """As of `Damage`."""
+        ...
 
 
 class Damage:

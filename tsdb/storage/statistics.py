@@ -12,6 +12,7 @@ from tsdb.storage.restart.opening import Opened
 from tsdb.storage.tiers.upkeep import TierStatistics
 from tsdb.storage.upkeep.expiry import RetentionStatistics
 from tsdb.storage.upkeep.statistics import UpkeepStatistics
+from tsdb.storage.uploads import UploadStatistics
 from tsdb.wal import WalStatistics
 
 
@@ -73,3 +74,4 @@ class StorageStatistics:
     tiers: list[TierStatistics] = field(default_factory=list)
     limits: list[LimitState] = field(default_factory=list)
     exemplars: ExemplarStatistics = field(default_factory=ExemplarStatistics)
+    uploads: UploadStatistics = field(default_factory=UploadStatistics)

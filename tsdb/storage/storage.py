@@ -9,6 +9,7 @@
     <data>/histograms/       histograms of the head
     <data>/blocks/           immutable blocks
     <data>/tiers/            downsampling tiers: blocks of windows
+    <data>/uploads/          blocks that are being uploaded
     <data>/damaged/          what was found damaged and is left out, with a note about each
 """
 
@@ -63,6 +64,8 @@ from tsdb.storage.upkeep.reserve import Reserve
 from tsdb.storage.upkeep.retention import Retention
 from tsdb.storage.upkeep.snapshots import Snapshots
 from tsdb.storage.upkeep.statistics import UpkeepStatistics
+from tsdb.storage.uploads import Uploads, UploadStatistics
+from tsdb.storage.uploads.acceptance import keeps
 from tsdb.wal import Wal, WalOptions
 from tsdb.wal.files import FileSystem, LocalFileSystem, Lock
 
@@ -116,12 +119,15 @@ class Storage:
             self.set_retention(Retention(options.retention_ms, options.retention_bytes, options.retention_percentage,
                                          options.retention_rules))
             self._downsampling = TierUpkeep(fs, self._tiers, self._blocks, self._head, self._deletes,
-                                            self._maintenance.pause)
+                                            self._maintenance.pause, self._maintenance.block_is_damaged)
             self._maintenance.tiers = self._expiry.tiers = self._deletes.tiers = self._downsampling
             self._downsampling.follow(options.tiers)
             self._cleaning = self._maintenance.cleaning = Cleaning(
                 fs, self._blocks, reserve, self._maintenance.pause, self._maintenance.block_is_damaged,
                 self._expiry.more_goes)
+            self._uploads = Uploads(fs, path, self._blocks, self._maintenance.do,
+                                    lambda maxt: keeps(maxt, self._expiry, self._tiers.tiers))
+            self._maintenance.others.append(self._uploads.tidy)
             self._appender.start()
             self._maintenance.start(self._appender)
             for block, problem in self._blocks.damaged():
@@ -241,6 +247,13 @@ class Storage:
         if self._maintenance is None:
             raise ReadOnly(f"{self.path} was opened read-only")
         return self._maintenance.do(lambda: self._snapshots.take(skip_head=skip_head)).result()
+
+    @property
+    def uploads(self) -> Uploads:
+        """Takes blocks from elsewhere. Raises ReadOnly."""
+        if self._maintenance is None:
+            raise ReadOnly(f"{self.path} was opened read-only")
+        return self._uploads
 
     def oldest(self) -> int | None:
         """The lower bound of times in order now, ms; None: any."""
@@ -370,6 +383,7 @@ class Storage:
             mended=len(self._damage.mended),
             tiers=[] if self._read_only else self._downsampling.statistics(),
             limits=self._limit_states(),
+            uploads=UploadStatistics() if self._read_only else self._uploads.statistics(),
             exemplars=head.exemplars.statistics(),
         )
 
@@ -408,6 +422,8 @@ class Storage:
             self._closed = True
         try:
             if self._maintenance is not None and self._appender is not None:
+                self._maintenance.end()
+                self._uploads.close()
                 self._maintenance.close()
                 self._appender.close()
                 with self._head.lock:

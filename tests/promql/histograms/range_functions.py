@@ -42,7 +42,7 @@ def evaluate(name: str, samples: list[Sample], start: int, stop: int) -> Result:
     if name in ("irate", "idelta"):
         made, said = _newest_change(name, values)
         return made if made is None or name == "idelta" else scaled(made, 1 / sampled), said
-    made, said = _change(values) if name != "delta" else _difference(values)
+    made, said = change(values) if name != "delta" else _difference(values)
     if made is None:
         return None, said
     average = sampled / (len(values) - 1)
@@ -53,7 +53,7 @@ def evaluate(name: str, samples: list[Sample], start: int, stop: int) -> Result:
     return scaled(made, (sampled + before + behind) / sampled / ((stop - start) / 1000 if name == "rate" else 1)), said
 
 
-def _change(values: list[FloatHistogram]) -> tuple[FloatHistogram | None, set[str]]:
+def change(values: list[FloatHistogram]) -> tuple[FloatHistogram | None, set[str]]:
     first, last = values[0], values[-1]
     said = {NOT_COUNTER} if ResetHint.GAUGE in (first.hint, last.hint) else set()
     if was_reset(values[1], first):

@@ -18,6 +18,8 @@ from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.tiers import Field, TierRead, quantile_field
 from tsdb.model.tiles import Selection
 from tsdb.storage import Storage, StorageOptions
+from tsdb.storage.tiers.coverage import span_of
+from tsdb.storage.tiers.fields import FIELD_LABEL
 from tsdb.storage.tiers.rule import TierRule
 from tsdb.storage.upkeep.retention import Retention
 
@@ -26,6 +28,7 @@ START = 1_600_000_000_000 // (4 * DAY) * 4 * DAY
 BEFORE = START - DAY
 """A sample at START would be in a window of the day before."""
 SERIES = [{"__name__": "m", "n": str(n)} for n in range(5)] + [{"__name__": "m", "n": "0", "z": "x"}]
+NAMED_AS_FIELDS = [{"__name__": "count", "last": "m"}, {"__name__": "m", "sum": "first_ts", "stale": "stale"}]
 RULE = TierRule(HOUR, 400 * DAY)
 OPTIONS = StorageOptions(wal_sync="commit", late_window_ms=5 * DAY, tiers=(RULE,))
 
@@ -127,7 +130,7 @@ def test_samples_go_once_every_tier_has_them() -> None:
         fs = SimulatedFileSystem()
         daily = TierRule(DAY, 800 * DAY)
         storage = open_storage(fs, StorageOptions(wal_sync="commit", tiers=(RULE, daily)))
-        fill(storage, 6.5)
+        fill(storage, 6.5, series=[*SERIES, *NAMED_AS_FIELDS])
         fill(storage, 0.5, START + 30 * DAY, SERIES[:2])
         storage.set_retention(Retention(10 * DAY))
         everything = read(storage)
@@ -145,7 +148,8 @@ def test_samples_go_once_every_tier_has_them() -> None:
         assert names == ["0", "1", "2", "3", "4"], "series that only tiers have"
         series = storage.series([[n_is("0")]], START, START + 40 * DAY, RequestContext())
         assert [series.labels(row) for row in range(len(series))] == [SERIES[0], SERIES[5]]
-        assert storage.label_names([], START, START + DAY, RequestContext()) == ["__name__", "n", "z"]
+        names = storage.label_names([], START, START + DAY, RequestContext())
+        assert names == ["__name__", "last", "n", "stale", "sum", "z"]
         storage = open_storage(fs.power_cut(), StorageOptions(wal_sync="commit"))
         assert storage.tiers() == found, "without rules they are still read"
         storage.delete_series([[n_is("2")]], START, START + DAY)
@@ -174,6 +178,25 @@ def test_quantiles_of_some_series() -> None:
                          for labels, own in expected(samples, 6 * HOUR, START + 7 * DAY, fields).items()}
         assert [tier.matchers for tier in storage.tiers().tiers] == [(), (n_is("0"),)]
         assert read_tier(storage, HOUR, [quantile_field(0.5)]) == {}, "that tier has none"
+
+
+def test_a_block_that_lacks_series_is_read_once_the_samples_are_gone() -> None:
+    with stepped(6):
+        storage = open_storage(SimulatedFileSystem(), OPTIONS)
+        clash = {"__name__": "m", FIELD_LABEL: "count"}
+        for day, series in enumerate([SERIES, [*SERIES, clash], SERIES, SERIES, SERIES, SERIES]):
+            fill(storage, 1, START + day * DAY, series)
+            step(storage)
+        lacking = [span_of(block) for block in storage._tiers.tiers[0].blocks.every
+                   if block.meta.tier and block.meta.tier.left_out]
+        assert lacking == [(START + DAY, START + 2 * DAY)]
+        assert storage.tiers().tiers[0].spans == ((BEFORE, START + DAY), (START + 2 * DAY, START + 5 * DAY))
+        fill(storage, 0.2, START + 9 * DAY)
+        storage.set_retention(Retention(3 * DAY))
+        step(storage)
+        step(storage)
+        assert storage.tiers().raw_from > START + 4 * DAY
+        assert storage.tiers().tiers[0].spans[0][0] == BEFORE
 
 
 def test_old_samples_come_when_theirs_are_gone() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.storage.batches import make_batch
+from tsdb.kernels.window_kernels import windows
 from tsdb.model.batch import STALE_NAN
 from tsdb.model.matchers import Matcher, MatchType
 from tsdb.model.tiers import Field
@@ -20,7 +21,6 @@ from tsdb.storage import Storage
 from tsdb.storage.block import Block, block_paths
 from tsdb.storage.tiers.building import build_tier_block
 from tsdb.storage.tiers.fields import DENSE, FIELD_LABEL, FIELDS, SPARSE
-from tsdb.storage.tiers.window_kernels import windows
 from tsdb.wal.files import LocalFileSystem
 
 HOUR, MINUTE = 3_600_000, 60_000

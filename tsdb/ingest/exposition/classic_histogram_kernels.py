@@ -169,7 +169,7 @@ def read_rest(body: NDArray[np.uint8], at: int, size: int, format_: int, exempla
     own = shown = False
     if format_ == OPENMETRICS:
         if at < size and body[at] == 0x20:
-            at, time, own, shown, odds = read_openmetrics_rest(body, at, size, odd, odds, exemplars, example)
+            at, time, own, shown, odds = read_openmetrics_rest(body, at, size, odd, odds, exemplars, example, False)
     else:
         at = skip_blanks(body, at, size)
         if at < size and body[at] != 0x0A:

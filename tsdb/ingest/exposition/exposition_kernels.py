@@ -73,7 +73,9 @@ SCRAPED, KEPT, ADDED, REPEATED, EXPLICIT, AGAIN = range(10, 16)
 with a time of their own; series that the last scrape had too and whose disappearance would be marked."""
 LIVE, NOW, LAST, TIME, OWN_TIMES, WRONG, START, STATE = range(16, 24)
 """Entries seen. Given: number of this scrape and of the last that succeeded, its time (ms), whether lines' own times
-count. Where labels that do not end begin; since when the samples of PROTOBUF count that follow."""
+count (EXACT: to the millisecond, where Prometheus cuts off floats of seconds). Where labels that do not end begin;
+since when the samples of PROTOBUF count that follow."""
+EXACT = 2
 
 DONE, MORE_ROOM, MORE_ENTRIES = range(3)
 """Results: the end; an array for output, or the cache, is full. Negative ones are errors in the line at state[AT],
@@ -131,6 +133,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
     live = state[LIVE]
     default_time = state[TIME]
     own_times = state[OWN_TIMES] != 0
+    exact_times = state[OWN_TIMES] == EXACT
     start = state[START]
     room = values.size
     result = np.int64(DONE)
@@ -270,7 +273,7 @@ def read_lines(body: NDArray[np.uint8], format_: int, secret: NDArray[np.uint64]
             if format_ == OPENMETRICS:
                 if at < size and body[at] == 0x20:
                     at, time, own, shown, odd_value = read_openmetrics_rest(
-                        body, at, size, odd, odd_value, exemplars, examples
+                        body, at, size, odd, odd_value, exemplars, examples, exact_times
                     )
                     exemplar = 1 if shown else 0
                 if at >= size:

@@ -143,6 +143,32 @@ def read_time(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
 
 
 @device
+def read_exact_time(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """The same, but cut off where the decimals are, not where a float is below them."""
+    begin = at
+    negative = at < end and data[at] == 0x2D
+    at += 1 if negative else 0
+    digits = at
+    ms = np.int64(0)
+    while at < end and at - digits < 15 and 0x30 <= data[at] <= 0x39:
+        ms = 10 * ms + np.int64(data[at] - np.uint8(0x30))
+        at += 1
+    plain = at > digits
+    point = at
+    if at < end and data[at] == 0x2E:
+        at += 1
+        while at < end and 0x30 <= data[at] <= 0x39:
+            if at - point <= 3:
+                ms = 10 * ms + np.int64(data[at] - np.uint8(0x30))
+            at += 1
+    if not plain or at != end:
+        return read_time(data, begin, end)
+    for _ in range(3 - min(max(at - point - 1, 0), 3)):
+        ms *= 10
+    return -ms if negative else ms, np.int64(FLOAT_DONE)
+
+
+@device
 def look_at_line(body: NDArray[np.uint8], at: int, size: int, format_: int) -> tuple[int, int, int, bool]:
     """(SERIES_LINE, METADATA_LINE, BETWEEN, EOF or an error; where its text, without value, begins and ends; whether a
     brace ends it) of the line of TEXT or OPENMETRICS that `at` is the beginning of. Of BETWEEN the end is that of the
@@ -197,15 +223,15 @@ def begins_exemplar(body: NDArray[np.uint8], at: int, size: int) -> bool:
 
 @device
 def read_openmetrics_rest(body: NDArray[np.uint8], at: int, size: int, odd: NDArray[np.int64], odds: int,
-                          exemplars: NDArray[np.int64], example: int) -> tuple[int, int, bool, bool, int]:
+                          exemplars: NDArray[np.int64], example: int, exact: bool) -> tuple[int, int, bool, bool, int]:
     """What follows a value: (position behind or an error; ms; whether there is a time; an exemplar, then in row
     `example`; rows of `odd` in use). BAD_LABELS: the exemplar's begin at exemplars[example, LABELS_AT]. There is room
-    for ODD_OF_LINE and for the exemplar."""
+    for ODD_OF_LINE and for the exemplar. `exact`: times are as decimals say."""
     time = np.int64(0)
     own = False
     if at + 1 < size and body[at] == 0x20 and not begins_exemplar(body, at, size):
         end = skip_token(body, at + 1, size, np.int64(OPENMETRICS))
-        time, verdict = read_time(body, at + 1, end)
+        time, verdict = read_exact_time(body, at + 1, end) if exact else read_time(body, at + 1, end)
         if verdict == FLOAT_WRONG:
             return np.int64(BAD_TIMESTAMP), time, own, False, odds
         if verdict == FLOAT_SLOW:

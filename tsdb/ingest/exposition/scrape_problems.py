@@ -117,11 +117,12 @@ def raise_first(body: bytes, format_: Format, problems: Sequence[Problem], added
     first = min(problems, key=lambda problem: problem.at)
     line = body.count(b"\n", 0, first.at) + 1
     where = "" if format_ is Format.PROTOBUF else f"line {line}: "
-    raise ScrapeRefused(f"{where}{first.reason}{_excerpt(body, format_, first.at)}", scraped=first.scraped,
+    raise ScrapeRefused(f"{where}{first.reason}{excerpt(body, format_, first.at)}", scraped=first.scraped,
                         kept=first.kept, added=added)
 
 
-def _excerpt(body: bytes, format_: Format, at: int) -> str:
+def excerpt(body: bytes, format_: Format, at: int) -> str:
+    """The line at `at`, for the end of a message; empty at the end of the body."""
     if at >= len(body):
         return ""
     if format_ is Format.PROTOBUF:

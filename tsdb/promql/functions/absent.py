@@ -60,12 +60,17 @@ def _matchers(argument: ast.Expr) -> Sequence[Matcher]:
     return (argument.written or argument.matchers) if isinstance(argument, ast.VectorSelector) else ()
 
 
+def absent_of(call: Call, child: Operator) -> Operator:
+    """1 where `child` has nothing, with labels as the call's argument says."""
+    return Absent(call.env, child, _matchers(call.node.args[0]))
+
+
 def _absent(call: Call) -> Operator:
-    return Absent(call.env, call.operators[0], _matchers(call.node.args[0]))
+    return absent_of(call, call.operators[0])
 
 
 def _absent_over_time(call: Call) -> Operator:
-    return Absent(call.env, presence(call), _matchers(call.node.args[0]))
+    return absent_of(call, presence(call))
 
 
 FUNCTIONS: Final = (

@@ -54,7 +54,7 @@ def rated(call: RangeCall, tile: Tile) -> Evaluated:
     """rate, increase, delta; irate and idelta: of windows, or of their two newest samples, that are of one kind."""
     window, kinds = call.window, kinds_of(call, tile)
     newest = kinds & _NEWEST_TWO
-    of_floats, mixed = (newest == 0, (newest != 0) & (newest != _NEWEST_TWO)) if call.op >= IRATE else _apart(kinds)
+    of_floats, mixed = (newest == 0, (newest != 0) & (newest != _NEWEST_TWO)) if call.op >= IRATE else apart(kinds)
 
     def fill(decoding: Decoding, values: NDArray[np.float64], present: NDArray[np.bool_],
              notes: NDArray[np.int64]) -> int:
@@ -77,7 +77,7 @@ def summed(call: RangeCall, tile: Tile) -> Evaluated:
             window.width, kinds, call.of_subquery, decoding.limit, decoding.facts, decoding.slots, decoding.tags,
             decoding.scratch, values, present, notes, decoding.made, decoding.state)
 
-    return _of_one_kind(call, tile, kinds, *_apart(kinds), fill)
+    return _of_one_kind(call, tile, kinds, *apart(kinds), fill)
 
 
 def compared(call: RangeCall, tile: Tile) -> Evaluated:
@@ -103,7 +103,7 @@ def extended(smoothed: bool) -> OfHistogramTile:
                 decoding.facts, decoding.slots, decoding.tags, decoding.scratch, values, present, notes, decoding.made,
                 decoding.state)
 
-        return _of_one_kind(call, tile, kinds, *_apart(kinds), fill)
+        return _of_one_kind(call, tile, kinds, *apart(kinds), fill)
 
     return evaluate
 
@@ -119,7 +119,7 @@ def _compared(call: RangeCall, tile: Tile, op: int) -> Evaluated:
     return Evaluated(Cells(tile.first_row, values, present), int(present.sum()))
 
 
-def _apart(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def apart(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Windows without histograms, and those with samples of both kinds."""
     return kinds & HISTOGRAMS == 0, kinds & _BOTH == _BOTH
 
@@ -128,7 +128,12 @@ def _of_one_kind(call: RangeCall, tile: Tile, kinds: NDArray[np.uint8], of_float
                  mixed: NDArray[np.bool_], fill: Fill) -> Evaluated:
     """Floats in the cells (bool[rows, steps]) of which that may come, histograms in others, and nothing in `mixed`
     ones."""
-    made = call.evaluate(without_histograms(tile))
+    return with_histograms(call, call.evaluate(without_histograms(tile)), tile, kinds, of_floats, mixed, fill)
+
+
+def with_histograms(call: RangeCall, made: Evaluated, tile: Tile, kinds: NDArray[np.uint8],
+                    of_floats: NDArray[np.bool_], mixed: NDArray[np.bool_], fill: Fill) -> Evaluated:
+    """What is made of the floats alone, as above."""
     values, present = made.cells.values, made.cells.present
     present &= of_floats
     samples = int(np.count_nonzero(present))

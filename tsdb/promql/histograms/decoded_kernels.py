@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.histograms.row import HINT
-from tsdb.histograms.row_kernels import GAUGE, load
+from tsdb.histograms.row_kernels import GAUGE, load, room, store
 from tsdb.histograms.sum_kernels import UNKNOWN, detect_reset
-from tsdb.kernels.intrinsics import float_bits
+from tsdb.kernels.intrinsics import bits_float, float_bits
 from tsdb.kernels.registry import device
-from tsdb.model.native_histograms import HINT_SHIFT, OFFSET_MASK
+from tsdb.model.native_histograms import BOX, HINT_SHIFT, OFFSET_MASK
 from tsdb.promql.histograms.range_kernels import HISTOGRAMS, kind
 
 PLACE, SCHEMA_OF, HINT_OF, WAS_RESET = range(4)
@@ -100,3 +100,16 @@ def was_reset(k: int, ts: NDArray[np.int64], values: NDArray[np.float64], starts
     known = 1 if detect_reset(slots[now], slots[before], work) else 0
     facts[WAS_RESET, k] = known
     return known
+
+
+@device
+def put_out(h: NDArray[np.float64], row: int, step: int, made: NDArray[np.uint8], state: NDArray[np.int64],
+            out: NDArray[np.float64], present: NDArray[np.bool_]) -> bool:
+    """Writes a row behind the results in `made`, and a cell that leads there. False: there is no room for it."""
+    at = state[USED]
+    if at + room(h) > made.size:
+        return False
+    state[USED] = store(h, made, at)
+    out[row, step] = bits_float(np.uint64(BOX) | np.uint64(at))
+    present[row, step] = True
+    return True

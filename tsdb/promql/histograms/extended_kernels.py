@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.histograms.row import HINT
-from tsdb.histograms.row_kernels import GAUGE, copy, divide, room, scale, store
+from tsdb.histograms.row_kernels import GAUGE, copy, divide, scale
 from tsdb.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, UNKNOWN, add, detect_reset, subtract
-from tsdb.kernels.intrinsics import bits_float
 from tsdb.kernels.registry import device, kernel
-from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA
+from tsdb.model.native_histograms import CUSTOM_SCHEMA
 from tsdb.promql.histograms.decoded_kernels import (
     DONE,
     HINT_OF,
@@ -27,8 +26,8 @@ from tsdb.promql.histograms.decoded_kernels import (
     STEP,
     TIRED,
     TOO_SMALL,
-    USED,
     decoded,
+    put_out,
     survey,
     was_reset,
 )
@@ -216,13 +215,8 @@ def extended_histograms(
                     divide(scratch[0], width / 1000.0)
             if status == TOO_SMALL:
                 return ROWS_TOO_SMALL
-            if status == MADE:
-                at = state[USED]
-                if at + room(scratch[0]) > made.size:
-                    return OUTPUT_FULL
-                state[USED] = store(scratch[0], made, at)
-                out[row, j] = bits_float(np.uint64(BOX) | np.uint64(at))
-                present[row, j] = True
+            if status == MADE and not put_out(scratch[0], row, j, made, state, out, present):
+                return OUTPUT_FULL
             notes[row] |= bits
         state[STEP] = 0
     return DONE

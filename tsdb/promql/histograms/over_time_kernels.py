@@ -9,11 +9,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdb.histograms.row_kernels import copy, divide, equal, is_overflowing, room, scale, settle, store
+from tsdb.histograms.row_kernels import copy, divide, equal, is_overflowing, scale, settle
 from tsdb.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, NOT_RESET, RECONCILED, RESET, add
-from tsdb.kernels.intrinsics import bits_float
 from tsdb.kernels.registry import device, kernel
-from tsdb.model.native_histograms import BOX
 from tsdb.promql.histograms.decoded_kernels import (
     DONE,
     HINT_OF,
@@ -26,8 +24,8 @@ from tsdb.promql.histograms.decoded_kernels import (
     STEP,
     TIRED,
     TOO_SMALL,
-    USED,
     decoded,
+    put_out,
     starts_anew,
     survey,
     was_reset,
@@ -129,13 +127,8 @@ def histogram_sums(
             status, bits = total(op == AVG, lo, hi, values, payload, facts, slots, tags, scratch)
             if status == TOO_SMALL:
                 return ROWS_TOO_SMALL
-            if status == MADE:
-                at = state[USED]
-                if at + room(scratch[0]) > made.size:
-                    return OUTPUT_FULL
-                state[USED] = store(scratch[0], made, at)
-                out[row, j] = bits_float(np.uint64(BOX) | np.uint64(at))
-                present[row, j] = True
+            if status == MADE and not put_out(scratch[0], row, j, made, state, out, present):
+                return OUTPUT_FULL
             notes[row] |= bits
         state[STEP] = 0
     return DONE

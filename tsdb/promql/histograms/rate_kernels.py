@@ -20,11 +20,10 @@ from tsdb.histograms.row import (
     ZERO_LOST,
     ZERO_THRESHOLD,
 )
-from tsdb.histograms.row_kernels import GAUGE, copy, divide, reduce_resolution, room, scale, store
+from tsdb.histograms.row_kernels import GAUGE, copy, divide, reduce_resolution, scale
 from tsdb.histograms.sum_kernels import INCOMPATIBLE, NO_ROOM, RECONCILED, add, detect_reset, subtract
-from tsdb.kernels.intrinsics import bits_float
 from tsdb.kernels.registry import device, kernel
-from tsdb.model.native_histograms import BOX, CUSTOM_SCHEMA
+from tsdb.model.native_histograms import CUSTOM_SCHEMA
 from tsdb.promql.histograms.decoded_kernels import (
     DONE,
     HINT_OF,
@@ -38,9 +37,9 @@ from tsdb.promql.histograms.decoded_kernels import (
     STEP,
     TIRED,
     TOO_SMALL,
-    USED,
     decoded,
     histogram_at,
+    put_out,
     survey,
     was_reset,
 )
@@ -309,12 +308,8 @@ def histogram_rates(
                     observations = count_value(payload, histogram_at(values[oldest]), COUNT_AT)
                     scale(h, extrapolation(op, ts[oldest], ts[facts[PLACE, hi - 1]], hi - lo, stop, width, observations,
                                            h[COUNT], since))
-                at = state[USED]
-                if at + room(h) > made.size:
+                if not put_out(h, row, j, made, state, out, present):
                     return OUTPUT_FULL
-                state[USED] = store(h, made, at)
-                out[row, j] = bits_float(np.uint64(BOX) | np.uint64(at))
-                present[row, j] = True
             notes[row] |= bits
         state[STEP] = 0
     return DONE

@@ -148,6 +148,14 @@ def extend(ts: NDArray[np.int64], begin: int, first: int, step: int, width: int,
         sampled[j] = high - low
         divisors[j] = np.int64(newest[j] - oldest[j])
         stop += step
+    return widen(unit, divisor, windows)
+
+
+@device
+def widen(unit: float, divisor: float, windows: NDArray[np.float64]) -> int:
+    """Of each window, from how far its oldest and newest sample are from its borders and from each other (ms), and how
+    many intervals are between them: the same in `unit` ms, as far as to extend, and what to divide by."""
+    ahead, behind, sampled, divisors = windows[AHEAD], windows[BEHIND], windows[SAMPLED], windows[DIVISOR]
     close = 0
     for j in range(ahead.size):
         to_start, to_end, between = ahead[j] / unit, behind[j] / unit, sampled[j] / unit

@@ -240,11 +240,11 @@ class Matrix:
         """u8[bytes]: the histograms to which boxed values lead; None: there are none."""
         return self._histograms.payload()
 
-    def fill(self, tile: Cells, target: NDArray[np.int64] | None = None) -> None:
-        """Puts a tile where it belongs, or into the rows `target`."""
+    def fill(self, tile: Cells, target: NDArray[np.int64] | None = None, steps: slice = slice(None)) -> None:
+        """Puts a tile where it belongs, or into the rows `target`; at some of the steps."""
         rows = slice(tile.first_row, tile.first_row + len(tile.values)) if target is None else target
-        self.values[rows] = self._histograms.keep(tile.values, tile.present, tile.payload)
-        self.present[rows] = tile.present
+        self.values[rows, steps] = self._histograms.keep(tile.values, tile.present, tile.payload)
+        self.present[rows, steps] = tile.present
 
     def merge(self, tile: Cells, target: NDArray[np.int64]) -> int:
         """Puts the tile's rows into the rows `target`; the first step where two cells met there, or -1."""

@@ -35,7 +35,7 @@ def count_cells(env: Environment, present: NDArray[np.bool_]) -> None:
     """Counts the samples that a selector gives: those of present bool[rows, steps]. As in Prometheus, those within a
     subquery are not counted, but what it gives is."""
     if env.context.statistics.by_step is not None and not env.subquery:
-        env.context.count_samples(present.sum(axis=0))
+        env.context.count_samples(present.sum(axis=0), env.counted)
 
 
 def count_windows(env: Environment, tile: Tile, window: Window) -> None:
@@ -46,10 +46,10 @@ def count_windows(env: Environment, tile: Tile, window: Window) -> None:
     width, steps = window.before + window.width + window.after, env.steps.count
     if window.step <= 0:
         inside = np.count_nonzero((ts > -width) & (ts <= 0))
-        env.context.count_samples(np.full(steps, inside))
+        env.context.count_samples(np.full(steps, inside), env.counted)
         return
     first = np.maximum(-(-ts // window.step), 0)
     past = np.minimum((ts + width - 1) // window.step, steps - 1) + 1
     seen = first < past
     change = np.bincount(first[seen], minlength=steps + 1) - np.bincount(past[seen], minlength=steps + 1)
-    env.context.count_samples(change.cumsum()[:steps])
+    env.context.count_samples(change.cumsum()[:steps], env.counted)

@@ -22,6 +22,7 @@ from tsdb.promql.operators.cells import VectorOperator
 from tsdb.promql.operators.groups import drop_metric_name
 from tsdb.promql.operators.sample_counts import Window as Window
 from tsdb.promql.operators.sample_counts import count_cells, count_windows
+from tsdb.promql.operators.tier_fields import TierWindows
 from tsdb.promql.operators.vector import Cells, Environment
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class RangeVector:
     source: TileSource
     window: Window
     smoothed: bool = False
+    windows: TierWindows | None = None
+    """Tiles have windows of a downsampling tier. None: samples."""
 
 
 class StoredTiles:
@@ -108,7 +111,8 @@ class StoredTiles:
         """`measure`: is told what is read, if somebody wants to know."""
         self._selected, self._env, self._budget, self._use, self._measure = selected, env, budget, use, measure
         if measure is not None:
-            measure.series, measure.sources = len(selected.series), selected.sources
+            measure.series = max(measure.series or 0, len(selected.series))
+            measure.sources = [*(measure.sources or ()), *selected.sources]
 
     def series(self) -> SeriesSet:
         return self._selected.series
@@ -121,7 +125,8 @@ class StoredTiles:
             tile = self._selected.tile(index)
             if self._measure is not None:
                 self._budget.note(self._measure, tile, time.perf_counter() - began)
-            with context.reserved(SAMPLE_BYTES * tile.ts.size):
+            fields = 0 if tile.fields is None else len(tile.fields)
+            with context.reserved((SAMPLE_BYTES + 8 * fields) * tile.ts.size):
                 self._budget.read(1, tile.ts.size)
                 self._use.check(tile)
                 if self._use.finds_resets:

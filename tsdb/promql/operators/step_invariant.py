@@ -35,7 +35,7 @@ class StepInvariant(VectorOperator):
 def sample_times(operator: Operator) -> Operator | None:
     """An operator with the times of the samples that a selector gives, instead of their values; None: it is none, or
     gives times already."""
-    return of_selector(operator, InstantSelector.timestamps)
+    return of_selector(operator, lambda selector: selector.timestamps())
 
 
 def of_selector(operator: Operator, change: Callable[[InstantSelector], Operator]) -> Operator | None:

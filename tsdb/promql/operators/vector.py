@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -108,6 +109,8 @@ class Environment:
     """Whether this is within a subquery."""
     start_timestamps: bool = False
     """Whether functions use since when samples have been counting (Prometheus' feature use-start-timestamps)."""
+    counted: slice = field(default_factory=partial(slice, None))
+    """Which of the query's steps these are, or stand for."""
 
     def map_tiles(self, count: int, function: Callable[[int], T]) -> Iterator[T]:
         """function(0), … function(count - 1) in this order, computed by `context.threads` threads, a few ahead of the

@@ -11,6 +11,7 @@ from tsdb.promql.ast import Expr
 from tsdb.promql.syntax.printer import to_promql
 
 COMPUTED_ONCE = "the same as a part before: computed once"
+DIVIDED = "parts of the steps that read from different sources, side by side"
 ONE_STEP = "the same at every step: computed at one"
 
 
@@ -36,8 +37,11 @@ class Node:
     """Until its result was there, with all that is below it. A range selector has no result of its own."""
     decoding: float = 0.0
     """Seconds that decoding took, added up over threads."""
+    resolution_ms: int = 0
+    """Of the downsampling tier that a selector reads; 0: samples."""
     sources: Sequence[str] | None = None
-    """Where a selector's samples lie: ``head``, ``late``, ids of blocks. None: it reads none itself."""
+    """Where a selector's samples lie: ``head``, ``late``, ids of blocks; or windows: ``tier 1h`` and ids of its blocks.
+    None: it reads none itself."""
     changes: list[str] = field(default_factory=list)
     """What rules of the optimiser made of it."""
     children: list[Node] = field(default_factory=list)
@@ -49,7 +53,8 @@ class Node:
         if self.series is not None:
             found["series"] = self.series
         if self.sources is not None:
-            found |= {"samples": self.samples, "bytes": self.bytes, "tier": "raw", "sources": list(self.sources),
+            tier = format_duration(self.resolution_ms) if self.resolution_ms else "raw"
+            found |= {"samples": self.samples, "bytes": self.bytes, "tier": tier, "sources": list(self.sources),
                       "decode_seconds": round(self.decoding, 6)}
         if self.cells is not None:
             found["points"] = self.cells
@@ -101,8 +106,9 @@ class Explanation:
         self.root: Node | None = None
         self._open: list[Node] = []
 
-    def enter(self, expr: Expr, steps: int) -> Node:
-        node = new_node(expr, steps)
+    def enter(self, expr: Expr, steps: int, what: str = "") -> Node:
+        """`what`: is done with it, if not what it says."""
+        node = Node(what, expr.span, steps) if what else new_node(expr, steps)
         if self._open:
             self._open[-1].children.append(node)
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from tsdb.model.errors import ExecutionError
+from tsdb.model.tiers import Tiers
 from tsdb.model.tiles import Selection
 from tsdb.promql import ast
 from tsdb.promql.ast import AtKind, Expr
@@ -17,7 +19,11 @@ from tsdb.promql.optimiser.common_subexpressions import CommonSubexpressions
 from tsdb.promql.optimiser.step_invariant import StepInvariance
 from tsdb.promql.plan.histogram_uses import histogram_uses
 from tsdb.promql.plan.preparation import prepared
+from tsdb.promql.plan.sources import Sources
 from tsdb.promql.plan.start_time_uses import selectors_with_starts
+from tsdb.promql.plan.tiers import Source
+
+NO_TIERS = Tiers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +34,25 @@ class PlanOptions:
     delayed_name_removal: bool = False
     start_timestamps: bool = False
     """Whether functions use since when samples have been counting."""
+    max_source_resolution_ms: int | None = None
+    """See `Engine.query`."""
+    samples_at: Collection[ast.Span] = ()
+    """Selectors of ranges for which windows of tiers have turned out not to do."""
 
 
 class Plan:
-    """The plan of one query at `steps` (step 0: an instant query). Raises ExecutionError."""
+    """The plan of one query at `steps` (step 0: an instant query) over samples and `tiers`. Raises ExecutionError."""
 
-    def __init__(self, expr: Expr, steps: Steps, options: PlanOptions) -> None:
+    def __init__(self, expr: Expr, steps: Steps, options: PlanOptions, tiers: Tiers = NO_TIERS) -> None:
         self.expr, self.steps, self.options = prepared(expr, steps), steps, options
         self._invariance = StepInvariance()
         self._selections: dict[Selection, int] = {}
         self._histogram_uses = histogram_uses(self.expr)
         self._with_starts = selectors_with_starts(self.expr) if options.start_timestamps else frozenset()
         self.common = CommonSubexpressions(self._histogram_uses)
-        self._collect(self.expr, steps)
+        self._sources = Sources(self, self.expr, tiers, options.max_source_resolution_ms, options.start_timestamps,
+                                options.samples_at)
+        self._collect_in(self.expr, steps)
 
     @property
     def selections(self) -> list[Selection]:
@@ -76,12 +88,23 @@ class Plan:
             raise ExecutionError("duration must be greater than 0")
         return inner_steps(self.range_window(node, steps), step, steps.count)
 
-    def selection(self, node: ast.VectorSelector, window: Window, steps: Steps) -> Selection:
-        return Selection(node.matchers, window.mint(), window.maxt(steps.count), id(node) in self._with_starts,
-                         steps.count)
+    def segments(self, expr: Expr, steps: Steps) -> Sequence[Steps]:
+        """The steps in parts, at each of which every selector of `expr` reads from one source. The whole query is
+        divided so, and so is each subquery for itself."""
+        return self._sources.segments(expr, steps)
 
-    def index(self, selection: Selection) -> int:
-        return self._selections[selection]
+    def source(self, node: ast.VectorSelector, window: Window, steps: Steps) -> Source:
+        """What a selector reads at such steps."""
+        return self._sources.of(node, window, steps)
+
+    def selected(self, node: ast.VectorSelector, source: Source, steps: Steps) -> list[int]:
+        """The numbers of a source's selections among all."""
+        return [self._selections[selection] for selection in self._needed(node, source, steps)]
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Of the tiers that are read, ms, the finest first; 0: samples."""
+        return tuple(sorted({0 if each.tier is None else each.tier.resolution_ms for each in self._selections}))
 
     def histogram_use(self, node: ast.VectorSelector) -> HistogramUse:
         return self._histogram_uses[id(node)]
@@ -93,21 +116,29 @@ class Plan:
         pinned = {AtKind.START: self.steps.start, AtKind.END: self.steps.end}.get(at.kind, at.timestamp)
         return Window(pinned - shift, 0, width)
 
+    def _collect_in(self, expr: Expr, steps: Steps) -> None:
+        for segment in self.segments(expr, steps):
+            self._collect(expr, segment)
+
     def _collect(self, expr: Expr, steps: Steps) -> None:
         steps = self.scope(expr, steps)
         if not self.common.first(expr, steps):
             return
         if isinstance(expr, ast.VectorSelector):
-            self._add(self.selection(expr, self.instant_window(expr, steps), steps))
+            self._add(expr, self.instant_window(expr, steps), steps)
         elif isinstance(expr, ast.MatrixSelector):
-            self._add(self.selection(expr.vector, self.range_window(expr, steps), steps))
+            self._add(expr.vector, self.range_window(expr, steps), steps)
         elif isinstance(expr, ast.Subquery):
             inner = self.subquery_steps(expr, steps)
             if inner.count > 0:
-                self._collect(expr.expr, inner)
+                self._collect_in(expr.expr, inner)
         else:
             for child in ast.children(expr):
                 self._collect(child, steps)
 
-    def _add(self, selection: Selection) -> None:
-        self._selections.setdefault(selection, len(self._selections))
+    def _add(self, node: ast.VectorSelector, window: Window, steps: Steps) -> None:
+        for selection in self._needed(node, self.source(node, window, steps), steps):
+            self._selections.setdefault(selection, len(self._selections))
+
+    def _needed(self, node: ast.VectorSelector, source: Source, steps: Steps) -> list[Selection]:
+        return source.selections(node.matchers, steps.count, id(node) in self._with_starts)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tsdb.histograms.payload_kernels import NEGATIVE, POSITIVE, bucket_bound, count_value, read_buckets
 from tsdb.kernels.intrinsics import bits_float, float_bits, load_u64, store_u64
+from tsdb.kernels.number_kernels import write_text, write_value
 from tsdb.kernels.registry import device
 from tsdb.model.native_histograms import CUSTOM_SCHEMA
-from tsdb.server.api.json_number_kernels import write_text, write_value
 
 HISTOGRAM_BYTES = 192
 """Most bytes of a histogram with its time, besides its buckets."""

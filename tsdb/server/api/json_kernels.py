@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from tsdb.histograms.payload_kernels import count_buckets
 from tsdb.kernels.intrinsics import load_u64, store_u64
+from tsdb.kernels.number_kernels import write_text, write_time, write_value
 from tsdb.kernels.registry import device, kernel
 from tsdb.server.api.json_histogram_kernels import BUCKET_BYTES, HISTOGRAM_BYTES, write_histogram
-from tsdb.server.api.json_number_kernels import write_text, write_time, write_value
 
 MATRIX, VECTOR, SERIES = range(3)
 """What `encode_rows` writes for a row: ``{"metric":{…},"values":[[t,"v"],…]}``, ``{"metric":{…},"value":[t,"v"]}``,

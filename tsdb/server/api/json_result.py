@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tsdb.histograms.payload_kernels import PARTS
+from tsdb.kernels.number_kernels import format_value
 from tsdb.model.native_histograms import is_boxed, offsets
 from tsdb.model.tiles import SeriesSet
 from tsdb.promql.ast import ValueType
@@ -27,7 +28,6 @@ from tsdb.server.api.json_kernels import (
     VECTOR,
     encode_rows,
 )
-from tsdb.server.api.json_number_kernels import format_value
 from tsdb.server.http.answer import dumps
 
 if TYPE_CHECKING:

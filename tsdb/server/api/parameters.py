@@ -161,6 +161,20 @@ def lookback_delta(request: Request, default: int) -> int:
     return delta if delta > 0 else default
 
 
+def max_source_resolution(request: Request) -> int | None:
+    """Milliseconds; 0: samples alone; None: automatic. Raises BadData."""
+    value = request.value("max_source_resolution")
+    if value in ("", "auto"):
+        return None
+    try:
+        found = int(parse_seconds(value) * 1000)
+    except ValueError as problem:
+        raise invalid("max_source_resolution", str(problem)) from None
+    if found < 0:
+        raise invalid("max_source_resolution", "it must not be negative")
+    return found
+
+
 def limit(request: Request) -> int:
     """How many series or names to answer with; 0: all. Raises BadData."""
     value = request.value("limit")

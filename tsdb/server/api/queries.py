@@ -35,12 +35,14 @@ async def query(services: Services, request: Request) -> Answer:
     moment = parameters.query_time(request, time.time_ns() // 1_000_000)
     lookback = parameters.lookback_delta(request, services.config.query.lookback_delta)
     explain = parameters.boolean(request, "explain", "explain is not a boolean")
+    resolution = parameters.max_source_resolution(request)
     asked = _query(services, request, moment, moment, 0)
 
     def evaluate() -> QueryResult:
-        return services.promql.query(asked.text, moment, asked.context, lookback, explain=explain)
+        return services.promql.query(asked.text, moment, asked.context, lookback, explain=explain,
+                                     max_source_resolution_ms=resolution)
 
-    return await _run(services, request, asked, evaluate, limit, lookback)
+    return await _run(services, request, asked, evaluate, (lookback, resolution, limit))
 
 
 async def query_range(services: Services, request: Request) -> Answer:
@@ -48,13 +50,14 @@ async def query_range(services: Services, request: Request) -> Answer:
     start, end, step = parameters.query_range(request, services.config.query.max_points)
     lookback = parameters.lookback_delta(request, services.config.query.lookback_delta)
     explain = parameters.boolean(request, "explain", "explain is not a boolean")
+    resolution = parameters.max_source_resolution(request)
     asked = _query(services, request, start, end, step)
 
     def evaluate() -> QueryResult:
         return services.promql.query_range(asked.text, start, end, step, asked.context, lookback,
-                                           explain=explain)
+                                           explain=explain, max_source_resolution_ms=resolution)
 
-    return await _run(services, request, asked, evaluate, limit, lookback)
+    return await _run(services, request, asked, evaluate, (lookback, resolution, limit))
 
 
 def new_context(services: Services, request: Request) -> RequestContext:
@@ -124,17 +127,22 @@ async def in_query_thread(services: Services, context: RequestContext, work: Cal
 
 
 def _query(services: Services, request: Request, start: int, end: int, step: int) -> Query:
+    return client_query(request, request.value("query"), start, end, step, new_context(services, request))
+
+
+def client_query(request: Request, text: str, start: int, end: int, step: int, context: RequestContext) -> Query:
+    """A query as the client of a request asks it. Times are ms."""
     http = request.http
     peer = http.transport.get_extra_info("peername") if http.transport is not None else None
     host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
     client = {"clientIP": host, "method": http.method, "path": http.path}
-    return Query(request.value("query"), start, end, step, new_context(services, request),
-                 f"[{host}]:{port}" if ":" in host else f"{host}:{port}", {"httpRequest": client},
-                 source_of(http.headers))
+    return Query(text, start, end, step, context, f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+                 {"httpRequest": client}, source_of(http.headers))
 
 
-async def _run(services: Services, request: Request, asked: Query, evaluate: Callable[[], QueryResult], limit: int,
-               lookback: int) -> Answer:
+async def _run(services: Services, request: Request, asked: Query, evaluate: Callable[[], QueryResult],
+               options: tuple[int, int | None, int]) -> Answer:
+    """`options`: lookback, resolution (ms), and how many series to answer with."""
     running = services.running
     wanted = request.value("stats")
     by_step = bool(wanted) or running.log is not None
@@ -152,7 +160,7 @@ async def _run(services: Services, request: Request, asked: Query, evaluate: Cal
                 raise parameters.invalid("query", str(problem)) from None
             finally:
                 services.metrics.query_samples.inc(statistics.samples_read)
-        more = b',"stats":' + orjson.dumps(shape(asked)) if wanted else b""
+        more = b',"stats":' + orjson.dumps(shape(asked, result.tiers_used)) if wanted else b""
         if result.explanation is not None:
             more += b',"explain":' + orjson.dumps(result.explanation.as_dict())
         return result, more
@@ -160,7 +168,7 @@ async def _run(services: Services, request: Request, asked: Query, evaluate: Cal
     def answer(context: RequestContext) -> Answer:
         asked.context = context
         result, stats = evaluated()
-        parts, cut = encode_result(result, limit, context.reserve)
+        parts, cut = encode_result(result, options[2], context.reserve)
         warnings = [*result.warnings, TRUNCATED] if cut else result.warnings
         return success_parts(chain([b"{"], parts, [stats + b"}"]), warnings, result.infos)
 
@@ -170,7 +178,7 @@ async def _run(services: Services, request: Request, asked: Query, evaluate: Cal
 
     running.arrive(asked)
     try:
-        made = await small_or_in_thread(services, request, asked.context, (asked.text, asked.step, lookback, limit),
+        made = await small_or_in_thread(services, request, asked.context, (asked.text, asked.step, options),
                                         asked.start, asked.end, answer, begun)
     except BaseException as problem:
         if asked.future is None:

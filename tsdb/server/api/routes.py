@@ -6,6 +6,7 @@ from tsdb.server import notifications
 from tsdb.server.api import (
     admin,
     completion,
+    export,
     expressions,
     features,
     federate,
@@ -21,6 +22,7 @@ from tsdb.server.api import (
     self_metrics,
     status,
     targets,
+    uploads,
     usage,
     write,
 )
@@ -29,6 +31,9 @@ from tsdb.server.http.route import Parameter, Permission, Route
 _TIMEOUT = Parameter("timeout", "duration", "How long the answer may take, at most `query.timeout`.")
 _LIMIT = Parameter("limit", "integer", "Most series or names in the answer; 0, as without it: all. A warning tells.")
 _LOOKBACK = Parameter("lookback_delta", "duration", "How far selectors look back, instead of `query.lookback_delta`.")
+_RESOLUTION = Parameter(
+    "max_source_resolution", "duration", "Reads the coarsest downsampling tier of at most this resolution, exact or "
+    "not; `0s`: samples alone; `auto`, as without it: tiers where they give the same, or samples are gone.")
 _STATS = Parameter("stats", "text", "Anything: adds timings and sample counts.")
 _EXPLAIN = Parameter("explain", "boolean", "Adds the plan as a tree, with what each part read, gave and took.")
 _QUERY = Parameter("query", "PromQL", "The expression.", required=True)
@@ -58,8 +63,8 @@ ROUTES: tuple[Route, ...] = (
     Route(
         ("GET", "POST"), "/api/v1/query", Permission.READ, queries.query,
         "Evaluates an expression at one time.",
-        (_QUERY, Parameter("time", "time", "When; now, where it is missing."), _TIMEOUT, _LIMIT, _LOOKBACK, _STATS,
-         _EXPLAIN),
+        (_QUERY, Parameter("time", "time", "When; now, where it is missing."), _TIMEOUT, _LIMIT, _LOOKBACK,
+         _RESOLUTION, _STATS, _EXPLAIN),
     ),
     Route(
         ("GET", "POST"), "/api/v1/query_range", Permission.READ, queries.query_range,
@@ -69,7 +74,7 @@ ROUTES: tuple[Route, ...] = (
             Parameter("start", "time", "The first time.", required=True),
             Parameter("end", "time", "The last time, included.", required=True),
             Parameter("step", "duration", "From one time to the next; at most 11,000 steps.", required=True),
-            _TIMEOUT, _LIMIT, _LOOKBACK, _STATS, _EXPLAIN,
+            _TIMEOUT, _LIMIT, _LOOKBACK, _RESOLUTION, _STATS, _EXPLAIN,
         ),
     ),
     Route(
@@ -275,6 +280,47 @@ ROUTES: tuple[Route, ...] = (
         "compressed by snappy, the Content-Type says which. An answer to 2.0 has the headers "
         "`X-Prometheus-Remote-Write-Samples-Written`, `…-Histograms-Written` and `…-Exemplars-Written`. Start "
         "timestamps are kept.", compressed=False,
+    ),
+    Route(
+        ("GET", "POST"), "/api/v1/export", Permission.READ, export.export,
+        "Samples as they are, of any range, while they are read: what fails later than at once breaks off. "
+        "VictoriaMetrics' path; docs/export.md describes the formats.",
+        (
+            _REQUIRED_MATCH,
+            Parameter("start", "time", "Only samples at or after this; without it: all."),
+            Parameter("end", "time", "Only samples at or before this; without it: all."),
+            Parameter("format", "text", "`jsonl` (the default): JSON lines; `csv`, `openmetrics`, `parquet`."),
+            Parameter("max_rows_per_line", "integer", "Most samples of a line of JSON; without it, as many as make 1 "
+                      "MiB."),
+            Parameter("time_format", "text", "Of CSV: `ms` (the default), `s`, `ns` or `rfc3339`."),
+            Parameter("timeout", "duration", "How long the answer may take, at most `query.export_timeout`."),
+        ),
+    ),
+    Route(
+        ("POST",), "/api/v1/upload/block/{block}/start", Permission.WRITE, uploads.start,
+        "Begins to take a block of history, whose meta.json is the body, or goes on with one. 409: it is there "
+        "already, be it as a part of another. The API is Mimir's; the blocks are tsdb's, not Prometheus': `tsdb "
+        "import` makes and uploads them.",
+    ),
+    Route(
+        ("POST",), "/api/v1/upload/block/{block}/files", Permission.WRITE, uploads.files,
+        "Takes a file of the block, or a part of one. `Content-Digest` (RFC 9530, `sha-256`) is checked where it is "
+        "given.",
+        (
+            Parameter("path", "text", "`index` or `chunks`.", required=True),
+            Parameter("offset", "integer", "Where the part begins: where the last one ended, or within what is there; "
+                      "0, as without it: the file begins anew. Not in Mimir, which takes whole files."),
+        ),
+    ),
+    Route(
+        ("POST",), "/api/v1/upload/block/{block}/finish", Permission.WRITE, uploads.finish,
+        "All has been sent: begins to look at every byte of the block, as `tsdb check data` does, and shows it to "
+        "queries if it is in order.",
+    ),
+    Route(
+        ("GET",), "/api/v1/upload/block/{block}/check", Permission.WRITE, uploads.check,
+        "How far that is: `{\"result\":…}`, `uploading` (with the bytes of `files` that are there), `validating`, "
+        "`complete` or `failed` (with an `error`); 404 where nothing is known of the block.",
     ),
     Route(
         ("POST", "PUT"), "/api/v1/admin/tsdb/delete_series", Permission.ADMIN, admin.delete_series,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -33,6 +34,24 @@ class Events(Protocol):
     def close(self) -> None: ...
 
 
+class Source(Protocol):
+    """Who makes the rest of an answer elsewhere than on the threads for chores, and for long."""
+
+    @property
+    def executor(self) -> Executor:
+        """Where parts are made, one after the other."""
+        ...
+
+    def seconds_left(self) -> float | None:
+        """How long the client may take for the next part; None: any time."""
+        ...
+
+    def end(self, problem: BaseException | None) -> None:
+        """Nobody asks for parts any more: the last one is sent, or there is a problem, as that the client has left. A
+        part may be under way. Called on the loop, once; does not wait."""
+        ...
+
+
 @dataclass(slots=True)
 class Answer:
     status: int = 200
@@ -41,6 +60,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     rest: Iterator[Part] | None = None
     """What comes behind `parts`, made part by part, each off the loop."""
+    source: Source | None = None
+    """Who makes `rest`. None: it costs little, and may stay unread."""
     events: Events | None = None
     """What comes behind `parts`, awaited; never compressed. Closed by who sends it, whatever happens."""
 

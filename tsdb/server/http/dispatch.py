@@ -12,7 +12,8 @@ import re
 import time
 import urllib.parse
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from itertools import chain
 from typing import Any
 
@@ -164,31 +165,55 @@ class Dispatcher:
             answer.parts = await loop.run_in_executor(self._services.chores, compressor.all, answer.parts)
 
     async def _stream(self, http: web.BaseRequest, answer: Answer, encoding: str) -> tuple[web.StreamResponse, int]:
-        """Sends a large answer while it is made; the client's pace is the pace. The bytes sent."""
-        assert answer.rest is not None
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_type = answer.content_type
-        await response.prepare(http)
-        compressor = Compressor(encoding) if encoding else None
-        parts = chain(answer.parts, answer.rest)
-        loop = asyncio.get_running_loop()
+        """Sends a large answer while it is made; the client's pace is the pace. The bytes sent. What fails now breaks
+        off: the status is sent already."""
+        source = answer.source
+        problem: BaseException | None = None
+        if source is None:
+            return await _send_parts(http, answer, encoding, self._services.chores, lambda: None)
+        try:
+            return await _send_parts(http, answer, encoding, source.executor, source.seconds_left)
+        except (TsdbError, TimeoutError) as broken:
+            problem = broken
+            reason = str(broken) or "the client did not read on in time"
+            self._services.log.warning("an answer broke off", extra={"fields": {"path": http.path, "err": reason}})
+            raise ConnectionResetError(f"{http.path}: {reason}") from None
+        except BaseException as left:
+            problem = left
+            raise
+        finally:
+            source.end(problem)
+            if problem is not None and http.transport is not None:
+                http.transport.abort()  # who does not read on would keep what is written so far in memory
 
-        def make() -> Part | None:
-            part = next(parts, None)
-            if compressor is None:
-                return part
-            return compressor.flush() if part is None else compressor.add(part)
 
-        sent = 0
-        ended = False
-        while not ended:
-            part = await loop.run_in_executor(self._services.chores, make)
-            ended = part is None or (compressor is not None and compressor.ended)
-            if part:
+async def _send_parts(http: web.BaseRequest, answer: Answer, encoding: str, executor: Executor,
+                      seconds_left: Callable[[], float | None]) -> tuple[web.StreamResponse, int]:
+    assert answer.rest is not None
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_type = answer.content_type
+    await response.prepare(http)
+    compressor = Compressor(encoding) if encoding else None
+    parts = chain(answer.parts, answer.rest)
+    loop = asyncio.get_running_loop()
+
+    def make() -> Part | None:
+        part = next(parts, None)
+        if compressor is None:
+            return part
+        return compressor.flush() if part is None else compressor.add(part)
+
+    sent = 0
+    ended = False
+    while not ended:
+        part = await loop.run_in_executor(executor, make)
+        ended = part is None or (compressor is not None and compressor.ended)
+        if part:
+            async with asyncio.timeout(seconds_left()):
                 await response.write(part)
-                sent += len(part)
-        await response.write_eof()
-        return response, sent
+            sent += len(part)
+    await response.write_eof()
+    return response, sent
 
 
 def _moved(status: int, path: str, query: str) -> Answer:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tsdb.model.context import RequestContext
+from tsdb.model.durations import format_duration
 from tsdb.model.errors import BadData, QueryError
 from tsdb.model.summary import Summary
 from tsdb.server.queries.active_file import ActiveFile
@@ -165,8 +166,9 @@ def inner_seconds(query: Query) -> float:
     return max(0.0, query.eval_seconds - used.prepare_seconds - used.sort_seconds)
 
 
-def shape(query: Query) -> dict[str, Any]:
-    """Timings (seconds) and samples of a query, as Prometheus names them."""
+def shape(query: Query, tiers: Sequence[int] = ()) -> dict[str, Any]:
+    """Timings (seconds) and samples of a query, as Prometheus names them; which downsampling tiers it read, if any
+    (resolutions in ms, 0: samples)."""
     used = query.context.statistics
     samples: dict[str, Any] = {}
     if query.per_step and used.by_step is not None:
@@ -177,7 +179,9 @@ def shape(query: Query) -> dict[str, Any]:
         ]
     total = used.samples_read if used.by_step is None else int(used.by_step.sum())
     samples |= {"totalQueryableSamples": total, "peakSamples": used.peak_samples}
+    read = {"tiers": [format_duration(tier) if tier else "samples" for tier in tiers]} if any(tiers) else {}
     return {
+        **read,
         "timings": {
             "evalTotalTime": query.eval_seconds,
             "resultSortTime": used.sort_seconds,

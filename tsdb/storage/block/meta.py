@@ -66,6 +66,8 @@ class TierMeta:
     matchers: tuple[Matcher, ...] = ()
     raw: tuple[str, ...] = ()
     """Level-1 blocks of samples (ULIDs) that overlapped its range when it was built."""
+    left_out: int = 0
+    """Series with samples in its range that it does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,9 @@ class BlockMeta:
             "compaction": made_of, "version": VERSION,
         }
         if self.tier is not None:
+            left_out = {"left_out": self.tier.left_out} if self.tier.left_out else {}
             document["tier"] = {**tier_key(self.tier.resolution_ms, self.tier.matchers, self.tier.quantiles),
-                                "raw": list(self.tier.raw)}
+                                "raw": list(self.tier.raw), **left_out}
         return document
 
     @classmethod
@@ -155,4 +158,4 @@ def matchers_of(document: dict[str, Any]) -> tuple[Matcher, ...]:
 
 def _tier(document: dict[str, Any]) -> TierMeta:
     return TierMeta(int(document["resolution"]), tuple(map(float, document["quantiles"])), matchers_of(document),
-                    tuple(map(str, document["raw"])))
+                    tuple(map(str, document["raw"])), int(document.get("left_out", 0)))

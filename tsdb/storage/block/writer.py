@@ -59,13 +59,14 @@ Columns = dict[str, NDArray[Any]]
 def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str | None = None, level: int = 1,
                 sources: Sequence[str] | None = None, parents: Sequence[Parent] = (), hints: Sequence[str] = (),
                 windows: Sequence[str] = (), border: int | None = None, ranges: Sequence[tuple[int, int]] = (),
-                tier: TierMeta | None = None, beside: Callable[[Path], None] | None = None) -> BlockMeta:
+                tier: TierMeta | Callable[[], TierMeta] | None = None,
+                beside: Callable[[Path], None] | None = None) -> BlockMeta:
     """Writes a block to `folder / ulid` and returns what its meta.json says.
 
     The block is there as a whole, durably, or not at all, whenever the process dies. `sources` are by default the block
-    itself; see `Compaction` and `TierMeta` for the others. `beside` may add files to the folder that it is given,
-    before the block is there. In memory are the labels of all series and 15 to 27 bytes per chunk; chunks stream
-    through 4 MiB.
+    itself; see `Compaction` and `TierMeta` for the others. Where `tier` is a function it is asked once the source
+    has given all chunks. `beside` may add files to the folder that it is given, before the block is there. In memory
+    are the labels of all series and 15 to 27 bytes per chunk; chunks stream through 4 MiB.
 
     Raises OSError with nothing left but what cannot be removed; ValueError where the source breaks its contract.
     """
@@ -78,8 +79,8 @@ def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str 
                             tuple(windows), border, tuple(ranges))
     left = temporary
     try:
-        meta = _write_files(fs, temporary, source, BlockMeta(ulid, source.mint, source.maxt, compaction=compaction,
-                                                             tier=tier))
+        meta = _write_files(fs, temporary, source, BlockMeta(ulid, source.mint, source.maxt, compaction=compaction),
+                            tier)
         if beside is not None:
             beside(temporary)
         fs.sync_directory(temporary)
@@ -93,7 +94,8 @@ def write_block(fs: FileSystem, folder: Path, source: BlockSource, *, ulid: str 
     return meta
 
 
-def _write_files(fs: FileSystem, folder: Path, source: BlockSource, meta: BlockMeta) -> BlockMeta:
+def _write_files(fs: FileSystem, folder: Path, source: BlockSource, meta: BlockMeta,
+                 tier: TierMeta | Callable[[], TierMeta] | None) -> BlockMeta:
     series = source.series()
     dictionary = sort_series(series)
     file = fs.open(folder / CHUNKS_NAME, writable=True, create=True, truncate=True)
@@ -110,7 +112,7 @@ def _write_files(fs: FileSystem, folder: Path, source: BlockSource, meta: BlockM
     samples, form = columns["chunk_samples"], columns["chunk_form"]
     histograms = int(samples[form == HISTOGRAMS].sum(dtype=np.int64))
     stats = Stats(int(samples.sum(dtype=np.int64)), per_series.size, form.size, histograms)
-    meta = dataclasses.replace(meta, stats=stats)
+    meta = dataclasses.replace(meta, stats=stats, tier=tier() if callable(tier) else tier)
     text = meta.to_json()
     sections[META_COPY] = np.frombuffer(text, np.uint8)
     _write_index(fs, folder / INDEX_NAME, sections, meta, int(checksum(0, np.frombuffer(text, np.uint8))))

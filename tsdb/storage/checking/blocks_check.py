@@ -32,7 +32,11 @@ FROM_SNAPSHOT = ("Put the block of a snapshot in its place if there is one. Else
 
 def check_blocks(fs: FileSystem, data: Path, report: Report, progress: Progress) -> list[BlockMeta]:
     """Reads every block. What those that could be opened say of themselves. Raises FormatTooNew, OSError."""
-    folder = data / "blocks"
+    return check_folder(fs, data / "blocks", report, progress)
+
+
+def check_folder(fs: FileSystem, folder: Path, report: Report, progress: Progress) -> list[BlockMeta]:
+    """The same of blocks in a folder."""
     metas = []
     done = 0
     for path in block_paths(fs, folder, read_only=True):
@@ -44,7 +48,7 @@ def check_blocks(fs: FileSystem, data: Path, report: Report, progress: Progress)
             continue
         try:
             metas.append(block.meta)
-            _check_block(fs, block, report, partial(_advance, progress, done))
+            check_block(fs, block, report, partial(_advance, progress, done))
             done += block.bytes
         finally:
             block.release()
@@ -66,7 +70,8 @@ def _cannot_be_opened(fs: FileSystem, path: Path, problem: Corruption, report: R
         mint=mint, maxt=maxt, repair=Repair.SET_ASIDE), "blocks")
 
 
-def _check_block(fs: FileSystem, block: Block, report: Report, progress: Callable[[int], None]) -> None:
+def check_block(fs: FileSystem, block: Block, report: Report, progress: Callable[[int], None]) -> None:
+    """Reads all of an open block. `progress` is told bytes. Raises FormatTooNew, OSError."""
     path, meta, index = block.path, block.meta, block.index
     kind = report.kinds["blocks"]
     kind.items += 1

@@ -12,6 +12,7 @@ from tsdb.storage.checking.blocks_check import check_blocks
 from tsdb.storage.checking.findings import Finding, Progress, Repair, Report, Severity
 from tsdb.storage.checking.histograms_check import check_histograms
 from tsdb.storage.checking.log_check import check_log
+from tsdb.storage.checking.tiers_check import check_tiers, tier_folders
 from tsdb.storage.checking.windows_check import check_windows
 from tsdb.storage.damage import FOLDER as DAMAGED
 from tsdb.storage.damage import damaged_before
@@ -19,11 +20,12 @@ from tsdb.storage.directory import FORMAT, FORMAT_NAME, format_version, is_ours
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.head.payloads import KnownPayloads
 from tsdb.storage.restart import saved_head
+from tsdb.storage.tiers.store import FOLDER as TIERS
 from tsdb.wal.files import LOCK_NAME, FileSystem, read_file
 
 TEMPORARY = ".tmp"
 FOLDERS = {"wal": "log", "chunks": "windows", "histograms": "histograms", "blocks": "blocks", "head": "saved head",
-           DAMAGED: "set aside", "snapshots": "snapshots"}
+           DAMAGED: "set aside", "snapshots": "snapshots", TIERS: "tiers"}
 
 
 def check_directory(fs: FileSystem, data: Path, progress: Progress = lambda *_: None) -> Report:
@@ -38,6 +40,7 @@ def check_directory(fs: FileSystem, data: Path, progress: Progress = lambda *_: 
     _measure(fs, data, report)
     _check_format(fs, data, report)
     metas = check_blocks(fs, data, report, progress)
+    check_tiers(fs, data, report, progress)
     borders = [meta.compaction.border for meta in metas if meta.compaction.border is not None]
     in_blocks = max(borders, default=NO_TS)
     saved = _check_saved_head(fs, data, report)
@@ -145,7 +148,7 @@ def is_folder(fs: FileSystem, path: Path) -> bool:
 
 
 def _find_leftovers(fs: FileSystem, data: Path, report: Report) -> None:
-    for folder in (data, *(data / name for name in FOLDERS)):
+    for folder in (data, *(data / name for name in FOLDERS), *tier_folders(fs, data)):
         for name in fs.listdir(folder):
             if name.endswith(TEMPORARY):
                 running = report.process is not None

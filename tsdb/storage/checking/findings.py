@@ -67,7 +67,7 @@ class Kind:
         self.maxt = maxt if self.maxt is None else max(self.maxt, maxt)
 
 
-KINDS = ("log", "windows", "histograms", "blocks", "saved head", "set aside", "snapshots", "other")
+KINDS = ("log", "windows", "histograms", "blocks", "tiers", "saved head", "set aside", "snapshots", "other")
 
 
 @dataclass(slots=True)

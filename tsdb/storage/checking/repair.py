@@ -10,6 +10,7 @@ from tsdb.model.errors import Corruption
 from tsdb.storage.blocks import Blocks
 from tsdb.storage.checking.check import is_folder
 from tsdb.storage.checking.findings import Repair, Report
+from tsdb.storage.checking.tiers_check import take_out_damaged
 from tsdb.storage.damage import Damage
 from tsdb.storage.upkeep.quarantine import Quarantine
 from tsdb.wal.files import FileSystem
@@ -52,10 +53,11 @@ def _blocks(fs: FileSystem, report: Report, damage: Damage) -> Iterator[str]:
             if any(finding.repair is Repair.MEND and block.path in finding.path.parents for finding in report.findings):
                 list(block.index.problems())  # reads all of it, and so finds again what can be mended
         quarantine.mend()
+        mended = len(damage.mended)
         for path in damage.mended:
             yield f"mended {path.relative_to(report.path)}: it is as it was"
         for finding in report.findings:
-            if finding.repair is Repair.SET_ASIDE:
+            if finding.repair is Repair.SET_ASIDE and folder in finding.path.parents:
                 for block in blocks.every:
                     if block.path in finding.path.parents and finding.path.name in ("chunks", "index"):
                         quarantine.take_out(block, Corruption(f"{finding.path}: {finding.what}"))
@@ -63,3 +65,7 @@ def _blocks(fs: FileSystem, report: Report, damage: Damage) -> Iterator[str]:
             yield f"set aside {found.path.relative_to(report.path)} as {found.kept.relative_to(report.path)}"
     finally:
         blocks.close()
+    for path in take_out_damaged(fs, report, damage):
+        yield f"set aside {path.relative_to(report.path)}: the next start builds its windows anew where it can"
+    for path in damage.mended[mended:]:
+        yield f"mended {path.relative_to(report.path)}: it is as it was"

@@ -282,6 +282,11 @@ class BlockSource:
         """Ids of the blocks."""
         return [each.block.meta.ulid for each in self._found]
 
+    @property
+    def histograms(self) -> NDArray[np.bool_]:
+        """bool[rows]: which have chunks of histograms."""
+        return self._histograms
+
     def count(self, samples: NDArray[np.int64]) -> None:
         samples += self._likely
 

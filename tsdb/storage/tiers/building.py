@@ -29,12 +29,14 @@ def build_tier_block(fs: FileSystem, folder: Path, blocks: Sequence[Block], reso
     raw = sorted({ulid for block in blocks for ulid, (mint, maxt) in block.meta.source_ranges.items()
                   if mint <= through and maxt > after + 1})
     source = TierSource(blocks, resolution_ms, after, through, pause, matchers=matchers, quantiles=quantiles)
-    tier = TierMeta(resolution_ms, tuple(quantiles), tuple(matchers), tuple(raw))
-    meta = write_block(fs, folder, source, tier=tier,
+    meta = write_block(fs, folder, source,
+                       tier=lambda: TierMeta(resolution_ms, tuple(quantiles), tuple(matchers), tuple(raw),
+                                             source.left_out),
                        parents=[Parent(meta.ulid, meta.mint, meta.maxt) for meta in parents])
     if source.left_out:
-        log.warning("%d series are not in the windows of %d s of block %s: they have native histograms, or a label "
-                    "that sorts behind all others", source.left_out, resolution_ms // 1000, meta.ulid)
+        log.warning("%d series are not in the windows of %d s of block %s, which is read only once the samples are "
+                    "gone: a name of their labels is U+10FFFF, or sorts behind it",
+                    source.left_out, resolution_ms // 1000, meta.ulid)
     if meta.stats.samples:
         return meta
     with contextlib.suppress(OSError):

@@ -61,13 +61,14 @@ def is_fresh(block: Block, samples: Samples, raw_from: int) -> bool:
 
 
 def spans(blocks: Sequence[Block], samples: Samples, raw_from: int, before: int) -> tuple[Span, ...]:
-    """Times of which all windows are there and up to date; those joined between which nobody has samples. Where some
-    of the samples are gone, what there is is all there is. `before` (ms): there may be samples from then on that are in
-    no block."""
+    """Times of which all windows of all series are there and up to date; those joined between which nobody has samples.
+    Where some of the samples are gone, what there is is all there is. `before` (ms): there may be samples from then on
+    that are in no block."""
     found: list[Span] = []
     for block in blocks:
         after, through = span_of(block)
-        if after + 1 >= raw_from and (through >= before or not is_fresh(block, samples, raw_from)):
+        if after + 1 >= raw_from and (through >= before or _lacks_series(block)
+                                      or not is_fresh(block, samples, raw_from)):
             continue
         if found and (found[-1][1] == after
                       or (found[-1][1] + 1 >= raw_from and not samples.touching(found[-1][1], after))):
@@ -75,6 +76,10 @@ def spans(blocks: Sequence[Block], samples: Samples, raw_from: int, before: int)
         else:
             found.append((after, through))
     return tuple(found)
+
+
+def _lacks_series(block: Block) -> bool:
+    return block.meta.tier is not None and block.meta.tier.left_out > 0
 
 
 def to_build(rule: TierRule, blocks: Sequence[Block], samples: Samples, raw_from: int, oldest: int, through: int,
@@ -125,7 +130,8 @@ def to_merge(rule: TierRule, blocks: Sequence[Block], samples: Samples, raw_from
         for number, group in groups.items():
             over = span_of(group[-1])[1] == (number + 1) * length or span_of(blocks[-1])[0] >= (number + 1) * length
             if (len(group) > 1 and over and not any(block.meta.ulid in failed for block in group)
-                    and _apart(group, samples) and all(is_fresh(block, samples, raw_from) for block in group)):
+                    and len({*map(_lacks_series, group)}) == 1 and _apart(group, samples)
+                    and all(is_fresh(block, samples, raw_from) for block in group)):
                 return group
     return []
 

@@ -16,8 +16,8 @@ from tsdb.model.tiers import Field, quantile_field
 from tsdb.storage.block import SeriesLabels
 
 FIELD_LABEL: Final = "\U0010ffff"
-"""Sorts behind all names that people use, so that the fields of a series are neighbours. A series that has a label from
-there on is in no tier."""
+"""Sorts behind all names that people use, so that the fields of a series are neighbours. A series that has this label,
+or one that sorts behind it, is in no tier."""
 
 DENSE: Final = (Field.COUNT, Field.SUM, Field.MIN, Field.MAX, Field.FIRST, Field.FIRST_TS, Field.LAST, Field.LAST_TS,
                 Field.RESETS, Field.LOST)
@@ -40,6 +40,8 @@ def field_series(series: SeriesLabels, names: Sequence[str] = FIELDS) -> SeriesL
     data = np.concatenate((series.symbol_bytes, np.frombuffer(b"".join(texts), np.uint8), np.zeros(8, np.uint8)))
     offsets = series.symbol_bytes.size + np.concatenate(([0], np.cumsum(lengths)[:-1]))
     first_symbol, first_pair = series.symbol_length.size, series.pair_name.size
+    known = [_find(series, text) for text in texts]
+    symbols = np.array([first_symbol + i if symbol < 0 else symbol for i, symbol in enumerate(known)], np.uint32)
     counts = np.diff(series.label_offset)
     label_offset = np.zeros(n * fields + 1, np.int64)
     np.cumsum(np.repeat(counts + 1, fields), out=label_offset[1:])
@@ -53,8 +55,8 @@ def field_series(series: SeriesLabels, names: Sequence[str] = FIELDS) -> SeriesL
     return SeriesLabels(
         data, np.concatenate((series.symbol_offset.astype(np.int64), offsets)),
         np.concatenate((series.symbol_length.astype(np.int64), lengths)),
-        np.concatenate((series.pair_name, np.full(fields, first_symbol, np.uint32))),
-        np.concatenate((series.pair_value, np.arange(fields, dtype=np.uint32) + np.uint32(first_symbol + 1))),
+        np.concatenate((series.pair_name, np.full(fields, symbols[0], np.uint32))),
+        np.concatenate((series.pair_value, symbols[1:])),
         label_offset, pairs)
 
 
@@ -69,6 +71,16 @@ def has_room_for_field(series: SeriesLabels) -> NDArray[np.bool_]:
     sums = np.concatenate(([0], np.cumsum(wrong[series.label_pair])))
     found: NDArray[np.bool_] = sums[series.label_offset[1:]] == sums[series.label_offset[:-1]]
     return found
+
+
+def _find(series: SeriesLabels, text: bytes) -> int:
+    """The symbol with a text, or -1."""
+    symbols = np.flatnonzero(series.symbol_length == len(text))
+    at = series.symbol_offset[symbols].astype(np.int64)
+    for place, byte in enumerate(text):
+        same = series.symbol_bytes[at + place] == byte
+        symbols, at = symbols[same], at[same]
+    return int(symbols[0]) if symbols.size else -1
 
 
 def _text(series: SeriesLabels, symbol: int) -> bytes:

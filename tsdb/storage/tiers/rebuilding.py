@@ -41,15 +41,15 @@ def rebuild_tier_block(fs: FileSystem, folder: Path, old: Block, blocks: Sequenc
                                                           np.full(rows.size, through))
         else:
             sources[0].tombstones = old.tombstones
-        raw = set(old.meta.tier.raw)
+        raw, left_out = set(old.meta.tier.raw), 0
         if made is not None and made.tier is not None:
             sources.append(Block.open(fs, folder / FOLDER / made.ulid))
-            raw |= set(made.tier.raw)
+            raw, left_out = raw | set(made.tier.raw), made.tier.left_out
         else:
             raw |= {ulid for block in blocks for ulid, (mint, maxt) in block.meta.source_ranges.items()
                     if mint <= through and maxt > after + 1}
         # of equal times the older block's stays
-        tier = replace(old.meta.tier, raw=tuple(sorted(raw)))
+        tier = replace(old.meta.tier, raw=tuple(sorted(raw)), left_out=left_out)
         meta = write_block(fs, folder, CompactionSource(sources, pause), tier=tier,
                            parents=[Parent(old.meta.ulid, old.meta.mint, old.meta.maxt)])
     finally:

@@ -25,6 +25,7 @@ from tsdb.storage.reading.sources import BlockRows, BlockSource, Columns, Damage
 from tsdb.storage.tiers.fields import DENSE, FIELD_LABEL, SPARSE
 from tsdb.storage.tiers.rule import TierRule
 from tsdb.storage.tombstones import Tombstones
+from tsdb.storage.upkeep.compaction_source import HISTOGRAM_WEIGHT
 
 T = TypeVar("T", bound=np.generic)
 
@@ -106,7 +107,10 @@ class WindowsSelected:
         self._blocks = [block.meta.ulid for block, *_ in chosen]
         samples = np.zeros(len(self._series), np.int64)
         self._sources[base].count(samples)
-        self._tile_rows = cut(samples.cumsum() * max(1, len(self._fields) // MOST_ROWS), selection.steps)
+        weights = np.zeros(samples.size, np.int64)
+        for field in self._fields:
+            weights += np.where(self._sources[field].histograms(samples.size), HISTOGRAM_WEIGHT, 1)
+        self._tile_rows = cut((samples * np.maximum(1, weights // MOST_ROWS)).cumsum(), selection.steps)
 
     @property
     def series(self) -> SeriesSet:
@@ -174,6 +178,13 @@ class _Source:
     def count(self, samples: NDArray[np.int64]) -> None:
         for part in self._parts:
             part.count(samples)
+
+    def histograms(self, rows: int) -> NDArray[np.bool_]:
+        """Which of the rows have some."""
+        found = np.zeros(rows, np.bool_)
+        for part in self._parts:
+            found |= part.histograms
+        return found
 
     def decode(self, first: int, past: int) -> Columns:
         parts = [columns for part in self._parts if (columns := part.decode(first, past)) is not None]

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.storage.block import Block
+from tsdb.storage.block.layout import INDEX_NAME
 from tsdb.storage.block.meta import matchers_of, tier_key
 from tsdb.storage.block.ulid import is_ulid
 from tsdb.storage.blocks import Blocks
-from tsdb.storage.damage import Damage
+from tsdb.storage.damage import MISSING, Damage, Damaged
 from tsdb.storage.tiers.rebuilding import clear
 from tsdb.storage.tiers.rule import TierRule
 from tsdb.wal.files import FileSystem, read_file, write_file_atomically
@@ -53,7 +54,7 @@ class TierStore:
         self._fs = fs
         self.folder = data / FOLDER
         self._lock = lock
-        self._damage = damage
+        self.damage = damage
         self._read_only = read_only
         self.tiers: tuple[StoredTier, ...] = ()
         """The finest first. Another tuple whenever one comes or goes."""
@@ -81,6 +82,13 @@ class TierStore:
         for name, tier in known.items():
             tier.wanted = name in names
         self.tiers = _sorted(known.values())
+
+    def mend(self) -> None:
+        """As of `Quarantine`. OSError."""
+        for tier in self.tiers:
+            for block in tier.blocks.every:
+                if block.write_mended():
+                    self.damage.is_mended(block.path / INDEX_NAME)
 
     def advance(self, raw_from: int) -> None:
         """Samples before `raw_from` (ms) are dropped next: durably. OSError."""
@@ -111,18 +119,19 @@ class TierStore:
             tier.blocks.close()
 
     def _open(self) -> None:
-        found = []
-        for name in self._fs.listdir(self.folder):
-            if name == RAW_NAME:
-                self.raw_from = self._read_raw_from()
-            elif "." not in name and (rule := self._read_rule(name)) is not None:
+        found, names = [], self._fs.listdir(self.folder)
+        if RAW_NAME in names:
+            self.raw_from = self._read_raw_from()
+        for name in names:
+            if "." not in name and (rule := self._read_rule(name)) is not None:
                 found.append(self._opened(rule))
                 self.tiers = _sorted(found)
 
     def _opened(self, rule: TierRule) -> StoredTier:
         if not self._read_only:
             clear(self._fs, self.folder / rule.name)
-        blocks = Blocks.open(self._fs, self.folder / rule.name, self._lock, self._damage, read_only=self._read_only)
+        damage = _OfWindows(self.damage, self.raw_from)
+        blocks = Blocks.open(self._fs, self.folder / rule.name, self._lock, damage, read_only=self._read_only)
         return StoredTier(rule, blocks)
 
     def _write(self, rule: TierRule) -> None:
@@ -138,7 +147,7 @@ class TierStore:
             _check_version(document, path)
             return int(document["from"])
         except (ValueError, KeyError, TypeError) as problem:
-            self._damage.set_aside(path, Corruption(f"{path} is not readable ({problem}): queries take tiers where "
+            self.damage.set_aside(path, Corruption(f"{path} is not readable ({problem}): queries take tiers where "
                                                     "they are exact, or are asked for"))
             return EVER
 
@@ -162,7 +171,7 @@ class TierStore:
             return None
         rule = self._rule_of(self.folder / name, blocks)
         if self._fs.exists(path):
-            self._damage.set_aside(path, Corruption(f"{path} is not readable ({problem}): its blocks say what it said, "
+            self.damage.set_aside(path, Corruption(f"{path} is not readable ({problem}): its blocks say what it said, "
                                                     "but for the retention"))
         if rule is not None and not self._read_only:
             self._write(rule)
@@ -183,6 +192,19 @@ class TierStore:
                     return rule
         log.error("%s: nothing says which tier that is: it is left alone", folder)
         return None
+
+
+class _OfWindows:
+    """Damage of blocks of windows: those whose samples are there are built anew."""
+
+    def __init__(self, damage: Damage, raw_from: int) -> None:
+        self._damage, self._raw_from = damage, raw_from
+
+    def set_aside(self, path: Path, problem: Exception, mint: int = 0, maxt: int = 0,
+                  effect: str = MISSING) -> Damaged:
+        if effect == MISSING:
+            mint, maxt = (mint, min(maxt, self._raw_from)) if mint < self._raw_from else (0, 0)
+        return self._damage.set_aside(path, problem, mint, maxt, effect)
 
 
 def _check_version(document: dict[str, object], path: Path) -> None:

@@ -17,6 +17,7 @@ from tsdb.storage.head.head import Head
 from tsdb.storage.head.layout import NO_TS
 from tsdb.storage.tiers.building import build_tier_block
 from tsdb.storage.tiers.coverage import Piece, Samples, Span, is_fresh, span_of, to_build, to_merge
+from tsdb.storage.tiers.damaged import report_damaged, take_out
 from tsdb.storage.tiers.rebuilding import rebuild_tier_block
 from tsdb.storage.tiers.rule import TierRule
 from tsdb.storage.tiers.store import StoredTier, TierStore
@@ -59,15 +60,17 @@ class TierUpkeep:
     """`tsdb.storage.upkeep.downsampling.Downsampling`. Its methods are called in the maintenance's thread."""
 
     def __init__(self, fs: FileSystem, store: TierStore, blocks: Blocks, head: Head, deletes: Deletes,
-                 pause: Callable[[], None]) -> None:
+                 pause: Callable[[], None], damaged: Callable[[Block, Corruption], None]) -> None:
         """`blocks`: those of samples. `pause` is called every few milliseconds; it may change blocks, and end it all by
-        raising Unavailable."""
+        raising Unavailable. `damaged` is told of blocks of either kind, returns at once, and does what there is to do
+        later."""
         self._fs = fs
         self._store = store
         self._blocks = blocks
         self._head = head
         self._deletes = deletes
         self._pause = pause
+        self._damaged = damaged
         self._samples = Samples(())
         self._nothing: dict[tuple[str, Span], set[str]] = {}
         """Spans in which a tier has no window, and for which sources."""
@@ -95,10 +98,15 @@ class TierUpkeep:
 
     def run(self, *, everything: bool = False) -> None:
         everything, self._pressed = everything or self._pressed, False
+        self._store.mend()
         while self._build_one(everything=everything):
             pass
         while self._merge_one():
             pass
+
+    def take_out(self, block: Block, problem: Corruption) -> None:
+        for tier in self._store.tiers:
+            take_out(self._fs, tier, block, problem, self._store.raw_from, self._store.damage)
 
     def holds(self, block: Block) -> bool:
         newest = self.newest()
@@ -242,6 +250,8 @@ class TierUpkeep:
             log.error("tier %s: windows could not be built: %s", tier.rule.name, problem)
             if isinstance(problem, OSError):
                 raise
+            if isinstance(problem, Corruption):
+                report_damaged([*blocks, *piece.replaces], problem, self._damaged)
             return
         finally:
             for block in blocks:
@@ -277,6 +287,8 @@ class TierUpkeep:
             except (Corruption, FormatTooNew, ValueError) as problem:
                 self._unmergeable.update(block.meta.ulid for block in group)
                 log.error("tier %s: %d blocks could not be merged: %s", tier.rule.name, len(group), problem)
+                if isinstance(problem, Corruption):
+                    report_damaged(group, problem, self._damaged)
                 return True
             finally:
                 for block in group:

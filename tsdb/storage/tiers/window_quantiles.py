@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsdb.model.batch import STALE_NAN
+from tsdb.model.native_histograms import is_boxed
 
 
 def window_quantiles(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int64],
                      values: NDArray[np.uint64], resolution: int, ends: NDArray[np.int64],
                      first_window: NDArray[np.int64], quantiles: Sequence[float], out: NDArray[np.float64]) -> None:
     """Fills `out` f64[quantiles, windows] as `quantile_over_time` computes them, linearly interpolated, NaN before all
-    numbers; 0 where there are only stale markers.
+    numbers; 0 where there are no floats.
 
     Samples of row r are begin[r]:end[r] (i64[rows]) of `ts` (ms) and `values` (u64, bits); its windows begin at
     first_window[r] (i64[rows]) of `ends` (i64[windows], ms), and hold all of its samples that belong to any of them.
@@ -24,7 +25,7 @@ def window_quantiles(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArr
         return
     sizes = end - begin
     at = np.repeat(begin - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
-    live = np.flatnonzero(values[at] != STALE_NAN)
+    live = np.flatnonzero((values[at] != STALE_NAN) & ~is_boxed(values[at]))
     at, row = at[live], np.repeat(np.arange(begin.size), sizes)[live]
     # windows of all rows, one after the other, as one ascending column: by row, then by end
     windows = np.diff(first_window, append=ends.size)

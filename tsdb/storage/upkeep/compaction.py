@@ -188,7 +188,10 @@ def _sources(metas: Sequence[BlockMeta]) -> dict[str, tuple[int, int]]:
 
 def _tier(metas: Sequence[BlockMeta]) -> TierMeta | None:
     tiers = [meta.tier for meta in metas if meta.tier is not None]
-    return replace(tiers[0], raw=tuple(sorted({ulid for tier in tiers for ulid in tier.raw}))) if tiers else None
+    if not tiers:
+        return None
+    return replace(tiers[0], raw=tuple(sorted({ulid for tier in tiers for ulid in tier.raw})),
+                   left_out=max(tier.left_out for tier in tiers))
 
 
 def _hints(metas: Sequence[BlockMeta]) -> tuple[str, ...]:

@@ -40,10 +40,12 @@ EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
 class CompactionSource:
     """Blocks may overlap: of samples with equal times that of the first block in `precedence` stays."""
 
-    def __init__(self, blocks: Sequence[Block], pause: Callable[[], None]) -> None:
-        """`pause` is called between tiles and may raise."""
-        self.mint = min(block.meta.mint for block in blocks)
-        self.maxt = max(block.meta.maxt for block in blocks)
+    def __init__(self, blocks: Sequence[Block], pause: Callable[[], None], *, mint: int | None = None,
+                 maxt: int | None = None) -> None:
+        """Samples with mint <= ts < maxt (ms); None: from the first, to the last. `pause` is called between tiles and
+        may raise."""
+        self.mint = min(block.meta.mint for block in blocks) if mint is None else mint
+        self.maxt = max(block.meta.maxt for block in blocks) if maxt is None else maxt
         self._blocks = sorted(blocks, key=precedence)
         self._pause = pause
         self._rows: list[NDArray[np.int32]] = []
@@ -94,7 +96,7 @@ class CompactionSource:
     def chunks(self, order: NDArray[np.int32]) -> Iterator[Chunks | TimeColumns | StartRuns]:
         encoder = DenseEncoder(self.mint, self.maxt)
         number = 0
-        for tile in self.tiles(order):
+        for tile in self.tiles(order, self.mint, self.maxt - 1):
             begin, end, ts, values = tile.columns
             if tile.payload is None:
                 own = self._families[order[tile.first : tile.past]]

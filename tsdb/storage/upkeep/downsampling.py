@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from tsdb.model.errors import Corruption
 from tsdb.model.matchers import Matcher
 from tsdb.storage.block import Block
 
@@ -20,6 +21,11 @@ class Downsampling(Protocol):
     def run(self, *, everything: bool = False) -> None:
         """Builds what is missing, or out of date, and merges small blocks. With `everything` as far as samples are in
         blocks, else whole days. Raises OSError, StorageError, Unavailable."""
+        ...
+
+    def take_out(self, block: Block, problem: Corruption) -> None:
+        """Sets aside a damaged block of windows, which are built anew of their samples; where these are gone, a block
+        with what is sound takes its place. Raises nothing but what is a mistake of ours."""
         ...
 
     def holds(self, block: Block) -> bool:

@@ -78,6 +78,11 @@ class Expiry:
         self.dropped_windows = 0
 
     @property
+    def newest(self) -> int:
+        """The time from which ages are counted (ms), as of the last run; NO_TS: there are no samples."""
+        return self._newest
+
+    @property
     def most_bytes(self) -> int:
         """The limit of size; 0: none. OSError."""
         return self.retention.most_bytes(self._fs.disk_bytes(self._data) if self.retention.percentage else 0)
@@ -99,7 +104,10 @@ class Expiry:
         blocks = self._blocks.every
         # a block's range may end after the newest sample of all, its border does not
         borders = [block.meta.compaction.border for block in blocks]
-        newest = self._newest = max([newest, *(border for border in borders if border is not None)])
+        newest = max([newest, *(border for border in borders if border is not None)])
+        if newest == NO_TS:  # all was imported
+            newest = max((block.meta.maxt - 1 for block in blocks), default=NO_TS)
+        self._newest = newest
         pieces = [Piece(block.meta.maxt, block.bytes) for block in blocks]
         pieces += [Piece(window.maxt + 1, window.used, window.complete) for window in windows]
         old = set(too_old(pieces, newest, retention.longest_ms))

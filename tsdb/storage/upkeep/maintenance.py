@@ -69,6 +69,8 @@ class Maintenance:
         self.cleaning: Cleaning | None = None
         self.tiers: Downsampling | None = None
         """None: there are none."""
+        self.others: list[Callable[[], None]] = []
+        """What else is done in each round: short."""
         self.cleaning_seconds = Histogram((), [0])
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -136,7 +138,13 @@ class Maintenance:
         """Called by whoever reads a block; returns at once. The block is replaced by what is sound in it."""
         if self.quarantine.is_news(block):
             with contextlib.suppress(Unavailable):
-                self.do(lambda: self.quarantine.take_out(block, problem)).add_done_callback(log_failure)
+                self.do(lambda: self._take_out(block, problem)).add_done_callback(log_failure)
+
+    def _take_out(self, block: Block, problem: Corruption) -> None:
+        if block.meta.tier is None:
+            self.quarantine.take_out(block, problem)
+        elif self.tiers is not None:
+            self.tiers.take_out(block, problem)
 
     def statistics(self) -> UpkeepStatistics:
         """Without the blocks that there are."""
@@ -194,8 +202,8 @@ class Maintenance:
             self._wake.wait(pause)
             self._wake.clear()
             self._do_work()
-            steps = (self._refresh, self._truncate, self._mend, self._downsample, self._expire, self._clean,
-                     self.collect, self._compact)
+            steps = (self._refresh, self._truncate, self._mend, self._downsample, self._expire, self._do_others,
+                     self._clean, self.collect, self._compact)
             done = [self._stop.is_set() or self._try(step, appender) for step in steps]
             pause = PAUSE_S if all(done) else RETRY_S
         self._refuse_work()
@@ -231,6 +239,10 @@ class Maintenance:
     def _expire(self, appender: Appender) -> None:
         if self.expiry is not None:
             self.expiry.run(appender)
+
+    def _do_others(self, _: Appender) -> None:
+        for other in self.others:
+            other()
 
     def _clean(self, _: Appender) -> None:
         while self.cleaning is not None and not self._stop.is_set() and self.cleaning.clean_one():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsdb.model.errors import Corruption, FormatTooNew
 from tsdb.model.labels import format_series
-from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, TimeColumns, write_block
+from tsdb.storage.block import Block, Chunks, Parent, SeriesLabels, TierMeta, TimeColumns, write_block
 from tsdb.storage.block.layout import CHUNKS_NAME, INDEX_NAME, RELATIVE_FLOATS
 from tsdb.storage.block.relative import moved
 from tsdb.storage.block.sections import without_remedy
@@ -61,7 +61,8 @@ class Quarantine:
         try:
             if not any(True for _ in block.index.problems(needed=True)):
                 damaged = damaged_chunks(block)
-                added = self._rescue(block, damaged)
+                made = write_sound(self._fs, self._blocks.folder, block, damaged)
+                added = [] if made is None else [made]
                 lost = times_of(block, damaged) if damaged.size else (0, 0)
                 reason = _about(block, damaged) if damaged.size else problem
         except (OSError, Corruption, FormatTooNew, ValueError) as failure:
@@ -80,27 +81,31 @@ class Quarantine:
             if block.write_mended():
                 self._damage.is_mended(block.path / INDEX_NAME)
 
-    def _rescue(self, block: Block, damaged: NDArray[np.int64]) -> list[Block]:
-        meta = block.meta
-        source = Rescue(block, damaged)
-        if not source.kept.any():
-            return []
 
-        def tombstones(folder: Path) -> None:
-            found = block.tombstones
-            left = source.has_chunks[found.series]
-            if left.any():
-                rows = (np.cumsum(source.has_chunks) - 1)[found.series[left]].astype(np.int32)
-                write_tombstones(self._fs, folder, Tombstones(rows, found.mint[left], found.maxt[left]))
+def write_sound(fs: FileSystem, folder: Path, block: Block, without: NDArray[np.int64], *,
+                tier: TierMeta | None = None) -> Block | None:
+    """Writes a block that takes the place of another, without some of its chunks (numbers, i64[]), and opens it; None:
+    there are no others. Raises OSError, Corruption, FormatTooNew, ValueError."""
+    meta = block.meta
+    source = Rescue(block, without)
+    if not source.kept.any():
+        return None
 
-        made = write_block(
-            self._fs, self._blocks.folder, source, level=meta.compaction.level, sources=meta.compaction.sources,
-            parents=[Parent(meta.ulid, meta.mint, meta.maxt)], hints=meta.compaction.hints,
-            windows=meta.compaction.windows, border=meta.compaction.border, ranges=meta.compaction.ranges,
-            beside=tombstones,
-        )
-        log.info("block %s has the %d samples of %s that are sound", made.ulid, made.stats.samples, meta.ulid)
-        return [Block.open(self._fs, self._blocks.folder / made.ulid)]
+    def tombstones(temporary: Path) -> None:
+        found = block.tombstones
+        left = source.has_chunks[found.series]
+        if left.any():
+            rows = (np.cumsum(source.has_chunks) - 1)[found.series[left]].astype(np.int32)
+            write_tombstones(fs, temporary, Tombstones(rows, found.mint[left], found.maxt[left]))
+
+    made = write_block(
+        fs, folder, source, level=meta.compaction.level, sources=meta.compaction.sources,
+        parents=[Parent(meta.ulid, meta.mint, meta.maxt)], hints=meta.compaction.hints,
+        windows=meta.compaction.windows, border=meta.compaction.border, ranges=meta.compaction.ranges, tier=tier,
+        beside=tombstones,
+    )
+    log.info("block %s has the %d samples of %s that are sound", made.ulid, made.stats.samples, meta.ulid)
+    return Block.open(fs, folder / made.ulid)
 
 
 class Rescue:

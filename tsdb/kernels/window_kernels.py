@@ -16,7 +16,7 @@ from tsdb.kernels.sum_kernels import add_compensated
 I64 = int64[::1]
 STALE_BITS = 0x7FF0000000000002
 COUNT, SUM, MIN, MAX, FIRST, FIRST_TS, LAST, LAST_TS, RESETS, LOST, STALE, HISTOGRAMS = range(12)
-"""Rows of `out`: `tsdb.storage.tiers.fields.FIELDS`."""
+"""Rows of `out`: fields of windows, as `tsdb.model.tiers.Field` has them."""
 
 
 @kernel(int64(I64, I64, I64, float64[::1], int64, int64, int64, I64, I64, I64, float64[:, ::1]), stage="later")
@@ -28,7 +28,7 @@ def windows(begin: NDArray[np.int64], end: NDArray[np.int64], ts: NDArray[np.int
 
     Those of a row are at out_begin:out_end (i64[rows]) of `out_ts` (i64[room], their ends) and of the rows of `out`
     (f64[12, room], see `tsdb.model.tiers.Field`). There is room for as many windows as samples. Returns how many there
-    are. Native histograms are taken for NaN: rows with such are not for this kernel.
+    are. Native histograms are taken for NaN; `tsdb.histograms.windows` sets what these say.
     """
     made = 0
     for row in range(begin.size):
