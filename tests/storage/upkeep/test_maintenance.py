@@ -11,6 +11,7 @@ from tests.processes import wait_until
 from tests.storage.batches import make_batch, read
 from tsdb.model.errors import ReadOnly, Unavailable
 from tsdb.storage import Storage, StorageOptions
+from tsdb.storage.head.windows import Window
 
 HOUR = 3_600_000
 START = 1_600_000_000_000 // (6 * HOUR) * 6 * HOUR
@@ -58,6 +59,32 @@ def test_the_head_becomes_blocks(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path)
     assert read(storage) == expected
     assert storage.submit(make_batch(storage.secret, SERIES, [(0, START + 12 * HOUR, 1)])).result(10).accepted == 1
+    storage.close()
+
+
+def test_samples_beside_the_cutting_make_no_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The windows that are being cut get no more chunks, so nothing is made for any."""
+    storage = Storage.open(tmp_path)
+    maintenance = storage._maintenance
+    assert maintenance is not None
+    begun, go_on = threading.Event(), threading.Event()
+    cut = maintenance.cutting._cut
+
+    def slow(window: Window) -> None:
+        begun.set()
+        go_on.wait(30)
+        cut(window)
+
+    monkeypatch.setattr(maintenance.cutting, "_cut", slow)
+    fill(storage, 4)
+    assert begun.wait(30)
+    batch = make_batch(storage.secret, SERIES, [(row, START + 4 * HOUR + row, 1) for row in range(5)])
+    assert storage.submit(batch).result(10).accepted == 5
+    go_on.set()
+    wait_until(lambda: storage.statistics().upkeep.blocks == 1, "the window is cut")
+    wait_until(lambda: storage.statistics().windows == 2, "the head gives it up")
+    assert sorted(path.name for path in (tmp_path / "chunks").iterdir()) == [
+        f"{START + 2 * HOUR}.chunks", f"{START + 4 * HOUR}.chunks"]
     storage.close()
 
 

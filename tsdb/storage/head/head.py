@@ -190,7 +190,8 @@ class Head:
     def reserve(self, judged: Judged) -> None:
         """Makes sure that `apply` finds the files and the room it needs. Raises OSError with nothing changed.
 
-        A commit that spans many windows (history given to an empty database) gets its files as it goes.
+        A commit that spans many windows (history given to an empty database) gets its files as it goes. A window below
+        the border gets none: it has its last chunks, and an empty file beside it would stay until the border moves.
         """
         room = room_for(judged.slots.size)
         first, last = judged.mint // WINDOW_MS, judged.maxt // WINDOW_MS
@@ -198,7 +199,7 @@ class Head:
         with self.lock:
             live = {window.number for window in self.windows.table.windows[-3:] if not window.complete}
             for number in sorted(wanted | live):
-                if not self.windows.has_room(number, room):
+                if (number + 1) * WINDOW_MS > self.border and not self.windows.has_room(number, room):
                     self.windows.ensure(number, room)
 
     def apply(self, judged: Judged, start: int = 0) -> None:
