@@ -10,6 +10,7 @@
     │   ├── Corruption         a checksum or structure on disk is wrong: file, offset, what to do
     │   ├── ReadOnly           a write to a database opened read-only
     │   └── TiersChanged       windows with which a query was planned are not as they were: plan anew
+    ├── TemplateError          a template does not parse or cannot be expanded: name, line, column
     ├── IngestError            a request to write cannot be taken
     │   ├── BadRequest         can never be accepted                                           400
     │   │   └── ScrapeRefused  a scraped body is wrong or over a limit: nothing of it is taken
@@ -66,6 +67,10 @@ class ReadOnly(StorageError):
 
 class TiersChanged(StorageError):
     """Windows of downsampling tiers with which a query was planned are not as they were: it is planned anew."""
+
+
+class TemplateError(TsdbError):
+    """A template does not parse, or cannot be expanded; the message has its name, line and column."""
 
 
 class IngestError(TsdbError):
